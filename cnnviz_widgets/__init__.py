@@ -1,0 +1,64 @@
+"""Jupyter widgets to look inside a convolutional network.
+
+>>> import cnnviz_widgets as cv
+>>> net = cv.samples.squeezenet()
+>>> cv.activations(net, cv.samples.photo("chelsea"), "features.3").maps.shape
+(128, 55, 55)
+
+Importing the package loads neither torch nor ipywidgets: each name loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives. The only list of them.
+_PUBLIC = {
+    "Network": "engine.network",
+    "Prediction": "engine.network",
+    "InputSpec": "engine.inputs",
+    "LayerInfo": "engine.layers",
+    "Capture": "engine.capture",
+    "capture": "engine.capture",
+    "preserved": "engine.state",
+    "Target": "engine.targets",
+    "Step": "engine.stream",
+    "streamed": "engine.stream",
+    "load_result": "engine.results",
+    "Result": "engine.results",
+    "errors": "engine.errors",
+    "receptive_field": "engine.receptive_field",
+    "ReceptiveField": "engine.receptive_field",
+    "Box": "engine.receptive_field",
+    "activations": "methods.activations",
+    "ActivationMaps": "methods.activations",
+    "LayerBrowser": "widgets.layer_browser",
+    "samples": "samples",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place = _PUBLIC[name]
+    module = importlib.import_module(f"{__name__}.{place}")
+    value = module if place.rsplit(".", 1)[-1] == name and not hasattr(module, name) else getattr(module, name)
+    # A submodule of the same name would hide the function once it is imported.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def import_methods() -> None:
+    """Import every method, so that each kind of result is known (for `load_result`)."""
+    for place in dict.fromkeys(_PUBLIC.values()):
+        if place.startswith(("methods.", "engine.")):
+            importlib.import_module(f"{__name__}.{place}")

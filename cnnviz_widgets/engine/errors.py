@@ -1,0 +1,71 @@
+"""The package's exceptions: each says what was wrong, what was got and what to do.
+
+Every one of them is a `TypeError`, a `ValueError` or a `LookupError` as well, so code that knows nothing
+of this package can catch it by the name it would expect.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CnnvizError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class UnsupportedModuleError(CnnvizError, TypeError):
+    """The module can't be looked into: compiled, scripted, quantized, or not a module at all."""
+
+
+class LayerNotFoundError(CnnvizError, LookupError):
+    """No layer of that name, or the forward pass never called it."""
+
+
+class AmbiguousLayerError(CnnvizError, LookupError):
+    """The layer is called more than once in a forward pass: say which call."""
+
+
+class InputError(CnnvizError, ValueError):
+    """An image has the wrong shape, range or content."""
+
+
+class InputTypeError(CnnvizError, TypeError):
+    """Something was given that is not an image."""
+
+
+class LabelNotFoundError(CnnvizError, LookupError):
+    """No class of that name or index."""
+
+
+class TargetError(CnnvizError, ValueError):
+    """The target can't be evaluated: a unit outside its map, a wrong combination of options."""
+
+
+class OutputError(CnnvizError, ValueError):
+    """The network's output is not what was asked of it: no class scores, several tensors, NaN."""
+
+
+class ZeroGradientError(CnnvizError, ValueError):
+    """The gradient is exactly zero, so there is nothing to show or to follow."""
+
+
+class ResultFileError(CnnvizError, ValueError):
+    """The file holds no result of this package, or was cut short."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known names, or an empty string.
+
+    >>> did_you_mean("feature.3", ["features.3", "classifier"])
+    "; did you mean 'features.3'?"
+    """
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if not near:
+        near = [other for other in names if name and name.lower() in other.lower()][:3]
+    if not near:
+        return ""
+    quoted = [repr(other) for other in near]
+    listed = quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " or " + quoted[-1]
+    return f"; did you mean {listed}?"

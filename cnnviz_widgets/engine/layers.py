@@ -1,0 +1,236 @@
+"""The layers of a module: their names, kinds, shapes, and how often a forward pass calls each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from cnnviz_widgets.engine.errors import AmbiguousLayerError, LayerNotFoundError, OutputError, did_you_mean
+from cnnviz_widgets.engine.state import evaluation
+
+LayerKey: TypeAlias = str | tuple[str, int]
+"""A layer: its dotted name, or ``(name, call)`` for one call of a module that is used more than once."""
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One line of the module tree.
+
+    Attributes
+    ----------
+    name
+        Dotted name, as in ``module.named_modules()``.
+    kind
+        Class name, such as ``"Conv2d"``.
+    output_shape
+        Shape of what the first call returns, without the batch axis; ``None`` where a forward pass never
+        calls the module or where it returns no tensor.
+    parameters
+        Number of parameters, those of its children included.
+    calls
+        How often one forward pass calls the module.
+    output_shapes
+        One shape for each call.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...] | None
+    parameters: int
+    calls: int
+    output_shapes: tuple[tuple[int, ...] | None, ...] = ()
+
+
+def map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
+    """Rebuild a nest of tuples, lists, mappings and dataclasses with ``function`` applied to its tensors."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(map_tensors(each, function) for each in value))
+    if type(value) in (tuple, list):
+        return type(value)(map_tensors(each, function) for each in value)
+    if isinstance(value, Mapping):
+        mapped = {key: map_tensors(each, function) for key, each in value.items()}
+        return mapped if type(value) is dict else type(value)(mapped)  # type: ignore[call-arg]
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(**{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)})
+    return value
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in a nest of tuples, lists, mappings and dataclasses."""
+    found: list[Tensor] = []
+    map_tensors(value, lambda tensor: found.append(tensor) or tensor)
+    return iter(found)
+
+
+def main_tensor(value: Any, choice: str | int | Callable[[Any], Tensor] | None = None) -> Tensor:
+    """Return the one tensor that counts in what a module returned.
+
+    A tensor is itself. Of a tuple or list it is the first tensor; of a mapping or dataclass the entry
+    ``logits`` or ``out``, or the only tensor there is. ``choice`` (an index, a key or a function) overrides
+    all this.
+
+    Raises
+    ------
+    OutputError
+        Where there is no such tensor, or several with nothing to choose between them.
+    """
+    if callable(choice):
+        value = choice(value)
+    elif choice is not None:
+        try:
+            value = value[choice]
+        except (LookupError, TypeError) as error:
+            raise OutputError(
+                f"output={choice!r} does not fit what the module returned, {describe(value)}"
+            ) from error
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, tuple | list):
+        for each in value:
+            if isinstance(each, Tensor):
+                return each
+    named = _named_tensors(value)
+    for name in ("logits", "out"):
+        if name in named:
+            return named[name]
+    if len(named) == 1:
+        return next(iter(named.values()))
+    raise OutputError(
+        f"can't tell which tensor counts in {describe(value)}; "
+        "name it: cv.Network(module, output=<key, index or function>)"
+    )
+
+
+def _named_tensors(value: Any) -> dict[str, Tensor]:
+    if isinstance(value, Mapping):
+        return {str(key): each for key, each in value.items() if isinstance(each, Tensor)}
+    if is_dataclass(value):
+        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {name: each for name, each in pairs if isinstance(each, Tensor)}
+    return {}
+
+
+def describe(value: Any) -> str:
+    """Return a short text such as ``dict(out: 1x21x8x8, aux: 1x21x8x8)`` for an error message."""
+    if isinstance(value, Tensor):
+        return "x".join(map(str, value.shape)) or "scalar"
+    if isinstance(value, Mapping):
+        return f"{type(value).__name__}({', '.join(f'{key}: {describe(each)}' for key, each in value.items())})"
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__}({', '.join(map(describe, value))})"
+    return type(value).__name__
+
+
+@dataclass
+class Survey:
+    """What one forward pass did: which submodule returned what, in order, and what was overwritten later."""
+
+    shapes: dict[nn.Module, list[tuple[int, ...] | None]]
+    overwritten: set[tuple[nn.Module, int]]
+
+    def calls(self, module: nn.Module) -> int:
+        return len(self.shapes.get(module, ()))
+
+
+def version(tensor: Tensor) -> int | None:
+    """Return how often a tensor was written to, or ``None`` where torch does not count."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def survey(module: nn.Module, x: Tensor) -> Survey:
+    """Run ``x`` through the module once and note each call of each submodule."""
+    shapes: dict[nn.Module, list[tuple[int, ...] | None]] = {}
+    returned: list[tuple[nn.Module, int, list[tuple[Tensor, int | None]]]] = []
+
+    def note(each: nn.Module, _: Any, output: Any) -> None:
+        calls = shapes.setdefault(each, [])
+        returned.append((each, len(calls), [(tensor, version(tensor)) for tensor in tensors_in(output)]))
+        calls.append(_shape(output))
+
+    with evaluation(module), torch.no_grad():
+        # `evaluation` takes the hooks away again, as it does everything else.
+        for each in module.modules():
+            each.register_forward_hook(note)
+        module(x.clone())
+    overwritten = {
+        (each, call)
+        for each, call, tensors in returned
+        if any(then is None or version(tensor) != then for tensor, then in tensors)
+    }
+    return Survey(shapes, overwritten)
+
+
+def _shape(output: Any) -> tuple[int, ...] | None:
+    try:
+        return tuple(main_tensor(output).shape[1:])
+    except OutputError:
+        return None
+
+
+def list_layers(module: nn.Module, seen: Survey) -> dict[nn.Module, LayerInfo]:
+    """Return a `LayerInfo` for each submodule, in the order of ``named_modules()``."""
+    return {each: layer_info(name, each, seen) for name, each in module.named_modules() if name}
+
+
+def layer_info(name: str, module: nn.Module, seen: Survey) -> LayerInfo:
+    """Return what a survey knows of one submodule."""
+    shapes = tuple(seen.shapes.get(module, ()))
+    parameters = sum(each.numel() for each in module.parameters())
+    first = shapes[0] if shapes else None
+    return LayerInfo(name, type(module).__name__, first, parameters, len(shapes), shapes)
+
+
+def split_key(key: LayerKey) -> tuple[str, int | None]:
+    """Return ``(name, call)`` of a layer key; the call is ``None`` for a bare name."""
+    if isinstance(key, str):
+        return key, None
+    if (
+        isinstance(key, tuple)
+        and len(key) == 2
+        and isinstance(key[0], str)
+        and isinstance(key[1], int)
+        and not isinstance(key[1], bool)
+    ):
+        return key
+    raise TypeError(f"a layer is a name such as 'features.3' or (name, call), got {key!r}")
+
+
+def find_module(root: nn.Module, name: str) -> nn.Module:
+    """Return the submodule of that dotted name, or say which names are near."""
+    # Old habits and data-parallel checkpoints write 'module.' in front.
+    names = dict(root.named_modules(remove_duplicate=False))
+    for candidate in (name, name.removeprefix("module.")):
+        if candidate in names:
+            return names[candidate]
+    known = [each for each in names if each]
+    raise LayerNotFoundError(
+        f"layer {name!r} not found{did_you_mean(name, known)} (net.layers lists all {len(known)})"
+    )
+
+
+def check_call(name: str, call: int | None, calls: int) -> int:
+    """Return which of ``calls`` calls is meant, or raise a `LookupError` that says what there is."""
+    if calls == 0:
+        raise LayerNotFoundError(
+            f"layer {name!r} exists, but the forward pass never calls it (its weights may be used directly)"
+        )
+    if call is None:
+        if calls > 1:
+            raise AmbiguousLayerError(
+                f"layer {name!r} is called {calls} times in a forward pass; say which call: "
+                + " or ".join(f"({name!r}, {index})" for index in range(min(calls, 3)))
+                + (" ..." if calls > 3 else "")
+            )
+        return 0
+    if not 0 <= call < calls:
+        raise LayerNotFoundError(
+            f"layer {name!r} is called {calls} time{'s' * (calls != 1)} in a forward pass, "
+            f"so its calls are 0 to {calls - 1}; got call {call}"
+        )
+    return call

@@ -1,0 +1,180 @@
+"""Targets: what a question is about, as one number for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.errors import LabelNotFoundError, TargetError, did_you_mean
+from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+
+
+def probabilities(scores: Tensor) -> Tensor:
+    """Turn class scores [N, K] into probabilities [N, K], or [N, 2] where there is one score.
+
+    The softmax of the scores; for K = 1 the logistic function of the one score (classes 0 and 1). Scores of
+    K > 1 classes that are probabilities already (none negative, each row summing to 1 within 1e-3) are
+    returned as they are: a module that ends in a softmax must not be put through a second one.
+
+    >>> probabilities(torch.tensor([[0.0, 0.0]]))
+    tensor([[0.5000, 0.5000]])
+    """
+    if scores.shape[1] == 1:
+        positive = torch.sigmoid(scores)
+        return torch.cat([1 - positive, positive], dim=1)
+    detached = scores.detach()
+    if bool((detached >= 0).all()) and bool(((detached.sum(1) - 1).abs() < 1e-3).all()):
+        return scores
+    return torch.softmax(scores, dim=1)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to explain or to maximize: a class, a channel, one unit, or any function of the output.
+
+    Parameters
+    ----------
+    what
+        A class label, a class index, or a function from the network's output [N, ...] to one number for
+        each image [N].
+    layer, channel, position
+        Instead of ``what``: a channel of a layer (the mean over its map), or with ``position=(row, column)``
+        one unit of it.
+    of
+        For a class: its ``"logit"`` or its ``"probability"``.
+
+    Raises
+    ------
+    TargetError
+        Options that do not go together; on use: a channel or position outside the map.
+    LabelNotFoundError
+        On use: no such class, with the nearest names; or several classes of that name.
+
+    Examples
+    --------
+    >>> Target("tabby", of="probability")
+    Target('tabby', of='probability')
+    >>> Target(layer="features.3", channel=5, position=(2, 4))
+    Target(layer='features.3', channel=5, position=(2, 4))
+    """
+
+    what: str | int | Callable[[Any], Tensor] | None = None
+    _: KW_ONLY
+    layer: LayerKey | None = None
+    channel: int | None = None
+    position: tuple[int, int] | None = None
+    of: Literal["logit", "probability"] = "logit"
+
+    def __post_init__(self) -> None:
+        if (self.what is None) == (self.layer is None):
+            raise TargetError(
+                "a target is a class (Target('tabby')), a function of the output, or a unit "
+                f"(Target(layer=..., channel=...)): exactly one of these; got {self!r}"
+            )
+        if isinstance(self.what, bool) or not (
+            self.what is None or isinstance(self.what, str | int) or callable(self.what)
+        ):
+            raise TypeError(f"a target is a label, an index or a function, got {type(self.what).__name__}")
+        if self.layer is not None and (isinstance(self.channel, bool) or not isinstance(self.channel, int)):
+            raise TargetError(f"a layer's target needs its channel, counted from 0; got channel={self.channel!r}")
+        if self.layer is None and (self.channel is not None or self.position is not None):
+            raise TargetError("channel and position belong to a layer; give layer= as well")
+        if self.position is not None and len(self.position) != 2:
+            raise TargetError(f"position is (row, column), got {self.position!r}")
+        if self.of not in ("logit", "probability"):
+            raise TargetError(f"of= is 'logit' or 'probability', got {self.of!r}")
+        if self.of == "probability" and (self.layer is not None or callable(self.what)):
+            raise TargetError("of='probability' is for classes; a unit or a function has no probability")
+
+    def __repr__(self) -> str:
+        given = [] if self.what is None else [repr(self.what)]
+        given += [
+            f"{name}={getattr(self, name)!r}"
+            for name in ("layer", "channel", "position")
+            if getattr(self, name) is not None
+        ]
+        given += [f"of={self.of!r}"] if self.of != "logit" else []
+        return f"Target({', '.join(given)})"
+
+    def scores(self, net: Network, x: Tensor) -> Tensor:
+        """Return the target's value for each image of a prepared batch [N, C, H, W], as a tensor [N].
+
+        Gradients flow to ``x`` if it asks for them. For a unit the pass ends at its layer.
+        """
+        if self.layer is not None:
+            with capture(net, [self.layer], gradients=x.requires_grad, stop=True) as seen:
+                net(x)
+            return self.of_layer(main_tensor(seen[self.layer]))
+        if callable(self.what):
+            return _checked(self.what(net.scores(x)), len(x))
+        return self.of_scores(net, net.class_scores(x))
+
+    def of_scores(self, net: Network, scores: Tensor) -> Tensor:
+        """Return a class target's value [N] from class scores [N, K]."""
+        index = class_index(net, self.what, max(scores.shape[1], 2))
+        if self.of == "probability":
+            return probabilities(scores)[:, index]
+        if scores.shape[1] == 1:
+            # One score is the logit of class 1; that of class 0 is its negative.
+            return scores[:, 0] if index == 1 else -scores[:, 0]
+        return scores[:, index]
+
+    def of_layer(self, values: Tensor) -> Tensor:
+        """Return a unit's or channel's value [N] from what its layer returned, [N, C, ...]."""
+        channel = self.channel or 0
+        if values.ndim not in (2, 4):
+            raise TargetError(f"{self!r}: the layer returns {describe(values)}, not maps or a vector")
+        if not 0 <= channel < values.shape[1]:
+            raise TargetError(f"{self!r}: the layer has channels 0 to {values.shape[1] - 1}, got {channel}")
+        maps = values[:, channel]
+        if self.position is None:
+            return maps if maps.ndim == 1 else maps.mean(dim=(1, 2))
+        if maps.ndim == 1:
+            raise TargetError(f"{self!r}: the layer returns a vector, which has no positions; leave it out")
+        row, column = self.position
+        height, width = maps.shape[1:]
+        if not (0 <= row < height and 0 <= column < width):
+            raise TargetError(f"{self!r}: the map has {height} rows and {width} columns, counted from 0")
+        return maps[:, row, column]
+
+
+TargetLike: TypeAlias = "Target | str | int | Callable[[Any], Tensor]"
+
+
+def as_target(target: TargetLike) -> Target:
+    """Return a `Target`: a bare label, index or function becomes one."""
+    return target if isinstance(target, Target) else Target(target)
+
+
+def class_index(net: Network, what: Any, classes: int) -> int:
+    """Return the index of a class given by index or label."""
+    if isinstance(what, int):
+        if not 0 <= what < classes:
+            raise LabelNotFoundError(f"class {what} does not exist; classes are 0 to {classes - 1}")
+        return what
+    if net.labels is None:
+        raise LabelNotFoundError(
+            f"the network has no labels, so class {what!r} can't be found; "
+            "give an index, or cv.Network(module, labels=[...])"
+        )
+    found = [index for index, label in enumerate(net.labels) if label == what]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise LabelNotFoundError(f"label {what!r} belongs to classes {found}; give one of these indices")
+    raise LabelNotFoundError(f"label {what!r} not found{did_you_mean(what, net.labels)}")
+
+
+def _checked(value: Any, images: int) -> Tensor:
+    if not isinstance(value, Tensor) or value.shape != (images,):
+        got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise TargetError(f"a target function must return one number for each image, [{images}]; got {got}")
+    return value
