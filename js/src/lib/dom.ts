@@ -1,0 +1,75 @@
+/** Small helpers to build the page's side of a view. Text is always text, never HTML. */
+
+type Attributes = Record<string, string | number | boolean | undefined>;
+
+/**
+ * Create an element with attributes and children.
+ *
+ * A string child becomes a text node, so labels and file names can't inject markup. `false` and
+ * `undefined` leave an attribute out, `true` writes it empty.
+ */
+export function element<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== false) {
+      node.setAttribute(name, value === true ? "" : String(value));
+    }
+  }
+  node.append(...children);
+  return node;
+}
+
+/** Set the text of a node only if it differs, so that screen readers aren't woken for nothing. */
+export function setText(node: Node, text: string): void {
+  if (node.textContent !== text) {
+    node.textContent = text;
+  }
+}
+
+/** What must be undone when a view goes: run in reverse order, each once. */
+export class Cleanup {
+  #tasks: (() => void)[] = [];
+
+  add(task: () => void): void {
+    this.#tasks.push(task);
+  }
+
+  /** Listen until the clean-up runs. */
+  listen<E extends Event>(
+    target: EventTarget,
+    type: string,
+    handler: (event: E) => void,
+    options?: AddEventListenerOptions,
+  ): void {
+    target.addEventListener(type, handler as EventListener, options);
+    this.add(() => target.removeEventListener(type, handler as EventListener, options));
+  }
+
+  run(): void {
+    for (const task of this.#tasks.splice(0).reverse()) {
+      task();
+    }
+  }
+}
+
+let lastId = 0;
+
+/** An id no other element of the page has, for `aria-*` references between elements. */
+export function uniqueId(prefix: string): string {
+  lastId += 1;
+  return `${prefix}-${lastId}-${Math.random().toString(36).slice(2, 8)}`;
+}
+
+/** A visually hidden element whose text is read out when it changes. */
+export function liveRegion(): HTMLElement {
+  return element("div", { class: "cvz-hidden", role: "status", "aria-live": "polite" });
+}
+
+/** Whether the person asked for less motion. */
+export function prefersReducedMotion(): boolean {
+  return window.matchMedia?.("(prefers-reduced-motion: reduce)").matches ?? false;
+}
