@@ -192,7 +192,13 @@ class Network:
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the main output tensor for a prepared batch: class scores [N, K] of a classifier."""
-        return main_tensor(self(x), self.output)
+        output = self(x)
+        if output is None and any(each.belongs_here() for each in self.captures):
+            raise OutputError(
+                "the forward pass ended at the deepest captured layer, so there is no output; "
+                "ask outside of the capture, or open it with cv.capture(net, layers, stop=False)"
+            )
+        return main_tensor(output, self.output)
 
     def predict(self, image: Images, k: int = 5) -> Prediction:
         """Return the ``k`` most probable classes of one image (all of them if there are fewer).
