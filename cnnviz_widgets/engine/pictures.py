@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from pathlib import Path
@@ -47,7 +48,7 @@ def load_picture(item: Any, channels: int, where: str) -> Picture:
     Parameters
     ----------
     item
-        A PIL image, a path, an array or a tensor.
+        A PIL image, a path, the bytes of an image file, an array or a tensor.
     channels
         1 makes it gray, 3 color; any other number must be there already.
     where
@@ -56,6 +57,8 @@ def load_picture(item: Any, channels: int, where: str) -> Picture:
     if isinstance(item, str | os.PathLike):
         where = f"{where} ({os.fspath(item)!r})"
         item = _open(Path(item), where)
+    elif isinstance(item, bytes | bytearray | memoryview):
+        item = _open(io.BytesIO(item), where)
     if isinstance(item, Image.Image):
         return _with_channels(_flat(item, where), channels, where)
     if isinstance(item, np.ndarray):
@@ -70,7 +73,7 @@ def load_picture(item: Any, channels: int, where: str) -> Picture:
     )
 
 
-def _open(path: Path, where: str) -> Image.Image:
+def _open(path: Path | io.BytesIO, where: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # Pillow only warns of a picture up to twice its limit; for us the limit is the limit.

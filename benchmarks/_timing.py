@@ -1,0 +1,87 @@
+"""Time two things in turn, so that a machine that slows down slows both, and compare them pair by pair."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    what, peer
+        What was measured and what against.
+    ours, theirs
+        Median seconds of each.
+    ratio
+        Median over the pairs of theirs / ours: above 1, ours is faster.
+    target
+        The ratio to reach.
+    note
+        Anything that a reader must know.
+    """
+
+    what: str
+    peer: str
+    ours: float
+    theirs: float
+    ratio: float
+    target: float
+    note: str = ""
+
+    @property
+    def reached(self) -> bool:
+        return self.ratio >= self.target
+
+
+def pairs(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[float, float, float]:
+    """Return median seconds of both and the median ratio theirs / ours, over rounds taken in turn.
+
+    Each callable does the thing once and returns the seconds it took. One round before counts for nothing.
+    """
+    ours(), theirs()
+    taken = []
+    for index in range(rounds):
+        # Who goes first changes, so that neither always finds the caches of the other.
+        if index % 2:
+            second = theirs()
+            first = ours()
+        else:
+            first = ours()
+            second = theirs()
+        taken.append((first, second))
+    return (
+        statistics.median(first for first, _ in taken),
+        statistics.median(second for _, second in taken),
+        statistics.median(second / first for first, second in taken),
+    )
+
+
+def timed(function: Callable[[], object]) -> Callable[[], float]:
+    """Return a callable that runs ``function`` once and returns the seconds it took."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    return run
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = [
+        "| what | against | ours | theirs | ratio | at least | reached | note |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.what} | {row.peer} | {row.ours * 1000:.1f} ms | {row.theirs * 1000:.1f} ms | {row.ratio:.2f}x "
+        f"| {row.target:g}x | {'yes' if row.reached else 'NO'} | {row.note} |"
+        for row in rows
+    ]
+    return "\n".join(lines)

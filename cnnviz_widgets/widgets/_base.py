@@ -1,0 +1,174 @@
+"""What all widgets share: one job at a time, errors shown where they happen, a picture for viewers without widgets."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Generator
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import ipywidgets
+import traitlets
+
+from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.widgets._job import Job
+
+P = ParamSpec("P")
+V = TypeVar("V", bound="Viewer")
+
+_STYLE = """<style>
+.cnnviz-viewer { font-family: var(--jp-ui-font-family, sans-serif); }
+.cnnviz-error { border-left: 3px solid var(--jp-error-color1, #d32f2f); padding: 4px 8px; }
+.cnnviz-error pre { white-space: pre-wrap; font-size: 11px; }
+</style>"""
+
+
+def shown(method: Callable[Concatenate[V, P], None]) -> Callable[Concatenate[V, P], None]:
+    """Make a page's event handler show its errors in the widget: a log is no place that a person looks at."""
+
+    @functools.wraps(method)
+    def guarded(self: V, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.show_error(error)
+
+    return guarded
+
+
+class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
+    """Base of the widgets: the viewer of a method's call, run by one job at a time.
+
+    A new job ends the one before, and what that one still returns is dropped. Closing the widget, or running
+    its cell again, ends the job as well.
+    """
+
+    busy = traitlets.Bool(False, help="Whether a job is running.")
+
+    def __init__(self, **options: Any) -> None:
+        self.lock = threading.RLock()
+        self._job: Job[Any] | None = None
+        self._status = ipywidgets.HTML(_STYLE)
+        super().__init__(**options)
+        self.add_class("cnnviz-viewer")
+        _end_jobs_of_former_run(self)
+
+    def start_job(
+        self,
+        generator: Generator[Step, None, Any],
+        *,
+        on_result: Callable[[Any], None],
+        on_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        """Run a method's steps on a worker; ``on_result`` gets what it returns, unless it was superseded."""
+
+        def ended(job: Job[Any]) -> None:
+            with self.lock:
+                if job is not self._job:
+                    return
+                try:
+                    if job.state == "done":
+                        on_result(job.result)
+                        self.clear_error()
+                except Exception as error:
+                    self.show_error(error)
+                if job.error is not None:
+                    self.show_error(job.error)
+                # The result may have called for another job.
+                self.busy = job is not self._job
+
+        def stepped(step: Step) -> None:
+            with self.lock:
+                if job is self._job and on_step is not None:
+                    on_step(step)
+
+        job: Job[Any] = Job(generator, on_step=stepped, on_end=ended)
+        with self.lock:
+            self.stop_job()
+            self._job = job
+            self.busy = True
+        job.start()
+
+    def stop_job(self) -> None:
+        """End the running job before its next step."""
+        with self.lock:
+            job, self._job = self._job, None
+            self.busy = False
+        if job is not None:
+            job.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is running any more; return whether that came within ``timeout`` seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        job = self._job
+        while job is not None:
+            if not job.wait(None if end is None else max(0.0, end - time.monotonic())):
+                return False
+            job = self._job if job is not self._job else None
+        return True
+
+    def show_error(self, error: BaseException) -> None:
+        """Show an error's message in the widget, with its traceback folded."""
+        trace = "".join(traceback.format_exception(error))
+        self._status.value = (
+            f'{_STYLE}<div class="cnnviz-error" role="alert"><b>{html.escape(type(error).__name__)}</b>: '
+            f"{html.escape(str(error))}<details><summary>Traceback</summary>"
+            f"<pre>{html.escape(trace)}</pre></details></div>"
+        )
+
+    def clear_error(self) -> None:
+        """Take the error away."""
+        self._status.value = _STYLE
+
+    def close(self) -> None:
+        """End the job and take the widget off the page."""
+        self.stop_job()
+        super().close()
+
+    def to_png(self) -> bytes | None:
+        """Return the picture for viewers that run no widgets; ``None`` where there is nothing to show."""
+        return None
+
+    def to_text(self) -> str:
+        """Return the text for viewers that show no pictures."""
+        return repr(self)
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
+        bundle["text/plain"] = self.to_text()
+        picture = self.to_png()
+        if picture is not None:
+            bundle["image/png"] = base64.b64encode(picture).decode()
+        return bundle
+
+
+_by_cell: dict[str, tuple[str, weakref.WeakSet[Viewer]]] = {}
+
+
+def _end_jobs_of_former_run(viewer: Viewer) -> None:
+    """End the jobs of the widgets that an earlier run of this notebook cell made."""
+    cell, run = _running_cell()
+    if cell is None:
+        return
+    former_run, viewers = _by_cell.get(cell, (run, weakref.WeakSet()))
+    if former_run != run:
+        for former in viewers:
+            former.stop_job()
+        viewers = weakref.WeakSet()
+    viewers.add(viewer)
+    _by_cell[cell] = (run, viewers)
+
+
+def _running_cell() -> tuple[str | None, str]:
+    """Return the id of the notebook cell that runs now and of this run of it; no cell outside a notebook."""
+    import IPython
+
+    shell = IPython.get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = parent.get("metadata", {}).get("cellId")
+    return cell, str(parent.get("header", {}).get("msg_id"))
