@@ -1,0 +1,154 @@
+"""Many tiles as one picture, for results that show themselves and for viewers that run no widgets."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cnnviz_widgets.render.colormaps import DIVERGING, SEQUENTIAL, apply, table
+from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.render.normalize import real_array, shared_range, symmetric_range, tile_ranges
+from cnnviz_widgets.render.resize import block_mean, enlarge
+
+PNG_TILES = 256
+"""How many tiles a PNG shows at most."""
+
+PNG_BYTES = 400_000
+"""How large a PNG gets at most; it is shrunk to fit."""
+
+
+def mosaic(
+    tiles: NDArray[np.uint8],
+    *,
+    columns: int | None = None,
+    gap: int = 1,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> NDArray[np.uint8]:
+    """Lay out colored tiles row by row in one picture.
+
+    Parameters
+    ----------
+    tiles : uint8 array [N, H, W, 3]
+    columns : int, optional
+        Tiles in a row. The default makes the picture about one and a half times as wide as high.
+    gap : int
+        Pixels of background between two tiles.
+    background : three ints
+        Red, green, blue of the gaps and of places without a tile.
+
+    Returns
+    -------
+    uint8 array [height, width, 3]
+        ``rows * H + (rows - 1) * gap`` pixels high, and so for the width.
+    """
+    array = np.asarray(tiles)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or array.size == 0:
+        raise ValueError(f"tiles are uint8 [N, H, W, 3], one at least; got {array.dtype} {list(array.shape)}")
+    if gap < 0:
+        raise ValueError(f"the gap can't be negative; got {gap!r}")
+    count, height, width = array.shape[:3]
+    across = mosaic_columns(count, height, width) if columns is None else columns
+    if across < 1:
+        raise ValueError(f"a mosaic needs at least one column; got {columns!r}")
+    rows = math.ceil(count / across)
+    across = min(across, count)
+    padded = np.empty((rows * across, height + gap, width + gap, 3), np.uint8)
+    padded[...] = background
+    padded[:count, :height, :width] = array
+    grid = padded.reshape(rows, across, height + gap, width + gap, 3).swapaxes(1, 2)
+    whole = grid.reshape(rows * (height + gap), across * (width + gap), 3)
+    return np.ascontiguousarray(whole[: whole.shape[0] - gap, : whole.shape[1] - gap])
+
+
+def mosaic_columns(count: int, height: int, width: int) -> int:
+    """Return the number of columns that makes a picture of tiles about 3:2."""
+    return max(1, min(count, round(math.sqrt(1.5 * count * height / width))))
+
+
+def color_tiles(
+    maps: ArrayLike,
+    *,
+    scale: str = "shared",
+    zero_centered: bool | None = None,
+    colormap: str | None = None,
+) -> NDArray[np.uint8]:
+    """Color maps as the tile grid does: on one scale for all, or on one each.
+
+    Parameters
+    ----------
+    maps : array [N, H, W]
+    scale : {"shared", "each"}
+    zero_centered : bool, optional
+        Put zero in the middle of the scale. The default does so when any value is negative.
+    colormap : str, optional
+        The default is the first diverging table when zero-centered, otherwise the first sequential one.
+
+    Returns
+    -------
+    uint8 array [N, H, W, 3]
+        NaN is gray.
+    """
+    if scale not in ("shared", "each"):
+        raise ValueError(f'scale is "shared" or "each"; got {scale!r}')
+    values = real_array(maps)
+    ranges = tile_ranges(values)
+    whole = shared_range(ranges)
+    if zero_centered is None:
+        zero_centered = whole[0] < 0
+    colors = table(colormap or (DIVERGING if zero_centered else SEQUENTIAL)[0])
+    pictures = np.empty((*values.shape, 3), np.uint8)
+    if scale == "shared":
+        pictures[...] = apply(values, colors, *_ends(whole, zero_centered))
+        return pictures
+    for index, ends in enumerate(ranges):
+        pictures[index] = apply(values[index], colors, *_ends((ends[0], ends[1]), zero_centered))
+    return pictures
+
+
+def mosaic_png(
+    maps: ArrayLike,
+    *,
+    scale: str = "shared",
+    zero_centered: bool | None = None,
+    colormap: str | None = None,
+    max_tiles: int = PNG_TILES,
+    max_bytes: int = PNG_BYTES,
+) -> bytes:
+    """See maps, or colored tiles, as one PNG of bounded size.
+
+    Parameters
+    ----------
+    maps : array [N, H, W] of values, or uint8 array [N, H, W, 3] of pictures
+    scale, zero_centered, colormap
+        As in `color_tiles`; pictures have no use for them.
+    max_tiles : int
+        Only that many of the first tiles are shown. The scale is theirs, too.
+    max_bytes : int
+        The picture is shrunk until its file fits.
+    """
+    array = np.asarray(maps)
+    if array.ndim not in (3, 4) or array.size == 0:
+        raise ValueError(f"nothing to show: expected maps [N, H, W], one at least; got {list(array.shape)}")
+    first = array[:max_tiles]
+    if array.ndim == 3:
+        first = color_tiles(first, scale=scale, zero_centered=zero_centered, colormap=colormap)
+    return png(mosaic(fit_tiles(first), gap=2), max_bytes=max_bytes)
+
+
+def fit_tiles(tiles: NDArray[Any]) -> NDArray[Any]:
+    """Bring colored tiles [N, H, W, 3] to a size that reads well on a page: fewer tiles are shown larger."""
+    longest = max(tiles.shape[1:3])
+    wanted = 160 if len(tiles) <= 12 else 80 if len(tiles) <= 60 else 48
+    if longest > 2 * wanted:
+        return block_mean(tiles, math.ceil(longest / (2 * wanted)))
+    return enlarge(tiles, max(1, round(wanted / longest)))
+
+
+def _ends(ends: tuple[float, float], zero_centered: bool) -> tuple[float, float]:
+    low, high = float(ends[0]), float(ends[1])
+    if math.isnan(low):
+        return 0.0, 1.0  # nothing finite to color: every value is NaN or infinite
+    return symmetric_range(low, high) if zero_centered else (low, high)
