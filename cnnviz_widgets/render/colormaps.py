@@ -105,9 +105,7 @@ def apply(
     share = normalize(values, low, high)
     unknown = np.isnan(share)
     share *= 255
-    # Rounding a hair upwards: the zero of a symmetric scale lies exactly between two entries, and would
-    # flicker between them with the last bit of the division.
-    share += 0.5 + 1e-4
+    share += 0.5
     with np.errstate(invalid="ignore"):
         picture: NDArray[np.uint8] = entries[share.astype(np.uint8)]
     picture[unknown] = missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -29,6 +29,8 @@ def test_bilinear_is_torch_without_aligned_corners(case):
 
 
 @given(resizing())
+@example((np.arange(6, dtype=np.float32)[:, None], 17, 1))
+@example((np.arange(6, dtype=np.float32)[None], 1, 17))
 def test_nearest_takes_the_cell_a_pixel_center_lies_in(case):
     cells, height, width = case
     resized = resize_map(cells, height, width, interpolation="nearest")
