@@ -35,7 +35,7 @@ _PUBLIC = {
     "Box": "engine.receptive_field",
     "activations": "methods.activations",
     "ActivationMaps": "methods.activations",
-    "LayerBrowser": "widgets.layer_browser",
+    "LayerBrowser": "widgets.activations",
     "samples": "samples",
 }
 

@@ -53,7 +53,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     def __init__(self, **options: Any) -> None:
         self.lock = threading.RLock()
         self._job: Job[Any] | None = None
-        self._status = ipywidgets.HTML(_STYLE)
+        self.status = ipywidgets.HTML(_STYLE)
         super().__init__(**options)
         self.add_class("cnnviz-viewer")
         _end_jobs_of_former_run(self)
@@ -115,7 +115,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     def show_error(self, error: BaseException) -> None:
         """Show an error's message in the widget, with its traceback folded."""
         trace = "".join(traceback.format_exception(error))
-        self._status.value = (
+        self.status.value = (
             f'{_STYLE}<div class="cnnviz-error" role="alert"><b>{html.escape(type(error).__name__)}</b>: '
             f"{html.escape(str(error))}<details><summary>Traceback</summary>"
             f"<pre>{html.escape(trace)}</pre></details></div>"
@@ -123,7 +123,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def clear_error(self) -> None:
         """Take the error away."""
-        self._status.value = _STYLE
+        self.status.value = _STYLE
 
     def close(self) -> None:
         """End the job and take the widget off the page."""

@@ -66,21 +66,21 @@ def test_an_error_is_shown_as_text_and_the_next_result_takes_it_away() -> None:
     viewer = Viewer()
     viewer.start_job(once(lambda: _raise(ValueError("<img src=x onerror=alert(1)>"))), on_result=print)
     assert viewer.wait(SOON)
-    assert "ValueError" in viewer._status.value
-    assert "<img" not in viewer._status.value
-    assert "&lt;img src=x" in viewer._status.value
-    assert "<details><summary>Traceback" in viewer._status.value
+    assert "ValueError" in viewer.status.value
+    assert "<img" not in viewer.status.value
+    assert "&lt;img src=x" in viewer.status.value
+    assert "<details><summary>Traceback" in viewer.status.value
     assert not viewer.busy
     viewer.start_job(once(lambda: 1), on_result=lambda value: None)
     assert viewer.wait(SOON)
-    assert "ValueError" not in viewer._status.value
+    assert "ValueError" not in viewer.status.value
 
 
 def test_an_error_while_showing_a_result_is_shown() -> None:
     viewer = Viewer()
     viewer.start_job(once(lambda: 1), on_result=lambda value: _raise(LookupError("no tile")))
     assert viewer.wait(SOON)
-    assert "no tile" in viewer._status.value
+    assert "no tile" in viewer.status.value
 
 
 def test_an_error_of_an_event_handler_is_shown() -> None:
@@ -91,7 +91,7 @@ def test_an_error_of_an_event_handler_is_shown() -> None:
 
     viewer = Clickable()
     viewer.click("features.99")
-    assert "no layer features.99" in viewer._status.value
+    assert "no layer features.99" in viewer.status.value
 
 
 def test_closing_ends_the_job_and_its_generator() -> None:

@@ -1,0 +1,441 @@
+"""Browse the layers of a network and the channels of each, on a photo."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import traitlets
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, OutputError, TargetError
+from cnnviz_widgets.engine.layers import LayerKey, check_call, split_key
+from cnnviz_widgets.engine.network import Network, Prediction
+from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_field
+from cnnviz_widgets.methods.activations import ActivationMaps, activations
+from cnnviz_widgets.render.mosaic import mosaic_png
+from cnnviz_widgets.views.charts import ProbabilityBars, UnitBars
+from cnnviz_widgets.views.image_stage import ImageStage, StageBox
+from cnnviz_widgets.views.layer_tree import LayerTree
+from cnnviz_widgets.views.tile_grid import TileGrid
+from cnnviz_widgets.widgets._base import Viewer, shown
+from cnnviz_widgets.widgets._job import once
+from cnnviz_widgets.widgets._photos import PhotoPicker
+
+_ORDERS: dict[str, Callable[[ActivationMaps], NDArray[np.float32]]] = {
+    # What the tiles are sorted by, the smallest first.
+    "channel index": lambda result: np.arange(len(result.maps), dtype=np.float32),
+    "mean": lambda result: -result.maps.mean(axis=(1, 2)),
+    "maximum": lambda result: -result.maps.max(axis=(1, 2)),
+    "sparsity": lambda result: -result.sparsity,
+}
+
+
+class LayerBrowser(Viewer):
+    """See every layer of a network as a tree, the chosen layer's channels as tiles, one channel on the photo.
+
+    Move the pointer over the photo to see which pixels the unit under it depends on (its receptive field)
+    and what it answers. Channels that are zero everywhere on this photo are marked. A fully connected layer
+    shows as a strip of bars. The five most probable classes stand below the photo.
+
+    Parameters
+    ----------
+    net
+        The network.
+    image
+        One image in any form that `InputSpec.prepare` takes, or several to choose from: a list, or a dict
+        from name to image.
+    layer
+        The layer to begin with; left out, the first that returns maps.
+    channel
+        The channel to begin with.
+
+    Attributes
+    ----------
+    layer, channel, position
+        What is chosen: a layer's name or ``(name, call)``, a channel's index, and the ``(row, column)`` of a
+        unit in its map, or ``None``. Observe them, or set them; a wrong value raises at once.
+    sort
+        Order of the tiles: ``"channel index"``, ``"mean"``, ``"maximum"`` or ``"sparsity"``; the largest
+        first.
+    image
+        The image that is shown.
+    result
+        The `ActivationMaps` on show, equal to ``cv.activations(net, browser.image, **browser.params)``.
+    prediction
+        The `Prediction` of the image; ``None`` where the network returns no class scores.
+
+    Raises
+    ------
+    LayerNotFoundError, AmbiguousLayerError, TargetError, InputError
+        A layer, channel or image that is not there or can't be used.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> browser = cv.LayerBrowser(cv.samples.squeezenet(), cv.samples.photo("chelsea"), layer="features.3")
+    >>> browser.channel = 5
+    >>> browser.result.maps.shape
+    (128, 55, 55)
+    """
+
+    layer = traitlets.Any(help="The chosen layer: a name, or (name, call).")
+    channel = traitlets.Int(0, help="The chosen channel, from 0.")
+    position = traitlets.Any(None, allow_none=True, help="(row, column) of a unit in the map, or None.")
+    sort = traitlets.Enum(list(_ORDERS), default_value="channel index", help="Order of the tiles.")
+
+    def __init__(
+        self, net: Network, image: Any, *, layer: LayerKey | None = None, channel: int = 0
+    ) -> None:
+        if not isinstance(net, Network):
+            raise TypeError(f"LayerBrowser takes a cv.Network, got {type(net).__name__}; use cv.Network(module)")
+        self.net = net
+        self.result: ActivationMaps | None = None
+        self.prediction: Prediction | None = None
+        self._field: ReceptiveField | None = None
+        self._photos = PhotoPicker(image, self._pick_image)
+        self.image = next(iter(self._photos.images.values()))
+        # A wrong image raises here, and not in a worker.
+        picture = _view(net, self.image)
+        self._make_views(picture)
+        super().__init__(layer=_first_layer(net) if layer is None else layer)
+        self.channel = channel
+        self.children = self._arranged()
+        self._link()
+        self._run(new_image=True)
+        # A notebook that is converted as soon as it ran must hold the pictures.
+        self.wait(timeout=30)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The options of `activations` that give `result`."""
+        return {"layer": self.layer}
+
+    def set_image(self, image: Any, name: str = "image") -> None:
+        """Show another image; it joins the list under its name. Raises where it can't be used."""
+        picture = _view(self.net, image)
+        with self.lock:
+            self.image = image
+            self._stage.image = picture
+            self._photos.add(image, name)
+            self._run(new_image=True)
+
+    # -- what is chosen ---------------------------------------------------------------------------------
+
+    @traitlets.validate("layer")
+    def _check_layer(self, proposal: Any) -> LayerKey:
+        key: LayerKey = proposal["value"]
+        info = self.net.layer(key)
+        name, call = split_key(key)
+        check_call(name, call, info.calls)
+        if info.output_shape is None:
+            raise LayerNotFoundError(f"layer {key!r} has nothing to show: the forward pass gets no tensor from it")
+        return key
+
+    @traitlets.validate("channel")
+    def _check_channel(self, proposal: Any) -> int:
+        channel = int(proposal["value"])
+        shape = self.net.layer(self.layer).output_shape or (0,)
+        if not 0 <= channel < shape[0]:
+            raise TargetError(f"layer {self.layer!r} has channels 0 to {shape[0] - 1}, got {channel}")
+        return channel
+
+    @traitlets.validate("position")
+    def _check_position(self, proposal: Any) -> tuple[int, int] | None:
+        position = proposal["value"]
+        if position is None:
+            return None
+        row, column = (int(each) for each in position)
+        height, width = self._map_size()
+        if not (0 <= row < height and 0 <= column < width):
+            raise TargetError(
+                f"the map of layer {self.layer!r} has {height} rows and {width} columns, counted from 0; "
+                f"got {position!r}"
+            )
+        return row, column
+
+    def _map_size(self) -> tuple[int, int]:
+        """Return height and width of the layer's maps; of a fully connected layer, 1 and 1."""
+        if self.net.input.size is None and self.result is not None:
+            return self.result.maps.shape[1], self.result.maps.shape[2]
+        shape = self.net.layer(self.layer).output_shape or ()
+        return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
+
+    # -- the page's acts --------------------------------------------------------------------------------
+
+    def _link(self) -> None:
+        """Pass on what is chosen, from the page to the traits and from the traits to the page."""
+        self._tree.observe(self._on_tree, ["selected", "selected_call"])
+        self._grid.observe(self._on_tile, "selected")
+        self._grid.observe(self._on_tile_pointer, "pointer")
+        self._units.observe(self._on_tile, "selected")
+        self._stage.on_pointer(self._on_pointer)
+        ipywidgets.link((self, "sort"), (self._sorting, "value"))
+        ipywidgets.link((self._opacity, "value"), (self._stage, "opacity"))
+        self.observe(self._on_layer, "layer")
+        self.observe(self._on_channel, "channel")
+        self.observe(lambda change: self._show_position(), "position")
+        self.observe(lambda change: self._show_order(), "sort")
+
+    @shown
+    def _on_tree(self, change: Any) -> None:
+        call = self._tree.selected_call
+        self.layer = self._tree.selected if call < 0 else (self._tree.selected, call)
+
+    @shown
+    def _on_tile(self, change: Any) -> None:
+        if change["new"] is not None and change["new"] >= 0:
+            self.channel = change["new"]
+
+    @shown
+    def _on_pointer(self, point: tuple[int, int] | None) -> None:
+        if point is None or self.result is None or self.result.is_vector:
+            return
+        stride, center = self._alignment()
+        self.position = tuple(
+            min(max(round((pixel + 0.5 - middle) / step), 0), units - 1)
+            for pixel, middle, step, units in zip(point, center, stride, self._map_size(), strict=True)
+        )
+
+    @shown
+    def _on_tile_pointer(self, change: Any) -> None:
+        tile, row, column = change["new"]
+        if tile >= 0:
+            self.position = (row, column)
+
+    @shown
+    def _pick_image(self, image: Any, name: str) -> None:
+        self.set_image(image, name)
+
+    def _on_layer(self, change: Any) -> None:
+        with self.lock:
+            self.position = None
+            shape = self.net.layer(self.layer).output_shape or (0,)
+            if self.channel >= shape[0]:
+                self.channel = 0
+            self._show_layer()
+            self._run()
+
+    def _on_channel(self, change: Any) -> None:
+        with self.lock:
+            self._show_channel()
+
+    # -- running ----------------------------------------------------------------------------------------
+
+    def _run(self, *, new_image: bool = False) -> None:
+        """Run the network on a worker; the views follow when it is done."""
+        net, image, layer = self.net, self.image, self.layer
+        self._field = None
+
+        def look() -> tuple[Prediction | OutputError | None, ActivationMaps]:
+            return (_predict(net, image) if new_image else None), activations(net, image, layer)
+
+        self.start_job(once(look), on_result=self._show)
+
+    def _show(self, answer: tuple[Prediction | OutputError | None, ActivationMaps]) -> None:
+        prediction, result = answer
+        if prediction is not None:
+            self._show_prediction(prediction)
+        self.result = result
+        self._show_maps()
+        size = self._stage.image.shape[:2]
+        net, layer = self.net, self.layer
+        self.start_job(
+            once(lambda: receptive_field(net, layer, image_size=size)), on_result=self._show_field
+        )
+
+    def _show_field(self, field: ReceptiveField) -> None:
+        self._field = field
+        self._show_position()
+
+    # -- showing ----------------------------------------------------------------------------------------
+
+    def _alignment(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return (stride, center of unit 0) of the map on the picture, in its pixels.
+
+        They come from the receptive field once it is known. Before, and for layers whose units see the whole
+        picture, the map is stretched over the picture.
+        """
+        units, pixels = self._map_size(), self._stage.image.shape[:2]
+        field = self._field
+        if field is not None and min(field.stride) > 0 and field.size[0] < pixels[0] and field.size[1] < pixels[1]:
+            center = (field.offset[0] + field.size[0] / 2, field.offset[1] + field.size[1] / 2)
+            return (float(field.stride[0]), float(field.stride[1])), center
+        stride = (pixels[0] / units[0], pixels[1] / units[1])
+        return stride, (stride[0] / 2, stride[1] / 2)
+
+    def _show_layer(self) -> None:
+        """Mark the layer in the tree."""
+        name, call = split_key(self.layer)
+        calls = self.net.layer(name).calls
+        with self._tree.hold_trait_notifications():
+            self._tree.selected_call = call if call is not None and calls > 1 else -1
+            self._tree.selected = name
+
+    def _show_maps(self) -> None:
+        result = self.result
+        if result is None:
+            return
+        vector = result.is_vector
+        self._units.layout.display = None if vector else "none"
+        self._grid.layout.display = "none" if vector else None
+        if vector:
+            labels = self.net.labels
+            values = result.maps[:, 0, 0]
+            named = labels is not None and len(labels) == len(values) and self.layer == self.net.layers[-1].name
+            self._units.set_values(values, labels=labels if named else None)
+            self._stage.clear_heat()
+        else:
+            badges = {int(index): "all zero" for index in np.flatnonzero(result.all_zero)}
+            self._grid.set_maps(result.maps, badges=badges, order=self._order(result), selected=self.channel)
+        self._show_summary()
+        self._show_channel()
+
+    def _order(self, result: ActivationMaps) -> NDArray[np.intp]:
+        return np.argsort(_ORDERS[self.sort](result), kind="stable")
+
+    def _show_order(self) -> None:
+        if self.result is not None and not self.result.is_vector:
+            self._grid.order = self._order(self.result)
+
+    def _show_channel(self) -> None:
+        result = self.result
+        if result is None or self.channel >= len(result.maps):
+            return
+        if result.is_vector:
+            self._units.selected = self.channel
+        else:
+            self._grid.selected = self.channel
+            stride, center = self._alignment()
+            values = result.maps[self.channel]
+            self._stage.set_heat(
+                values,
+                low=float(min(values.min(), 0)),
+                stride=stride,
+                center=center,
+                name=f"channel {self.channel}",
+            )
+        self._show_position()
+
+    def _show_position(self) -> None:
+        """Draw the receptive field of the unit, and say what it answers."""
+        result, field, position = self.result, self._field, self.position
+        boxes = []
+        text = f"channel {self.channel}"
+        if result is not None and self.channel < len(result.maps):
+            if result.is_vector:
+                text = f"unit {self.channel}: {result.maps[self.channel, 0, 0]:.4g}"
+            elif result.all_zero[self.channel]:
+                text += " is zero everywhere on this image"
+            else:
+                text += f": {result.sparsity[self.channel]:.0%} zeros"
+        if result is not None and position is not None and not result.is_vector:
+            value = result.maps[self.channel, position[0], position[1]]
+            self._grid.position = list(position)
+            text = f"channel {self.channel}, unit ({position[0]}, {position[1]}): {value:.4g}"
+            if field is not None:
+                box = field.box(*position)
+                boxes = [StageBox(box.top, box.left, box.bottom, box.right)]
+                text += f"; sees rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
+        self._stage.set_boxes(boxes)
+        self._reading.value = html.escape(text)
+
+    def _show_summary(self) -> None:
+        result, info = self.result, self.net.layer(self.layer)
+        if result is None:
+            return
+        channels, height, width = result.maps.shape
+        what = f"{channels} units" if result.is_vector else f"{channels} channels of {height} x {width}"
+        dead = int(result.all_zero.sum())
+        text = f"{info.kind}, {what}, {result.sparsity.mean():.0%} zeros"
+        text += f", {dead} all zero on this image" if dead and not result.is_vector else ""
+        self._summary.value = f"<b>{html.escape(_key_text(self.layer))}</b> {html.escape(text)}"
+
+    def _show_prediction(self, prediction: Prediction | OutputError) -> None:
+        self.prediction = None if isinstance(prediction, OutputError) else prediction
+        if self.prediction is not None:
+            labels, shares = self.prediction.labels, self.prediction.probabilities
+            self._bars.set_values(list(labels), [float(share) for share in shares])
+        self._bars.layout.display = "none" if self.prediction is None else None
+        self._no_classes.value = "" if self.prediction is not None else html.escape(f"No class bars: {prediction}")
+
+    # -- layout -----------------------------------------------------------------------------------------
+
+    def _make_views(self, picture: NDArray[np.uint8]) -> None:
+        self._tree = LayerTree(self.net.layers)
+        self._grid = TileGrid(np.zeros((1, 1, 1), np.float32))
+        self._units = UnitBars([0.0], labels=None)
+        self._stage = ImageStage(picture, width=336)
+        self._bars = ProbabilityBars(width=336)
+        self._sorting = ipywidgets.Dropdown(
+            options=list(_ORDERS), description="Sort by", layout={"width": "210px"}, tooltip="Order of the tiles"
+        )
+        self._opacity = ipywidgets.FloatSlider(
+            value=0.6, min=0, max=1, step=0.05, description="Opacity", readout=False, layout={"width": "280px"}
+        )
+        self._summary, self._reading, self._no_classes = (ipywidgets.HTML() for _ in range(3))
+        self._running = ipywidgets.HTML(layout={"height": "20px"})
+
+    def _arranged(self) -> list[ipywidgets.Widget]:
+        left = ipywidgets.VBox([self._tree], layout={"flex": "1 1 300px", "min_width": "0", "max_width": "420px"})
+        middle = ipywidgets.VBox(
+            [
+                ipywidgets.HBox([self._summary, self._sorting], layout={"flex_flow": "row wrap", "justify_content": "space-between"}),
+                self._grid,
+                self._units,
+            ],
+            layout={"flex": "3 1 360px", "min_width": "0"},
+        )
+        right = ipywidgets.VBox(
+            [self._stage, self._opacity, self._reading, self._bars, self._no_classes],
+            layout={"flex": "0 1 352px", "min_width": "0"},
+        )
+        columns = ipywidgets.HBox([left, middle, right], layout={"flex_flow": "row wrap", "grid_gap": "12px"})
+        return [self._photos, self.status, columns]
+
+    def to_png(self) -> bytes | None:
+        """Return the channels as one picture."""
+        return None if self.result is None else mosaic_png(self.result.maps)
+
+    def to_text(self) -> str:
+        """Return what is shown, in words."""
+        lines = [f"LayerBrowser: {self.result!r}"]
+        return "\n".join(lines + ([str(self.prediction)] if self.prediction is not None else []))
+
+
+def _first_layer(net: Network) -> LayerKey:
+    for info in net.layers:
+        if info.output_shape is not None and len(info.output_shape) == 3:
+            return info.name if info.calls == 1 else (info.name, 0)
+    for info in net.layers:
+        if info.output_shape is not None:
+            return info.name if info.calls == 1 else (info.name, 0)
+    raise LayerNotFoundError("this network has no layer to browse: no submodule returns a tensor")
+
+
+def _predict(net: Network, image: Any) -> Prediction | OutputError:
+    """Return the prediction, or why there is none: a network need not be a classifier to be browsed."""
+    try:
+        return net.predict(image)
+    except OutputError as error:
+        return error
+
+
+def _view(net: Network, image: Any) -> NDArray[np.uint8]:
+    """Return the one image as the network sees it; channels that make no picture are shown as their mean."""
+    x = net.prepare(image)
+    if len(x) != 1:
+        raise InputError(f"LayerBrowser shows one image at a time, got a batch of {len(x)}; give a list to choose from")
+    if net.input.channels in (1, 3):
+        return net.restore(x)[0]
+    gray = x[0].mean(dim=0).float().cpu().numpy()
+    span = float(gray.max() - gray.min()) or 1.0
+    return np.repeat(np.uint8(255 * (gray - gray.min()) / span)[:, :, None], 3, axis=2)
+
+
+def _key_text(key: LayerKey) -> str:
+    name, call = split_key(key)
+    return name if call is None else f"{name} (call {call})"
