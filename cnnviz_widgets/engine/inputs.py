@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from torchvision.transforms import functional as transforms
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
 from cnnviz_widgets.engine.pictures import Picture, load_picture, split_images
+from cnnviz_widgets.engine.presets import timm_options, torchvision_options
 
 Images: TypeAlias = Any
 """One image or many: PIL images, paths, uint8 or float arrays, float CHW tensors, or a list of these."""
 
+# Pillow has one nearest; torch's counterpart of it is the exact one.
 _FILTERS = {
-    "nearest": InterpolationMode.NEAREST,
+    "nearest": InterpolationMode.NEAREST_EXACT,
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
     "lanczos": InterpolationMode.LANCZOS,
@@ -44,12 +46,12 @@ class InputSpec:
     mean, std
         One number, or one for each channel, on the scale where black is 0 and white is 1.
     resize
-        How a picture is brought to ``size``. A number: its short side gets this length, then the middle is
-        cut out. A pair: it gets exactly this height and width (its proportions may change), then the middle
-        is cut out. ``None``: it is scaled until it just covers ``size``, then the middle is cut out.
+        How a picture is brought to ``size``. A number: its short side gets this length. A pair: it gets
+        exactly this height and width (its proportions may change). ``None``: it is scaled until it just
+        covers ``size``. Then the middle is cut out, with black around it where it is smaller than ``size``.
     interpolation
-        ``"bilinear"``, ``"bicubic"``, ``"lanczos"`` (pictures only) or ``"nearest"``; always with
-        antialiasing.
+        ``"bilinear"``, ``"bicubic"``, ``"lanczos"`` (not for float arrays and tensors) or ``"nearest"``;
+        with antialiasing.
 
     Raises
     ------
@@ -70,23 +72,18 @@ class InputSpec:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        lengths = [len(each) for each in (self.mean, self.std) if isinstance(each, Sequence | np.ndarray)]
-        # One value is good for any number of channels.
-        channels = self.channels if self.channels is not None else max([*lengths, 1])
-        if self.channels is None and channels == 1 and not lengths:
-            channels = 3
+        counts = [np.shape(each)[0] for each in (self.mean, self.std) if np.ndim(each)]
+        channels = self.channels if self.channels is not None else max(counts, default=3)
         _set(self, "channels", _whole(channels, "channels"))
         for name in ("mean", "std"):
             _set(self, name, _per_channel(getattr(self, name), channels, name))
-        if min(self.std) <= 0:  # type: ignore[arg-type]
+        if any(each <= 0 for each in cast(tuple[float, ...], self.std)):
             raise InputError(f"std must be positive, got {self.std}")
         if self.size is not None:
             _set(self, "size", _pair(self.size, "size"))
         if self.resize is not None:
-            pair = _pair(self.resize, "resize")
-            _set(self, "resize", pair if isinstance(self.resize, Sequence) else pair[0])
-            if self.size is None and isinstance(self.resize, int):
-                pass  # segmentation networks: the short side is set, the long one is free
+            single = isinstance(self.resize, int | np.integer)
+            _set(self, "resize", _whole(self.resize, "resize") if single else _pair(self.resize, "resize"))
         if self.interpolation not in _FILTERS:
             raise InputError(f"interpolation is one of {', '.join(_FILTERS)}; got {self.interpolation!r}")
 
@@ -99,53 +96,23 @@ class InputSpec:
         InputError
             For transforms that are not an image classifier's or a segmenter's.
         """
-        preset = weights.transforms() if hasattr(weights, "transforms") else weights
-        if hasattr(preset, "func"):
-            preset = preset()
-        missing = [name for name in ("resize_size", "mean", "std") if not hasattr(preset, name)]
-        if missing:
-            raise InputError(
-                f"can't read an input spec from {type(preset).__name__}: it has no {', '.join(missing)}; "
-                "write it out: cv.InputSpec(size=..., mean=..., std=...)"
-            )
-        crop = getattr(preset, "crop_size", None)
-        resize = list(preset.resize_size)
-        return cls(
-            size=None if crop is None else _both(crop),
-            mean=tuple(preset.mean),
-            std=tuple(preset.std),
-            resize=resize[0] if len(resize) == 1 else (resize[0], resize[1]),
-            interpolation=preset.interpolation.value,
-        )
+        return cls(**torchvision_options(weights))
 
     @classmethod
     def from_timm(cls, model: Any) -> InputSpec:
         """Return the spec of a timm model, or of its ``pretrained_cfg`` (a dict or an object).
 
+        A model that was made with ``in_chans=1`` has a configuration in color: gray gets the average of its
+        means and of its standard deviations.
+
         Raises
         ------
         InputError
-            For a configuration without ``input_size``, or a crop mode other than center and squash.
+            For a configuration without ``input_size``, with another crop mode than center or squash, with
+            a center crop that is neither square nor whole, or with another number of channels than the
+            model takes.
         """
-        config = getattr(model, "pretrained_cfg", model)
-        config = config.to_dict() if hasattr(config, "to_dict") else config
-        if not isinstance(config, dict) or "input_size" not in config:
-            raise InputError(f"can't read an input spec from {type(model).__name__}: no 'input_size' in it")
-        channels, height, width = config["input_size"]
-        mode = config.get("crop_mode") or "center"
-        if mode not in ("center", "squash"):
-            raise InputError(f"timm's crop_mode {mode!r} is not supported; write out cv.InputSpec(...)")
-        share = config.get("crop_pct") or 0.875
-        scaled = (math.floor(height / share), math.floor(width / share))
-        square = height == width and mode == "center"
-        return cls(
-            size=(height, width),
-            channels=channels,
-            mean=tuple(config.get("mean") or (0.485, 0.456, 0.406)),
-            std=tuple(config.get("std") or (0.229, 0.224, 0.225)),
-            resize=scaled[0] if square else (scaled if mode == "squash" else None),
-            interpolation=config.get("interpolation") or "bicubic",
-        )
+        return cls(**timm_options(model))
 
     def prepare(self, images: Images) -> Tensor:
         """Return pictures as the network's numbers: float32 [N, C, H, W] on the CPU.
@@ -154,9 +121,9 @@ class InputSpec:
         ----------
         images
             One image or a list of images, each of them a `PIL.Image` (turned upright by its EXIF tag; alpha
-            laid on white; 16 bits scaled to 8), a path, a NumPy array H x W, H x W x 1, 3 or 4 (uint8,
-            uint16, or float in [0, 1]), or a torch tensor C x H x W (uint8, or float in [0, 1]). Or a batch:
-            an array N x H x W x C or N x H x W, a tensor N x C x H x W.
+            laid on white; 16 bits, 0 to 65535, scaled to 8), a path, a NumPy array H x W, H x W x 1, 3 or 4
+            (uint8, uint16, or float in [0, 1]), or a torch tensor C x H x W (uint8, uint16, or float in
+            [0, 1]). Or a batch: an array N x H x W x C or N x H x W, a tensor N x C x H x W.
 
         Raises
         ------
@@ -166,15 +133,17 @@ class InputSpec:
         InputTypeError
             Something that is not an image.
         """
-        items = split_images(images)
-        tensors = []
+        items = split_images(images, self._channels)
+        tensors: list[Tensor] = []
         for index, item in enumerate(items):
             where = "the image" if len(items) == 1 else f"image {index} of {len(items)}"
             tensors.append(self._prepare_one(item, where))
-        sizes = {tuple(each.shape[1:]) for each in tensors}
-        if len(sizes) > 1:
-            listed = ", ".join(f"{height}x{width}" for height, width in sorted(sizes))
-            raise InputError(f"the images have several sizes ({listed}); give the network InputSpec(size=...)")
+            if tensors[index].shape != tensors[0].shape:
+                height, width = tensors[index].shape[1:]
+                raise InputError(
+                    f"{where} is {height} x {width} pixels, those before it are {tensors[0].shape[1]} x "
+                    f"{tensors[0].shape[2]}; give the network InputSpec(size=...), or images of one size"
+                )
         return torch.stack(tensors)
 
     def restore(self, x: Tensor) -> NDArray[np.uint8]:
@@ -186,10 +155,16 @@ class InputSpec:
         ------
         InputError
             Another number of channels than the spec has, or one that makes no picture (not 1 or 3); NaN.
+        InputTypeError
+            Not a tensor.
         """
-        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != self.channels:
-            got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(f"restore takes a batch (images, {self.channels}, rows, columns), got {got}")
+        given: Any = x
+        if not isinstance(given, Tensor):
+            raise InputTypeError(f"restore takes a tensor that prepare made, got {type(given).__name__}")
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise InputError(
+                f"restore takes a batch (images, {self.channels}, rows, columns), got shape {tuple(x.shape)}"
+            )
         if self.channels not in (1, 3):
             raise InputError(f"{self.channels} channels make no picture; only 1 or 3 do")
         mean, std = self._scaling()
@@ -197,61 +172,70 @@ class InputSpec:
         if not bool(torch.isfinite(values).all()):
             raise InputError("can't show an image with NaN or infinity in it")
         pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8)
-        return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
+        pictures: NDArray[np.uint8] = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
+        return pictures
 
     def view(self, image: Images) -> NDArray[np.uint8]:
         """Return one picture as the network sees it, uint8 [H, W, 3]: resized and cut."""
-        return self.restore(self.prepare(image))[0]
+        x = self.prepare(image)
+        if len(x) != 1:
+            raise InputError(f"view takes one image, got {len(x)}; call it once for each")
+        picture: NDArray[np.uint8] = self.restore(x)[0]
+        return picture
 
     def example(self, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
         """Return one input of zeros (the mean picture), 224 x 224 where the spec has no size."""
-        height, width = self.size_or(224)
-        return torch.zeros(1, self.channels or 3, height, width, device=device, dtype=dtype)
+        return torch.zeros(1, self._channels, *self.size_or(224), device=device, dtype=dtype)
 
     def size_or(self, default: int) -> tuple[int, int]:
         """Return (height, width), or the default for both where the spec leaves the size free."""
-        return _both(self.size if self.size is not None else default)
+        return cast(tuple[int, int], self.size) if self.size is not None else (default, default)
+
+    @property
+    def _channels(self) -> int:
+        return cast(int, self.channels)
 
     def _scaling(self) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(each, dtype=torch.float32) for each in (self.mean, self.std))
         return mean[:, None, None], std[:, None, None]
 
     def _prepare_one(self, item: Any, where: str) -> Tensor:
-        picture = load_picture(item, self.channels or 3, where)
-        resized = self._resize(picture)
-        values = resized if isinstance(resized, Tensor) else transforms.pil_to_tensor(resized)
-        values = transforms.convert_image_dtype(values, torch.float32)
+        picture = self._resized(load_picture(item, self._channels, where), where)
+        values = picture if isinstance(picture, Tensor) else transforms.pil_to_tensor(picture)
         mean, std = self._scaling()
-        if mean.any() or (std != 1).any():
-            self._check_range(values, where)
-        return (values - mean) / std
+        scaled: Tensor = transforms.convert_image_dtype(values, torch.float32)
+        return (scaled - mean) / std
 
-    def _check_range(self, values: Tensor, where: str) -> None:
-        """A float image that was normalized already would be normalized twice."""
-        low, high = float(values.min()), float(values.max())
-        if low < -1e-3 or high > 1 + 1e-3:
+    def _resized(self, picture: Picture, where: str) -> Picture:
+        height, width = picture.shape[1:] if isinstance(picture, Tensor) else picture.size[::-1]
+        target = self._scaled_size(height, width)
+        # A strip of 1 x 10,000 pixels passes Pillow's limit, and would grow to 256 x 2,560,000.
+        if Image.MAX_IMAGE_PIXELS and math.prod(target) > max(Image.MAX_IMAGE_PIXELS, height * width):
             raise InputError(
-                f"{where} has values from {low:.3g} to {high:.3g}; float images go from 0 (black) to 1 (white). "
-                "If it is prepared already, call net(x) with it; if it goes to 255, make it uint8"
+                f"{where} is {height} x {width} pixels and would be scaled to {target[0]} x {target[1]}, "
+                "more than PIL.Image.MAX_IMAGE_PIXELS; cut it to other proportions first"
             )
-
-    def _resize(self, picture: Picture) -> Picture:
-        size = picture.shape[-2:] if isinstance(picture, Tensor) else picture.size[::-1]
-        if self.resize is not None:
-            target = [self.resize] if isinstance(self.resize, int) else list(self.resize)
-        elif self.size is not None and tuple(size) != self.size:
-            height, width = self.size_or(0)
-            scale = max(height / size[0], width / size[1])
-            target = [max(height, round(size[0] * scale)), max(width, round(size[1] * scale))]
-        else:
-            target = []
-        if target:
-            mode = _FILTERS[self.interpolation]
+        if target != (height, width):
             if isinstance(picture, Tensor) and self.interpolation == "lanczos":
-                raise InputError("interpolation='lanczos' works on pictures, not on float tensors; use 'bicubic'")
-            antialias = self.interpolation != "nearest"
-            picture = transforms.resize(picture, target, interpolation=mode, antialias=antialias)
+                raise InputError(
+                    f"{where} is a float tensor, which interpolation='lanczos' can't resize; make it uint8"
+                )
+            mode = _FILTERS[self.interpolation]
+            picture = transforms.resize(picture, list(target), interpolation=mode, antialias=True)
         return picture if self.size is None else transforms.center_crop(picture, list(self.size_or(0)))
+
+    def _scaled_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size before the middle is cut out, rounded as torchvision and timm do."""
+        if isinstance(self.resize, tuple):
+            return self.resize
+        if isinstance(self.resize, int):
+            longer = int(self.resize * max(height, width) / min(height, width))
+            return (self.resize, longer) if height <= width else (longer, self.resize)
+        if self.size is None:
+            return height, width
+        wanted_height, wanted_width = self.size_or(0)
+        ratio = min(height / wanted_height, width / wanted_width)
+        return round(height / ratio), round(width / ratio)
 
 
 def _set(spec: InputSpec, name: str, value: Any) -> None:
@@ -264,25 +248,22 @@ def _whole(value: Any, name: str) -> int:
     return int(value)
 
 
-def _both(value: Any) -> tuple[int, int]:
-    """Return a pair from a number, a sequence of one, or a pair."""
-    values = list(value) if isinstance(value, Sequence) else [value]
-    return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
-
-
 def _pair(value: Any, name: str) -> tuple[int, int]:
-    if isinstance(value, Sequence) and len(value) not in (1, 2):
+    """Return (height, width) from such a pair or from one number for both."""
+    if not isinstance(value, Sequence):
+        value = (value, value)
+    if isinstance(value, str) or len(value) != 2:
         raise InputError(f"{name} is a number or (height, width), got {value!r}")
-    height, width = _both(value)
-    return _whole(height, name), _whole(width, name)
+    return _whole(value[0], name), _whole(value[1], name)
 
 
 def _per_channel(value: Any, channels: int, name: str) -> tuple[float, ...]:
-    values = [float(each) for each in value] if np.ndim(value) else [float(value)]
-    if len(values) == 1:
-        values *= channels
-    if len(values) != channels:
-        raise InputError(f"{name} has {len(values)} values for {channels} channels: {value!r}")
-    if not all(math.isfinite(each) for each in values):
+    try:
+        values = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is a number or one for each channel, got {value!r}") from error
+    if values.ndim > 1 or values.size not in (1, channels):
+        raise InputError(f"{name} must have 1 or {channels} values, one for each channel; got {value!r}")
+    if not np.isfinite(values).all():
         raise InputError(f"{name} must be finite, got {value!r}")
-    return tuple(values)
+    return tuple(np.broadcast_to(values, channels).tolist())

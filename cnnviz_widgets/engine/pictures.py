@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,10 +14,12 @@ from torch import Tensor
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
 
 Picture: TypeAlias = Image.Image | Tensor
-"""A PIL image of mode L or RGB, or a float tensor C x H x W."""
+"""A PIL image of mode L or RGB, or a float32 tensor C x H x W with values in [0, 1]."""
+
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def split_images(images: Any) -> list[Any]:
+def split_images(images: Any, channels: int) -> list[Any]:
     """Return the single images in one image, a list of images, or a batch."""
     if isinstance(images, list | tuple):
         if not images:
@@ -28,18 +27,25 @@ def split_images(images: Any) -> list[Any]:
         return list(images)
     if isinstance(images, Tensor) and images.ndim == 4:
         items: list[Any] = list(images)
-    elif isinstance(images, np.ndarray) and (images.ndim == 4 or _is_gray_batch(images)):
+    elif isinstance(images, np.ndarray) and (images.ndim == 4 or _is_gray_batch(images, channels)):
         items = list(images)
     else:
         return [images]
     if not items:
-        raise InputError(f"the batch holds no image: its shape is {tuple(images.shape)}")
+        raise InputError(f"the batch holds no image: its shape is {_shape(images)}")
     return items
 
 
-def _is_gray_batch(array: NDArray[Any]) -> bool:
-    """An N x H x W array; H x W x 1, 3 and 4 are single pictures."""
-    return array.ndim == 3 and array.shape[-1] not in (1, 3, 4)
+def _is_gray_batch(array: NDArray[Any], channels: int) -> bool:
+    """Tell N x H x W arrays from single pictures: H x W x 1, 3, 4 or as many as the network takes."""
+    if array.ndim != 3 or array.shape[2] in (1, 3, 4, channels):
+        return False
+    if len(array) == channels > 1:
+        raise InputError(
+            f"an array {_shape(array)} may be {channels} gray images or one image, channels first: "
+            "give list(array) for the first, torch.from_numpy(array) for the second"
+        )
+    return True
 
 
 def load_picture(item: Any, channels: int, where: str) -> Picture:
@@ -48,63 +54,95 @@ def load_picture(item: Any, channels: int, where: str) -> Picture:
     Parameters
     ----------
     item
-        A PIL image, a path, the bytes of an image file, an array or a tensor.
+        A PIL image, a path, an array or a tensor. It is not changed, and the picture shares no memory with
+        it, unless it is a float tensor.
     channels
         1 makes it gray, 3 color; any other number must be there already.
     where
         How an error names it, such as ``"image 3 of 10"``.
     """
     if isinstance(item, str | os.PathLike):
-        where = f"{where} ({os.fspath(item)!r})"
-        item = _open(Path(item), where)
-    elif isinstance(item, bytes | bytearray | memoryview):
-        item = _open(io.BytesIO(item), where)
+        name = os.fsdecode(item)
+        where = f"{where} ({_shortened(repr(name))})"
+        return _to_mode(_open(name, where), channels, where)
     if isinstance(item, Image.Image):
-        return _with_channels(_flat(item, where), channels, where)
+        return _to_mode(_upright(item, where), channels, where)
     if isinstance(item, np.ndarray):
         return _from_array(item, channels, where)
     if isinstance(item, Tensor):
         return _from_tensor(item, channels, where)
+    kind = type(item).__name__
     if isinstance(item, list | tuple):
-        raise InputTypeError(f"{where} is a {type(item).__name__}; give one flat list of images")
+        raise InputTypeError(f"{where} is a {kind}; give one flat list of images")
     raise InputTypeError(
-        f"{where} is a {type(item).__name__}; an image is a PIL image, a path, an array H x W x 3 or "
+        f"{where} is of type {kind}; an image is a PIL image, a path, an array H x W x 3 or "
         "a float tensor C x H x W"
     )
 
 
-def _open(path: Path | io.BytesIO, where: str) -> Image.Image:
+def _open(name: str, where: str) -> Image.Image:
     try:
-        with warnings.catch_warnings():
+        with Image.open(name) as image:
             # Pillow only warns of a picture up to twice its limit; for us the limit is the limit.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            image.load()
-            return image
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            return _upright(image, where)
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"{where} is too large ({error}); make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+            f"{where} is too large ({error}); make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS "
+            "if you trust it"
         ) from error
     except FileNotFoundError as error:
-        raise InputError(f"{where} does not exist (web addresses are not fetched)") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{where} can't be read as an image: {error}") from error
+        hint = "; web addresses are not fetched, download it first" if "://" in name else ""
+        raise InputError(f"{where} does not exist{hint}") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{where} is not an image, or of a kind that Pillow does not know") from error
+    except Exception as error:  # whatever Pillow's readers make of a damaged file
+        raise InputError(f"{where} can't be read as an image: {_reason(error)}") from error
 
 
-def _flat(image: Image.Image, where: str) -> Image.Image:
-    """Return the picture upright, without alpha or palette, in mode L or RGB."""
+def _upright(image: Image.Image, where: str) -> Image.Image:
+    """Return a copy, decoded and turned by its EXIF tag."""
     if 0 in image.size:
         raise InputError(f"{where} is empty: {image.width} x {image.height} pixels")
-    image = ImageOps.exif_transpose(image)
+    try:
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # whatever Pillow's readers make of a damaged file
+        raise InputError(f"{where} can't be decoded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _shortened(text: str) -> str:
+    """Cut the middle out: some people hand over a whole base64 text where a path is expected."""
+    return text if len(text) <= 200 else f"{text[:150]}...{text[-40:]}"
+
+
+def _to_mode(image: Image.Image, channels: int, where: str) -> Image.Image:
+    """Return the picture without alpha or palette, gray or in color as the network takes it."""
+    if channels not in (1, 3):
+        raise InputError(
+            f"{where} is a picture, but the network takes {channels} channels; "
+            f"give a tensor {channels} x H x W"
+        )
     if image.mode.startswith(("I", "F")):
-        return _from_deep(image, where)
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image).convert("RGB")
-    if image.mode in ("L", "1"):
-        return image.convert("L")
-    return image.convert("RGB")
+        image = _from_deep(image, where)
+    try:
+        if image.mode in _ALPHA_MODES or "transparency" in image.info:
+            image = image.convert("RGBA")
+            paper = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(paper, image)
+        # Gray is the luma of the colors: Pillow takes some modes, such as CMYK, to L only in this way.
+        if image.mode not in ("1", "L"):
+            image = image.convert("RGB")
+        return image.convert("L" if channels == 1 else "RGB")
+    except ValueError as error:
+        raise InputError(f"{where} (mode {image.mode}) can't be turned into RGB: {error}") from error
 
 
 def _from_deep(image: Image.Image, where: str) -> Image.Image:
@@ -121,68 +159,84 @@ def _from_deep(image: Image.Image, where: str) -> Image.Image:
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
 
 
-def _with_channels(image: Image.Image, channels: int, where: str) -> Image.Image:
-    if channels == 1:
-        return image.convert("L")
-    if channels == 3:
-        return image.convert("RGB")
-    raise InputError(
-        f"{where} is a picture, but the network takes {channels} channels; give a tensor {channels} x H x W"
-    )
-
-
 def _from_array(array: NDArray[Any], channels: int, where: str) -> Picture:
-    shape = " x ".join(map(str, array.shape)) or "a single number"
-    pictured = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4, channels))
-    if not pictured:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4, channels)):
         hint = "; a tensor C x H x W goes through torch.from_numpy" if array.ndim == 3 else ""
-        raise InputError(f"{where} is an array {shape}; expected H x W or H x W x 3{hint}")
-    if 0 in array.shape:
-        raise InputError(f"{where} is empty: an array {shape}")
-    if array.dtype == np.uint16:
-        array = np.rint(array / 257.0).astype(np.uint8)
-    if array.dtype == np.uint8:
-        if array.ndim == 3 and array.shape[2] == channels and channels not in (1, 3):
-            return torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 255
-        flat = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
-        return _with_channels(_flat(Image.fromarray(np.ascontiguousarray(flat)), where), channels, where)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputTypeError(f"{where} is an array of {array.dtype}; expected uint8, uint16 or float in [0, 1]")
-    planes = array[:, :, None] if array.ndim == 2 else array
-    return _from_tensor(torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1))), channels, where)
+        raise InputError(f"{where} is an array {_shape(array)}; expected H x W or H x W x 3{hint}")
+    if not array.size:
+        raise InputError(f"{where} is empty: an array {_shape(array)}")
+    pixels = array[:, :, None] if array.ndim == 2 else array
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
+        return _from_pixels(pixels, channels, where)
+    if array.dtype.kind != "f":
+        raise InputTypeError(f"{where} is an array of {array.dtype}; expected uint8 or float in [0, 1]")
+    # A copy, since torch takes neither read-only arrays nor foreign byte orders.
+    planes = np.array(pixels.transpose(2, 0, 1), dtype=np.float32, order="C")
+    return _from_floats(torch.from_numpy(planes), channels, where)
 
 
-def _from_tensor(tensor: Tensor, channels: int, where: str) -> Tensor:
-    shape = " x ".join(map(str, tensor.shape)) or "a single number"
+def _from_tensor(tensor: Tensor, channels: int, where: str) -> Picture:
     if tensor.ndim != 3:
-        raise InputError(f"{where} is a tensor {shape}; expected C x H x W")
-    if 0 in tensor.shape:
-        raise InputError(f"{where} is empty: a tensor {shape}")
+        raise InputError(f"{where} is a tensor {_shape(tensor)}; expected C x H x W")
+    if not tensor.numel():
+        raise InputError(f"{where} is empty: a tensor {_shape(tensor)}")
     tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.uint8:
-        tensor = tensor.float() / 255
+    if tensor.dtype in (torch.uint8, torch.uint16):
+        return _from_pixels(tensor.permute(1, 2, 0).numpy(), channels, where)
     if not tensor.is_floating_point():
         raise InputTypeError(f"{where} is a tensor of {tensor.dtype}; expected uint8 or float in [0, 1]")
-    tensor = tensor.float()
-    if not bool(torch.isfinite(tensor).all()):
+    return _from_floats(tensor.float(), channels, where)
+
+
+def _from_pixels(pixels: NDArray[Any], channels: int, where: str) -> Picture:
+    """Take H x W x C whole numbers the way of PIL images, so that the same picture gives the same numbers."""
+    if pixels.dtype.itemsize == 2:
+        pixels = np.rint(pixels / 257.0).astype(np.uint8)
+    given = pixels.shape[2]
+    if given == channels and channels not in (1, 3):
+        return torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255)
+    if given not in (1, 3, 4) or channels not in (1, 3):
+        raise _wrong_channels(given, channels, where)
+    pixels = np.ascontiguousarray(pixels[:, :, 0] if given == 1 else pixels)
+    return _to_mode(Image.fromarray(pixels), channels, where)
+
+
+def _from_floats(planes: Tensor, channels: int, where: str) -> Tensor:
+    """Take a C x H x W float tensor with values in [0, 1]."""
+    if not bool(torch.isfinite(planes).all()):
         raise InputError(f"{where} holds NaN or infinity")
-    return _convert_channels(tensor, channels, where)
+    low, high = float(planes.min()), float(planes.max())
+    # What was normalized already would be normalized twice.
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise InputError(
+            f"{where} has values from {low:.3g} to {high:.3g}; float images go from 0 (black) to 1 (white). "
+            "If it is prepared already, call net(x) with it; if it goes to 255, make it uint8"
+        )
+    return _convert_channels(planes, channels, where)
 
 
-def _convert_channels(tensor: Tensor, channels: int, where: str) -> Tensor:
+def _convert_channels(planes: Tensor, channels: int, where: str) -> Tensor:
     """Make a float tensor gray or color as the network wants it (luma as Pillow's ``convert('L')``)."""
-    given = len(tensor)
+    given = len(planes)
     if given == channels:
-        return tensor
+        return planes
     if given == 1 and channels == 3:
-        return tensor.expand(3, -1, -1)
+        return planes.expand(3, -1, -1)
     if given == 3 and channels == 1:
-        weights = tensor.new_tensor([0.299, 0.587, 0.114])
-        return torch.einsum("c,chw->hw", weights, tensor)[None]
+        weights = planes.new_tensor([0.299, 0.587, 0.114])
+        return torch.einsum("c,chw->hw", weights, planes)[None]
     if given == 4 and channels in (1, 3):
-        alpha = tensor[3:]
-        return _convert_channels(tensor[:3] * alpha + (1 - alpha), channels, where)
-    raise InputError(
-        f"{where} has {given} channels (it is {' x '.join(map(str, tensor.shape))}), "
-        f"but the network takes {channels}"
+        alpha = planes[3:]
+        return _convert_channels(planes[:3] * alpha + (1 - alpha), channels, where)
+    raise _wrong_channels(given, channels, where)
+
+
+def _wrong_channels(given: int, channels: int, where: str) -> InputError:
+    return InputError(
+        f"{where} has {given} channels, but the network takes {channels}; "
+        "arrays are H x W x C, tensors C x H x W"
     )
+
+
+def _shape(array: NDArray[Any] | Tensor) -> str:
+    return " x ".join(map(str, array.shape)) or "without axes"
