@@ -1,0 +1,50 @@
+"""The style sheet of the views built on ipywidgets, ipycanvas and bqplot, in the host's own colors."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+
+# Colors come from the host's CSS variables, as in the front-end views (js/src/lib/theme.css): JupyterLab and
+# Notebook 7, then VS Code, then the system's own.
+_STYLES = """
+.cvz-views {
+  --cvz-text: var(--jp-ui-font-color0, var(--vscode-editor-foreground, CanvasText));
+  --cvz-muted: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, GrayText));
+  --cvz-border: var(--jp-border-color2, var(--vscode-panel-border, GrayText));
+  --cvz-sunken: var(--jp-layout-color2, var(--vscode-editorWidget-background, Canvas));
+}
+.cvz-views .cvz-note { color: var(--cvz-muted); font-variant-numeric: tabular-nums; line-height: 1.4; }
+.cvz-views .cvz-frame {
+  display: grid; position: relative; overflow: hidden; max-width: 100%; background: var(--cvz-sunken);
+}
+.cvz-frame > * { grid-area: 1 / 1; margin: 0; width: 100%; max-width: none; height: auto; }
+.cvz-frame > .cvz-layer { position: absolute; inset: 0; height: 100%; }
+.cvz-frame > .cvz-pixelated { image-rendering: pixelated; }
+/* An ipycanvas canvas takes the focus when pressed, and keeps every key while it has it, Tab included. What
+   is hidden loses the focus at once, so each is hidden as long as it has it, and while it isn't needed. */
+.cvz-frame > .cvz-boxes { pointer-events: none; interactivity: inert; }
+.cvz-frame > .cvz-boxes:focus { visibility: hidden; }
+.cvz-frame > .cvz-pointer { cursor: crosshair; outline: none; }
+.cvz-frame > .cvz-pointer:focus:not(:active) { visibility: hidden; }
+@media (hover: hover) {
+  .cvz-frame:not(:hover) > .cvz-pointer { visibility: hidden; }
+}
+.cvz-legend { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 8px; }
+.cvz-legend .cvz-ramp { width: 140px; height: 12px; border: 1px solid var(--cvz-border); }
+.cvz-chart.cvz-chart {
+  --bq-content-font-color: var(--cvz-text);
+  --bq-axislabel-fill: var(--cvz-muted);
+  --bq-axislabel-font: 12px var(--jp-ui-font-family, system-ui, sans-serif);
+  --bq-axis-tick-text-fill: var(--cvz-text);
+  --bq-axis-tick-text-font: 12px var(--jp-ui-font-family, system-ui, sans-serif);
+  --bq-axis-tick-stroke: var(--cvz-border);
+  --bq-axis-path-stroke: var(--cvz-border);
+}
+.cvz-bare .axis path.domain, .cvz-bare .axis .tick line { display: none; }
+.cvz-bare .zeroLine { stroke: var(--cvz-border); }
+"""
+
+
+def style_sheet() -> widgets.HTML:
+    """Return the element that brings the styles to wherever a view is shown: put it among its children."""
+    return widgets.HTML(f"<style>{_STYLES}</style>", layout={"display": "none"})
