@@ -148,7 +148,6 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
         height: int = 170,
     ) -> None:
         self._lock = threading.RLock()
-        self._marking = False
         self._values: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self._labels: Sequence[str] | None = None
         self._name, self._unit = printable(name), printable(unit)
@@ -161,13 +160,14 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._readout.add_class("cvz-note")
         super().__init__([style_sheet(), strip, chosen], layout={"width": "100%"})
         self.add_class("cvz-views")
-        self._columns.observe(self._on_column, "selected")
+        self._columns.on_element_click(self._on_column)
         self._number.observe(self._on_number, "value")
         self.set_values(values, labels=labels)
 
     def _build_figure(self, height: int) -> None:
         units = bqplot.LinearScale(allow_padding=False)
         heights = bqplot.LinearScale()
+        whole = bqplot.LinearScale(min=0, max=1, allow_padding=False)
         self._units, self._heights = units, heights
         # All bars are one outline: a thousand elements less to lay out each time the values change.
         self._outline = bqplot.Lines(
@@ -178,15 +178,23 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
             stroke_width=0,
             enable_hover=False,
         )
+        self._mark = bqplot.Lines(
+            scales={"x": units, "y": whole},
+            y=np.array([0, 1, 1, 0], dtype=np.float32),
+            fill="inside",
+            fill_colors=[ACCENT_COLOR],
+            fill_opacities=[0.45],
+            colors=[ACCENT_COLOR],
+            stroke_width=0,
+            visible=False,
+        )
         # Columns of full height take the pointer, so that a unit at zero can be read and selected, too.
         # Their true values travel as `color`, which changes without the columns being laid out anew.
         self._columns = bqplot.Bars(
-            scales={"x": units, "y": bqplot.LinearScale(min=0, max=1, allow_padding=False)},
+            scales={"x": units, "y": whole},
             colors=["transparent"],
             padding=0.0,
             stroke_width=0,
-            interactions={"click": "select", "hover": "tooltip"},
-            selected_style={"fill": ACCENT_COLOR, "opacity": "0.45"},
             tooltip=bqplot.Tooltip(
                 fields=["x", "color"], labels=["unit", self._named()], formats=["d", ".4~g"]
             ),
@@ -204,7 +212,7 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
             scale=heights, side="left", label=self._named(), label_offset="46px", tick_format="~g"
         )
         self._figure = bqplot.Figure(
-            marks=[self._outline, self._columns],
+            marks=[self._outline, self._mark, self._columns],
             axes=[self._across, self._upward],
             fig_margin={"top": 8, "bottom": 44, "left": 62, "right": 12},
             padding_y=0,
@@ -236,7 +244,6 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
             with self._outline.hold_sync():
                 self._outline.x, self._outline.y = outline_of_bars(row)
             self._columns.color = row
-            self._show_selected()  # the page styles all columns anew with their new values
         self._describe()
 
     def _lay_out(self, count: int) -> None:
@@ -267,25 +274,17 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
 
     @traitlets.observe("selected")
     def _on_selected(self, change: dict[str, Any]) -> None:
-        self._show_selected()
-        if change["new"] is not None:
-            self._number.value = change["new"]
+        index = change["new"]
+        with self._lock:
+            if index is not None:
+                edges = np.array([index - 0.5, index - 0.5, index + 0.5, index + 0.5], dtype=np.float32)
+                self._mark.x = edges
+                self._number.value = index
+            self._mark.visible = index is not None
         self._describe()
 
-    def _show_selected(self) -> None:
-        with self._lock:
-            self._marking = True
-            self._columns.selected = None
-            if self.selected is not None:
-                self._columns.selected = np.array([self.selected], dtype=np.uint32)
-            self._marking = False
-
-    def _on_column(self, change: dict[str, Any]) -> None:
-        if self._marking:
-            return
-        chosen = change["new"]
-        # Ctrl-click adds and takes away in bqplot; here the last one clicked is the selection.
-        self.selected = None if chosen is None or len(chosen) == 0 else int(chosen[-1])
+    def _on_column(self, _mark: bqplot.Bars, message: dict[str, Any]) -> None:
+        self.selected = int(message["data"]["index"])
 
     def _on_number(self, change: dict[str, Any]) -> None:
         self.selected = change["new"]

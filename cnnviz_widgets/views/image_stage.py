@@ -211,7 +211,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
     # What is asked
 
     def on_pointer(self, callback: Callable[[Position | None], object]) -> None:
-        """Call `callback` with the (row, column) of each pixel the pointer comes to, and None when it leaves."""
+        """Call `callback` with the (row, column) of each pixel the pointer comes to, None when it leaves."""
         self.observe(lambda change: callback(change["new"]), "pointer")
 
     def on_click(self, callback: Callable[[Position], object]) -> None:
