@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,14 @@ from cnnviz_widgets.engine.errors import ResultFileError
 _FORMAT = "cnnviz_widgets result 1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
-    """Base of what the methods return: NumPy arrays and plain values, frozen, with `save`."""
+    """Base of what the methods return: NumPy arrays and plain values, frozen, with `save`.
+
+    Two results are equal if they are of one class and hold the same values, arrays bit for bit (a NaN equals
+    a NaN). Subclasses are decorated ``@dataclass(frozen=True, eq=False)``: a dataclass's own ``==`` fails on
+    arrays.
+    """
 
     kinds: ClassVar[dict[str, type[Result]]] = {}
 
@@ -28,27 +33,36 @@ class Result:
         super().__init_subclass__(**options)
         Result.kinds[cls.__name__] = cls
 
+    def __eq__(self, other: object) -> bool:
+        return _same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the result to one file (NPZ with a JSON header, no pickle) and return its path.
 
         The file appears whole or not at all. `load_result` reads it.
+
+        Raises
+        ------
+        TypeError
+            The result holds something that is neither an array of numbers or text nor a plain value.
         """
         target = Path(path)
         arrays: dict[str, NDArray[Any]] = {}
         header = {"format": _FORMAT, "result": _encode(self, arrays)}
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            # mkstemp makes files private; a saved result is as readable as any other file.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        # Not of tempfile, whose files nobody else may read.
+        temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+        with open(temporary, "xb") as file:
+            try:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type, unused-ignore]
+                file.close()
+                os.replace(temporary, target)
+            except BaseException:
+                file.close()
+                os.unlink(temporary)
+                raise
         return target
 
 
@@ -66,44 +80,71 @@ def load_result(path: str | os.PathLike[str], *, max_bytes: int = 4 * 1024**3) -
     ------
     ResultFileError
         Not such a file, cut short, or larger than ``max_bytes``.
+    OSError
+        There is no such file, or it may not be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > max_bytes:
-            raise ResultFileError(f"{path} unpacks to {size:,} bytes; allow it with max_bytes={size}")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(arrays["header"].tobytes())
-        if header["format"] != _FORMAT:
-            raise ResultFileError(f"{path} has format {header['format']!r}; this version reads {_FORMAT!r}")
-        return _decode(header["result"], arrays)
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError) as error:
-        if isinstance(error, ResultFileError):
+    with open(path, "rb") as file:
+        try:
+            return _read(file, max_bytes)
+        except ImportError:
             raise
-        raise ResultFileError(f"{path} is not a saved result, or was cut short: {error}") from error
+        except ResultFileError as error:
+            raise ResultFileError(f"{path} {error}") from None
+        except Exception as error:  # whatever zip, NumPy and JSON make of a damaged file
+            raise ResultFileError(f"{path} is not a saved result, or was cut short: {error}") from error
+
+
+def _read(file: BinaryIO, max_bytes: int) -> Result:
+    with zipfile.ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > max_bytes:
+        raise ResultFileError(f"unpacks to {size:,} bytes; allow it with max_bytes={size}")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    header = json.loads(arrays["header"].tobytes())
+    if header["format"] != _FORMAT:
+        raise ResultFileError(f"has format {header['format']!r}; this version reads {_FORMAT!r}")
+    return _result(header["result"], arrays)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+    if isinstance(one, Result):
+        return all(_same(getattr(one, each.name), getattr(other, each.name)) for each in fields(one))
+    if isinstance(one, dict):
+        return len(one) == len(other) and all(key in other and _same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    # A NaN differs from itself.
+    return bool(one == other) or bool(one != one and other != other)
 
 
 def _encode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     """Return ``value`` as JSON, its arrays put into ``arrays``."""
-    if value is None or isinstance(value, bool | int | float | str):
+    # The very types, no subclasses: what is read back must be what was written.
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if kind in (np.ndarray, np.memmap) or isinstance(value, np.generic):
+        if value.dtype.hasobject:
+            raise TypeError("a result can't hold an array of objects: it would need pickle")
         name = f"array{len(arrays)}"
-        arrays[name] = value
-        return {"array": name}
-    if isinstance(value, tuple):
+        arrays[name] = np.asarray(value)
+        return {"scalar" if isinstance(value, np.generic) else "array": name}
+    if kind is tuple:
         return {"tuple": [_encode(each, arrays) for each in value]}
-    if isinstance(value, list):
+    if kind is list:
         return [_encode(each, arrays) for each in value]
-    if isinstance(value, dict):
+    if kind is dict:
         return {"dict": [[_encode(key, arrays), _encode(each, arrays)] for key, each in value.items()]}
     if isinstance(value, Result):
         content = {field.name: _encode(getattr(value, field.name), arrays) for field in fields(value)}
-        return {"result": type(value).__name__, "fields": content}
-    raise TypeError(f"a result can't hold {type(value).__name__}; use arrays and plain values")
+        return {"result": kind.__name__, "fields": content}
+    raise TypeError(f"a result can't hold {kind.__name__}; use arrays and plain values")
 
 
 def _decode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
@@ -113,10 +154,16 @@ def _decode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
         return value
     if "array" in value:
         return arrays[value["array"]]
+    if "scalar" in value:
+        return arrays[value["scalar"]][()]
     if "tuple" in value:
         return tuple(_decode(each, arrays) for each in value["tuple"])
     if "dict" in value:
         return {_decode(key, arrays): _decode(each, arrays) for key, each in value["dict"]}
+    return _result(value, arrays)
+
+
+def _result(value: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Result:
     kind = _result_class(value["result"])
     return kind(**{name: _decode(each, arrays) for name, each in value["fields"].items()})
 
@@ -128,5 +175,5 @@ def _result_class(name: str) -> type[Result]:
 
         cnnviz_widgets.import_methods()
     if name not in Result.kinds:
-        raise ResultFileError(f"the file holds a {name!r}, which this version does not know")
+        raise ResultFileError(f"holds a {name!r}, which this version does not know")
     return Result.kinds[name]

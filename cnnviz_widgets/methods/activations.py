@@ -17,7 +17,7 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ActivationMaps(Result):
     """The feature maps of one layer for one image; shows itself as a mosaic of its channels.
 
