@@ -8,31 +8,17 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cnnviz_widgets.engine.errors import LayerNotFoundError
-from cnnviz_widgets.engine.layers import (
-    LayerKey,
-    Survey,
-    check_call,
-    find_module,
-    map_tensors,
-    split_key,
-    tensors_in,
-    version,
-)
+from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, detached
+from cnnviz_widgets.engine.layers import LayerKey, check_call, find_module, map_tensors, split_key, tensors_in
 from cnnviz_widgets.engine.state import engine_lock
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
-
-
-class ForwardStopped(BaseException):
-    """Ends a forward pass once everything asked for is there.
-
-    Not an `Exception`: a module that catches those must not catch this one.
-    """
 
 
 @dataclass
@@ -43,33 +29,43 @@ class _Watched:
     module: nn.Module
     calls: set[int] | None
     count: int = 0
-    outputs: dict[int, Any] = field(default_factory=dict)
-    versions: dict[int, list[tuple[Tensor, int]]] = field(default_factory=dict)
-    gradients: dict[int, Tensor] = field(default_factory=dict)
+    due: int | None = None
+    records: dict[int, Record] = field(default_factory=dict)
+    gradients: dict[int, dict[int, Tensor]] = field(default_factory=dict)
 
-    def clear(self) -> None:
-        self.count = 0
-        self.outputs, self.versions, self.gradients = {}, {}, {}
-
-    def wants(self, call: int) -> bool:
-        return self.calls is None or call in self.calls
-
-    def complete(self, survey: Survey) -> bool:
-        wanted = range(survey.calls(self.module)) if self.calls is None else self.calls
-        return bool(wanted) and all(call in self.outputs for call in wanted)
+    def begin(self, run: ForwardPass | None) -> None:
+        """Forget the last pass. What is still ``due`` is ``None`` where only the end of the pass can tell."""
+        self.count, self.records, self.gradients = 0, {}, {}
+        if self.calls is not None:
+            self.due = len(self.calls)
+        else:
+            self.due = run.foreseen_calls(self.module) if run else None
 
 
-class Capture(Mapping[LayerKey, Any]):
+class _ByLayer(Mapping[LayerKey, Any]):
+    """A mapping by layer, whose errors say more than a `KeyError`, and which is compared by identity."""
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            self[key]  # type: ignore[index]
+        except (LookupError, TypeError):
+            return False
+        return True
+
+    def get(self, key: LayerKey, default: Any = None) -> Any:
+        """Return the value of that layer, or the default where there is none."""
+        return self[key] if self.__contains__(key) else default
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class Capture(_ByLayer):
     """What the layers of one forward pass returned: a mapping from layer to value. Made by `capture`.
 
     ``seen["features.3"]`` is the value of a layer that is called once, ``seen["relu", 1]`` of the second
-    call of a layer that is used more than once. Values stay readable after the ``with`` block.
-
-    Attributes
-    ----------
-    gradients
-        With ``gradients=True``: a mapping like this one, of the gradient with respect to each value; filled
-        by ``.backward()`` on anything computed from the network's output or from the values themselves.
+    call of a layer that is used more than once. Each ``net(x)`` inside the ``with`` block replaces what the
+    one before has left; the values stay readable after the block.
     """
 
     def __init__(
@@ -81,106 +77,145 @@ class Capture(Mapping[LayerKey, Any]):
         self._watched = _watch(network.core, layers)
         self._handles: list[RemovableHandle] = []
         self._thread: int | None = None
-        self.gradients: Mapping[LayerKey, Tensor] = _Gradients(self)
+        self._run: ForwardPass | None = None
+        self._recording = False
+        self._missing = 0
+        self._calls: dict[nn.Module, int] | None = None
 
     def __enter__(self) -> Capture:
         if self._handles:
             raise RuntimeError("this capture is already active; call cv.capture again for a second one")
         self._thread = threading.get_ident()
         with engine_lock:
-            # The root's pre-hook tells one forward pass from the next.
-            self._handles.append(self._network.core.register_forward_pre_hook(self._begin))
-            for module, watched in self._watched.items():
-                self._handles.append(module.register_forward_hook(self._recorder(watched)))
-            self._network.captures.append(self)
+            try:
+                self._register_hooks()
+                self._network.captures.append(self)
+            except BaseException:
+                self._remove_hooks()
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with engine_lock:
+            self._remove_hooks()
             self._network.captures.remove(self)
-            while self._handles:
-                self._handles.pop().remove()
+
+    def _register_hooks(self) -> None:
+        core = self._network.core
+        # The root's own hooks tell where a pass of `module(x)`, without the network, begins and ends.
+        self._handles.append(core.register_forward_pre_hook(self._root_begins))
+        for module, watched in self._watched.items():
+            self._handles.append(module.register_forward_hook(self._recorder(watched)))
+        self._handles.append(core.register_forward_hook(self._root_ends, always_call=True))
+
+    def _remove_hooks(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
 
     @property
     def with_gradients(self) -> bool:
         """Whether the forward pass must record gradients."""
         return self._with_gradients
 
+    @property
+    def gradients(self) -> Mapping[LayerKey, Any]:
+        """With ``gradients=True``: the gradient with respect to each value, by layer.
+
+        Filled by ``.backward()`` on anything computed from the network's output or from the values. For a
+        layer that returns several tensors the gradients come in the same nest, ``None`` where none arrived.
+        """
+        return _Gradients(self)
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether the forward pass may end here, as far as this capture goes."""
+        return self._stop and not self._missing
+
     def belongs_here(self) -> bool:
         """Return whether this thread opened the capture (others may run the same module meanwhile)."""
         return self._thread == threading.get_ident()
 
-    def wants_more(self) -> bool:
-        """Return whether the forward pass must go on for this capture."""
-        survey = self._network.survey_if_known
-        if not self._stop or survey is None:
-            return True
-        return not all(watched.complete(survey) for watched in self._watched.values())
+    def begin(self, run: ForwardPass | None) -> None:
+        """Get ready for a pass; ``None`` for one of the bare module."""
+        self._run, self._recording, self._calls = run, True, None
+        for watched in self._watched.values():
+            watched.begin(run)
+        self._missing = sum(watched.due != 0 for watched in self._watched.values())
 
-    def overwritten(self) -> set[tuple[nn.Module, int]]:
-        """Return the calls whose value was written to after it was captured without a copy."""
-        return {
-            (watched.module, call)
-            for watched in self._watched.values()
-            for call, pairs in watched.versions.items()
-            if any(version(tensor) != then for tensor, then in pairs)
+    def end(self) -> None:
+        """Note that the pass is over: calls from here on are not part of it."""
+        # A checkpointed module is run again in the backward pass.
+        self._recording = False
+        self._calls = {
+            module: max(watched.count, self._run.known_calls(module) if self._run else 0)
+            for module, watched in self._watched.items()
         }
+        self._run = None
 
-    def _begin(self, module: nn.Module, arguments: Any) -> None:
-        if self.belongs_here():
-            for watched in self._watched.values():
-                watched.clear()
+    def discard(self) -> None:
+        """Drop what a pass that failed has left."""
+        for watched in self._watched.values():
+            watched.begin(None)
+        self._calls = None
+
+    def records(self) -> Iterator[tuple[nn.Module, int, Record]]:
+        """Yield what was captured: module, call, record."""
+        for watched in self._watched.values():
+            for call, record in watched.records.items():
+                yield watched.module, call, record
+
+    def _root_begins(self, module: nn.Module, arguments: Any) -> None:
+        if self.belongs_here() and self._run is None and not self._network.is_surveying:
+            self.begin(None)
+
+    def _root_ends(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        if self.belongs_here() and self._run is None and not self._network.is_surveying:
+            self.end()
 
     def _recorder(self, watched: _Watched) -> Any:
         def record(module: nn.Module, arguments: Any, output: Any) -> Any:
-            if not self.belongs_here():
+            if not (self._recording and self.belongs_here()):
                 return None
+            if self._run is not None and self._run.stopped:
+                raise ForwardStopped  # something swallowed the first one
             call, watched.count = watched.count, watched.count + 1
-            if not watched.wants(call):
+            if watched.calls is not None and call not in watched.calls:
                 return None
-            if self._with_gradients:
-                return self._record_with_gradients(watched, call, output)
-            watched.outputs[call] = output
-            if self._network.can_stop():
-                raise ForwardStopped
-            self._keep_from_change(watched, call, output)
-            return None
+            if watched.due is not None:
+                watched.due -= 1
+                self._missing -= watched.due == 0
+            return self._take(watched, call, output)
 
         return record
 
-    def _keep_from_change(self, watched: _Watched, call: int, output: Any) -> None:
-        """Copy the value if something later in the pass writes to it; else note how to tell that later.
-
-        Copying everything would double the memory traffic of a pass. Which values are overwritten (by an
-        in-place rectifier, a residual ``+=``) is known from the survey, and checked after the pass.
-        """
-        survey = self._network.survey_if_known
-        known = survey is not None and self._network.running
-        versions = [(tensor, version(tensor)) for tensor in tensors_in(output)]
-        copied = not known or (survey is not None and (watched.module, call) in survey.overwritten)
-        if copied or any(each is None or isinstance(tensor, nn.Parameter) for tensor, each in versions):
-            watched.outputs[call] = map_tensors(output, Tensor.clone)
-        else:
-            watched.versions[call] = [(tensor, each) for tensor, each in versions if each is not None]
-
-    def _record_with_gradients(self, watched: _Watched, call: int, output: Any) -> Any:
-        """Keep the value in the graph and hand a copy on, so that what overwrites it overwrites the copy."""
-        watched.outputs[call] = output
-        tensors = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
-        if tensors:
-            first = tensors[0]
-
-            def keep(gradient: Tensor) -> None:
-                watched.gradients[call] = gradient.detach()
-
-            first.register_hook(keep)
-        if self._network.can_stop():
+    def _take(self, watched: _Watched, call: int, output: Any) -> Any:
+        """Keep what the layer returned, so that nothing that follows changes it."""
+        stop = self._run is not None and self._run.may_stop()
+        copied = not stop and (self._run is None or self._run.must_copy(watched.module, call))
+        value = map_tensors(output, Tensor.clone) if copied else output
+        if not self._with_gradients:
+            value = detached(value)
+        watched.records[call] = Record(value, output, copied)
+        if self._with_gradients:
+            self._collect_gradients(watched, call, value)
+        if stop and self._run is not None:
+            self._run.stopped = True
             raise ForwardStopped
-        return map_tensors(output, Tensor.clone)
+        # The value stays in the graph; what may be overwritten from here on is a copy of it.
+        return map_tensors(value, Tensor.clone) if self._with_gradients else None
 
-    def _find(self, key: LayerKey) -> tuple[_Watched, int]:
+    def _collect_gradients(self, watched: _Watched, call: int, value: Any) -> None:
+        # The hook may not know the tensor it hangs on: in such a circle memory is given back late.
+        arrived: dict[int, Tensor] = {}
+        watched.gradients[call] = arrived
+        for index, tensor in enumerate(tensors_in(value)):
+            if tensor.requires_grad:
+                tensor.register_hook(lambda gradient, index=index: arrived.update({index: gradient.detach()}))
+
+    def find(self, key: LayerKey) -> tuple[_Watched, int]:
+        """Return where the value of a layer is, or say why there is none."""
         name, call = split_key(key)
         module = find_module(self._network.core, name)
         watched = self._watched.get(module)
@@ -188,57 +223,57 @@ class Capture(Mapping[LayerKey, Any]):
             raise LayerNotFoundError(
                 f"layer {name!r} was not captured; name it in cv.capture(net, [..., {name!r}])"
             )
-        survey = self._network.survey_if_known
-        calls = max(watched.count, survey.calls(module) if survey else 0)
-        if not watched.count and calls:
+        if self._calls is None:
             raise LayerNotFoundError(
                 f"layer {name!r} holds nothing yet; run net(x) inside the with block first"
             )
-        call = check_call(name, call, calls)
-        if call not in watched.outputs:
-            raise LayerNotFoundError(f"call {call} of layer {name!r} was not captured; ask for ({name!r}, {call})")
+        call = check_call(name, call, self._calls[module])
+        if call not in watched.records:
+            raise LayerNotFoundError(
+                f"call {call} of layer {name!r} was not captured; ask for ({name!r}, {call})"
+            )
         return watched, call
 
     def __getitem__(self, key: LayerKey) -> Any:
-        watched, call = self._find(key)
-        return watched.outputs[call]
+        watched, call = self.find(key)
+        return watched.records[call].value
 
     def __iter__(self) -> Iterator[LayerKey]:
         for watched in self._watched.values():
-            for call in sorted(watched.outputs):
+            for call in sorted(watched.records):
                 single = watched.calls is None and watched.count == 1
                 yield watched.name if single else (watched.name, call)
 
     def __len__(self) -> int:
-        return sum(len(watched.outputs) for watched in self._watched.values())
+        return sum(len(watched.records) for watched in self._watched.values())
 
     def __repr__(self) -> str:
         return f"<capture of {', '.join(repr(watched.name) for watched in self._watched.values())}>"
 
 
-class _Gradients(Mapping[LayerKey, Tensor]):
+class _Gradients(_ByLayer):
     """The gradients of a `Capture`."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
 
-    def __getitem__(self, key: LayerKey) -> Tensor:
+    def __getitem__(self, key: LayerKey) -> Any:
         if not self._capture.with_gradients:
             raise LayerNotFoundError(
                 "no gradients were kept; open the capture with cv.capture(net, layers, gradients=True)"
             )
-        watched, call = self._capture._find(key)
-        if call not in watched.gradients:
+        watched, call = self._capture.find(key)
+        arrived = watched.gradients[call]
+        if not arrived:
             raise LayerNotFoundError(
-                f"no gradient has reached layer {watched.name!r}; call .backward() on a value that depends on it"
+                f"no gradient has reached layer {watched.name!r}; "
+                "call .backward() on a value that depends on it"
             )
-        return watched.gradients[call]
+        position = iter(range(len(arrived) + len(list(tensors_in(watched.records[call].value)))))
+        return map_tensors(watched.records[call].value, lambda _: arrived.get(next(position)))
 
     def __iter__(self) -> Iterator[LayerKey]:
-        for key in self._capture:
-            watched, call = self._capture._find(key)
-            if call in watched.gradients:
-                yield key
+        return (key for key in self._capture if key in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -247,12 +282,14 @@ class _Gradients(Mapping[LayerKey, Tensor]):
 def _watch(root: nn.Module, layers: Iterable[LayerKey] | None) -> dict[nn.Module, _Watched]:
     if layers is None:
         keys: list[LayerKey] = [name for name, _ in root.named_modules() if name]
-    elif isinstance(layers, str):
+    elif isinstance(layers, str) or (
+        isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int | np.integer)
+    ):
         keys = [layers]
-    elif isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int):
-        keys = [layers]
-    else:
+    elif isinstance(layers, Iterable):
         keys = list(layers)
+    else:
+        raise TypeError(f"layers= takes a list of layer names, or None for all of them, got {layers!r}")
     if not keys:
         raise LayerNotFoundError("no layers to capture: name at least one, such as ['features.3']")
     watched: dict[nn.Module, _Watched] = {}
@@ -290,8 +327,9 @@ def capture(
         Keep the graph, so that ``.backward()`` fills ``seen.gradients``. Gradients flow to the input and to
         the captured values, never to the parameters.
     stop
-        End the pass at the deepest layer. Default: yes, unless gradients are kept (they usually come from
-        the network's output).
+        End the pass at the deepest layer. Default: yes, unless all layers are captured or gradients are kept
+        (they usually come from the network's output). The first pass of a kind (shape of the batch, with or
+        without gradients) runs to its end, to learn how often each layer is called.
 
     Returns
     -------
@@ -320,6 +358,6 @@ def capture(
 
     if not isinstance(net, Network):
         raise TypeError(f"capture needs a cv.Network, got {type(net).__name__}; wrap it: cv.Network(module)")
-    return Capture(net, layers, gradients, (not gradients) if stop is None else stop)
-
-
+    if stop is None:
+        stop = not gradients and layers is not None
+    return Capture(net, layers, gradients, stop)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from cnnviz_widgets.engine.errors import AmbiguousLayerError, LayerNotFoundError, OutputError, did_you_mean
-from cnnviz_widgets.engine.state import evaluation
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.survey import Survey
 
 LayerKey: TypeAlias = str | tuple[str, int]
 """A layer: its dotted name, or ``(name, call)`` for one call of a module that is used more than once."""
@@ -49,22 +52,36 @@ def map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
     """Rebuild a nest of tuples, lists, mappings and dataclasses with ``function`` applied to its tensors."""
     if isinstance(value, Tensor):
         return function(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_tensors(each, function) for each in value))
-    if type(value) in (tuple, list):
-        return type(value)(map_tensors(each, function) for each in value)
+    if isinstance(value, tuple):
+        each_mapped = [map_tensors(each, function) for each in value]
+        # Named tuples take their fields one by one; all others, torch.return_types too, take a sequence.
+        return type(value)(*each_mapped) if hasattr(value, "_fields") else type(value)(each_mapped)
+    if isinstance(value, list | MutableMapping):
+        # A copy filled anew: subclasses may have constructors of their own.
+        rebuilt: Any = copy(value)
+        for key in range(len(value)) if isinstance(value, list) else list(value):
+            rebuilt[key] = map_tensors(value[key], function)
+        return rebuilt
     if isinstance(value, Mapping):
-        mapped = {key: map_tensors(each, function) for key, each in value.items()}
-        return mapped if type(value) is dict else type(value)(mapped)  # type: ignore[call-arg]
+        return type(value)({key: map_tensors(each, function) for key, each in value.items()})  # type: ignore[call-arg]
     if is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)})
+        rebuilt = copy(value)
+        for each_field in fields(value):
+            mapped = map_tensors(getattr(value, each_field.name), function)
+            object.__setattr__(rebuilt, each_field.name, mapped)
+        return rebuilt
     return value
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in a nest of tuples, lists, mappings and dataclasses."""
     found: list[Tensor] = []
-    map_tensors(value, lambda tensor: found.append(tensor) or tensor)
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(value, note)
     return iter(found)
 
 
@@ -121,21 +138,12 @@ def describe(value: Any) -> str:
     if isinstance(value, Tensor):
         return "x".join(map(str, value.shape)) or "scalar"
     if isinstance(value, Mapping):
-        return f"{type(value).__name__}({', '.join(f'{key}: {describe(each)}' for key, each in value.items())})"
+        return (
+            f"{type(value).__name__}({', '.join(f'{key}: {describe(each)}' for key, each in value.items())})"
+        )
     if isinstance(value, tuple | list):
         return f"{type(value).__name__}({', '.join(map(describe, value))})"
     return type(value).__name__
-
-
-@dataclass
-class Survey:
-    """What one forward pass did: which submodule returned what, in order, and what was overwritten later."""
-
-    shapes: dict[nn.Module, list[tuple[int, ...] | None]]
-    overwritten: set[tuple[nn.Module, int]]
-
-    def calls(self, module: nn.Module) -> int:
-        return len(self.shapes.get(module, ()))
 
 
 def version(tensor: Tensor) -> int | None:
@@ -143,39 +151,9 @@ def version(tensor: Tensor) -> int | None:
     return None if tensor.is_inference() else tensor._version
 
 
-def survey(module: nn.Module, x: Tensor) -> Survey:
-    """Run ``x`` through the module once and note each call of each submodule."""
-    shapes: dict[nn.Module, list[tuple[int, ...] | None]] = {}
-    returned: list[tuple[nn.Module, int, list[tuple[Tensor, int | None]]]] = []
-
-    def note(each: nn.Module, _: Any, output: Any) -> None:
-        calls = shapes.setdefault(each, [])
-        returned.append((each, len(calls), [(tensor, version(tensor)) for tensor in tensors_in(output)]))
-        calls.append(_shape(output))
-
-    with evaluation(module), torch.no_grad():
-        # `evaluation` takes the hooks away again, as it does everything else.
-        for each in module.modules():
-            each.register_forward_hook(note)
-        module(x.clone())
-    overwritten = {
-        (each, call)
-        for each, call, tensors in returned
-        if any(then is None or version(tensor) != then for tensor, then in tensors)
-    }
-    return Survey(shapes, overwritten)
-
-
-def _shape(output: Any) -> tuple[int, ...] | None:
-    try:
-        return tuple(main_tensor(output).shape[1:])
-    except OutputError:
-        return None
-
-
-def list_layers(module: nn.Module, seen: Survey) -> dict[nn.Module, LayerInfo]:
+def list_layers(module: nn.Module, seen: Survey) -> tuple[LayerInfo, ...]:
     """Return a `LayerInfo` for each submodule, in the order of ``named_modules()``."""
-    return {each: layer_info(name, each, seen) for name, each in module.named_modules() if name}
+    return tuple(layer_info(name, each, seen) for name, each in module.named_modules() if name)
 
 
 def layer_info(name: str, module: nn.Module, seen: Survey) -> LayerInfo:
@@ -186,25 +164,21 @@ def layer_info(name: str, module: nn.Module, seen: Survey) -> LayerInfo:
     return LayerInfo(name, type(module).__name__, first, parameters, len(shapes), shapes)
 
 
-def split_key(key: LayerKey) -> tuple[str, int | None]:
+def split_key(key: object) -> tuple[str, int | None]:
     """Return ``(name, call)`` of a layer key; the call is ``None`` for a bare name."""
     if isinstance(key, str):
         return key, None
-    if (
-        isinstance(key, tuple)
-        and len(key) == 2
-        and isinstance(key[0], str)
-        and isinstance(key[1], int)
-        and not isinstance(key[1], bool)
-    ):
-        return key
+    if isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str):
+        call = key[1]
+        if isinstance(call, int | np.integer) and not isinstance(call, bool):
+            return key[0], int(call)
     raise TypeError(f"a layer is a name such as 'features.3' or (name, call), got {key!r}")
 
 
 def find_module(root: nn.Module, name: str) -> nn.Module:
     """Return the submodule of that dotted name, or say which names are near."""
     # Old habits and data-parallel checkpoints write 'module.' in front.
-    names = dict(root.named_modules(remove_duplicate=False))
+    names: dict[str, nn.Module] = dict(root.named_modules(remove_duplicate=False))
     for candidate in (name, name.removeprefix("module.")):
         if candidate in names:
             return names[candidate]

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import html
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnviz_widgets.engine.capture import Capture, ForwardStopped
+from cnnviz_widgets.engine.capture import Capture
 from cnnviz_widgets.engine.errors import InputError, InputTypeError, OutputError, UnsupportedModuleError
+from cnnviz_widgets.engine.forward import ForwardPass
 from cnnviz_widgets.engine.inputs import Images, InputSpec
 from cnnviz_widgets.engine.layers import (
     LayerInfo,
     LayerKey,
-    Survey,
     check_call,
+    describe,
     find_module,
     layer_info,
     list_layers,
     main_tensor,
     split_key,
-    survey,
 )
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.state import evaluation
-from cnnviz_widgets.engine.targets import probabilities
+from cnnviz_widgets.engine.state import engine_lock, evaluation
+from cnnviz_widgets.engine.support import check_supported, unwrapped
+from cnnviz_widgets.engine.survey import Survey, Surveys, watched
+from cnnviz_widgets.engine.targets import probabilities, whole_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction(Result):
     """The most probable classes of one image, best first.
 
@@ -52,6 +56,10 @@ class Prediction(Result):
     def __str__(self) -> str:
         lines = zip(self.labels, self.probabilities, strict=True)
         return "\n".join(f"{probability:6.1%}  {label}" for label, probability in lines)
+
+    def _repr_html_(self) -> str:
+        """Return the list that a notebook shows for the bare result; labels are text, whatever is in them."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 class Network:
@@ -100,17 +108,21 @@ class Network:
     ) -> None:
         check_supported(module)
         self.module = module
-        self.core = _unwrap(module)
+        self.core = unwrapped(module)
         if input is not None and not isinstance(input, InputSpec):
             raise TypeError(f"input= takes a cv.InputSpec, got {type(input).__name__}")
         self.input = input if input is not None else _guess_input(self.core)
-        self.labels = None if labels is None else tuple(str(label) for label in labels)
+        self.labels = None if labels is None else _checked_labels(labels)
         self.output = output
-        self.device, self.dtype = _device_and_dtype(self.core, device)
+        self._expected_device = torch.device(device or "cpu")
+        if device is not None and self.device.type != self._expected_device.type:
+            raise UnsupportedModuleError(
+                f"the module is on {self.device}, not on {device}; "
+                f"move it yourself, since it is yours: module.to({str(device)!r})"
+            )
         self.captures: list[Capture] = []
-        self.running = False
-        self._survey: Survey | None = None
-        self._layers: dict[nn.Module, LayerInfo] | None = None
+        self.is_surveying = False
+        self._surveys = Surveys(self.core)
 
     @classmethod
     def from_torchvision(
@@ -145,6 +157,22 @@ class Network:
             module = module.to(device)
         return cls(module, input=spec, labels=labels)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the module is: its first parameter or buffer."""
+        first = self._first_tensor()
+        return self._expected_device if first is None else first.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the module computes in: the kind of its first parameter or buffer of floats."""
+        first = self._first_tensor()
+        return torch.get_default_dtype() if first is None else first.dtype
+
+    def _first_tensor(self) -> Tensor | None:
+        tensors = chain(self.core.parameters(), self.core.buffers())
+        return next((each for each in tensors if each.is_floating_point()), None)
+
     def prepare(self, images: Images) -> Tensor:
         """Return a batch [N, C, H, W] as the module expects it, on its device: see `InputSpec.prepare`."""
         return self.input.prepare(images).to(self.device, self.dtype)
@@ -161,34 +189,38 @@ class Network:
         answer is then ``None``. Neither the module nor ``x`` is changed.
         """
         x = self._check_batch(x)
-        captures = [each for each in self.captures if each.belongs_here()]
-        if captures and self._survey is None:
-            self._survey = survey(self.core, x[:1].detach())
-        gradients = x.requires_grad or any(each.with_gradients for each in captures)
-        if gradients and not x.requires_grad:
-            x = x.detach().requires_grad_()
-        output = self._forward(x, gradients)
-        overwritten = {call for each in captures for call in each.overwritten()}
-        if overwritten and self._survey is not None:
-            # The survey did not see these overwritten (the module may branch on its input): copy them now.
-            self._survey.overwritten |= overwritten
-            output = self._forward(x, gradients)
-        return output
+        with engine_lock:
+            captures = [each for each in self.captures if each.belongs_here()]
+            gradients = x.requires_grad or any(each.with_gradients for each in captures)
+            exact = False
+            while not exact:
+                output, exact = self._forward(x, captures, gradients)
+            return output
 
-    def _forward(self, x: Tensor, gradients: bool) -> Any:
-        with evaluation(self.core, gradients=gradients):
-            self.running = True
-            try:
-                # A copy, since a module may begin with an in-place operation.
-                return self.core(x.clone())
-            except ForwardStopped:
-                return None
-            finally:
-                self.running = False
+    def _forward(self, x: Tensor, captures: Sequence[Capture], gradients: bool) -> tuple[Any, bool]:
+        """Return the output, and whether all that was captured is right (otherwise: run it again)."""
+        with evaluation(self.core, gradients=gradients) as state:
+            if gradients and not x.requires_grad:
+                x = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
+            # A copy, since a module may begin with an in-place operation.
+            batch = x.clone()
+            if not captures:
+                return self.core(batch), True
+            kind = (tuple(x.shape), gradients)
+            survey = self._surveys.find(kind)
+            if survey is None:
+                with watched(self.core) as survey:
+                    run = ForwardPass(captures, survey, learning=True)
+                    output = run.run(self.core, batch)
+                self._surveys.add(kind, survey)
+            else:
+                run = ForwardPass(captures, survey, learning=False)
+                output = run.run(self.core, batch)
+            return run.settle(output, state)
 
-    def can_stop(self) -> bool:
-        """Return whether every open capture of this thread has all it wants (asked by the captures)."""
-        return self.running and not any(each.wants_more() for each in self.captures if each.belongs_here())
+    def knows(self, x: Tensor) -> bool:
+        """Return whether a pass of such a batch was watched, so that the next one can end early."""
+        return self._surveys.find((tuple(x.shape), x.requires_grad)) is not None
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the main output tensor for a prepared batch: class scores [N, K] of a classifier."""
@@ -218,18 +250,19 @@ class Network:
         >>> net.predict(cv.samples.photo("coffee"), k=1).labels
         ('espresso',)
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        count = whole_number(k)
+        if count is None or count < 1:
             raise ValueError(f"k must be a whole number from 1, got {k!r}")
         x = self.prepare(image)
         if len(x) != 1:
             raise InputError(f"predict takes one image, got {len(x)}; call it once for each")
-        values = probabilities(self.class_scores(x))[0].float().cpu()
+        values = probabilities(self.class_scores(x)[:1].float())[0].cpu()
         best = torch.sort(values, descending=True, stable=True)
-        indices = best.indices[:k].numpy()
+        indices = best.indices[:count].numpy()
         return Prediction(
             indices=indices,
             labels=tuple(self.label(int(index)) for index in indices),
-            probabilities=best.values[:k].numpy(),
+            probabilities=best.values[:count].numpy(),
         )
 
     def class_scores(self, x: Tensor) -> Tensor:
@@ -253,30 +286,47 @@ class Network:
 
     @property
     def survey_if_known(self) -> Survey | None:
-        """What a forward pass of this network does, if one was watched already."""
-        return self._survey
+        """What a forward pass of one image does, if one was watched already."""
+        return self._surveys.find((tuple(self.input.example().shape), False))
 
     @property
     def survey(self) -> Survey:
-        """What a forward pass of this network does; watches one at first need."""
-        if self._survey is None:
-            self._survey = survey(self.core, self.input.example(device=self.device, dtype=self.dtype))
-        return self._survey
+        """What a forward pass of one image does; watched at first need and after the module has changed."""
+        example = self.input.example(device=self.device, dtype=self.dtype)
+        kind = (tuple(example.shape), False)
+        with engine_lock:
+            found = self._surveys.find(kind)
+            if found is None:
+                self.is_surveying = True
+                try:
+                    with evaluation(self.core), watched(self.core) as found:
+                        self.core(example)
+                except Exception as error:
+                    error.add_note(
+                        f"(while a batch {describe(example)} was run to learn about the layers; if that is "
+                        "the wrong shape, give cv.Network(module, input=cv.InputSpec(size=..., channels=...)))"
+                    )
+                    raise
+                finally:
+                    self.is_surveying = False
+                self._surveys.add(kind, found)
+        return found
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
-        """Every layer: name, kind, output shape, parameters, number of calls; in the order of definition."""
-        if self._layers is None:
-            self._layers = list_layers(self.core, self.survey)
-        return tuple(self._layers.values())
+        """Every layer: name, kind, output shape, parameters, number of calls; in the order of definition.
+
+        Changes of the module are noticed, except for settings that lie deeper than its own attributes (inside
+        a configuration object): make a new `Network` after these.
+        """
+        return list_layers(self.core, self.survey)
 
     def layer(self, key: LayerKey) -> LayerInfo:
         """Return the layer of that name, or one call of it: then ``output_shape`` is that call's."""
         name, call = split_key(key)
         module = find_module(self.core, name)
-        if self._layers is None:
-            self._layers = list_layers(self.core, self.survey)
-        layer = self._layers.get(module) or layer_info(name, module, self.survey)
+        names = {each: own for own, each in self.core.named_modules()}
+        layer = layer_info(names[module], module, self.survey)
         if call is None:
             return layer
         return replace(layer, output_shape=layer.output_shapes[check_call(name, call, layer.calls)])
@@ -287,7 +337,9 @@ class Network:
                 f"net(x) takes a prepared batch, got {type(x).__name__}; use net(net.prepare(image))"
             )
         if x.ndim != 4 or not len(x):
-            raise InputError(f"net(x) takes a batch (images, channels, rows, columns), got shape {tuple(x.shape)}")
+            raise InputError(
+                f"net(x) takes a batch (images, channels, rows, columns), got shape {tuple(x.shape)}"
+            )
         if x.shape[1] != self.input.channels:
             raise InputError(f"this network takes {self.input.channels} channels, got {x.shape[1]}")
         if not x.is_floating_point():
@@ -299,44 +351,12 @@ class Network:
         return f"Network({type(self.core).__name__}, {parameters:,} parameters, input={self.input!r})"
 
 
-def _unwrap(module: nn.Module) -> nn.Module:
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while isinstance(module, wrappers):
-        module = cast(nn.Module, module.module)
-    return module
-
-
-def check_supported(module: object) -> None:
-    """Raise `UnsupportedModuleError`, with what to do, for what can't be looked into."""
-    if not isinstance(module, nn.Module):
-        what = f"{type(module).__module__}.{type(module).__name__}"
-        hint = "call its .module() first" if type(module).__name__ == "ExportedProgram" else "give the module"
-        raise UnsupportedModuleError(f"cv.Network takes a torch.nn.Module, got {what}; {hint}")
-    for name, each in module.named_modules():
-        problem = _problem_of(each)
-        if problem:
-            where = f"its part {name!r}" if name else "the module"
-            raise UnsupportedModuleError(f"{where} ({type(each).__name__}) {problem}")
-
-
-def _problem_of(module: nn.Module) -> str | None:
-    kind = type(module)
-    if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
-        return (
-            "is compiled, so hooks may not be called; pass the module from before torch.compile "
-            "(compiled._orig_mod, or a fresh copy if module.compile() was used)"
+def _checked_labels(labels: Any) -> tuple[str, ...]:
+    if isinstance(labels, str | Mapping | Set):
+        raise TypeError(
+            f"labels= takes a list of class names in the order of the outputs, got {type(labels).__name__}"
         )
-    if isinstance(module, torch.jit.ScriptModule):
-        return "is scripted or traced by torch.jit; pass the Python module it was made from"
-    if "quantized" in kind.__module__.split(".") or any(
-        "quantized" in type(each).__module__ or type(each).__module__.split(".")[0] == "torchao" or each.is_quantized
-        for each in (*module._parameters.values(), *module._buffers.values())
-        if each is not None
-    ):
-        return "is quantized; pass the floating-point module it was made from"
-    if any(torch.nn.parameter.is_lazy(each) for each in module._parameters.values()):
-        return "has uninitialized weights; run one batch through the module first"
-    return None
+    return tuple(str(label) for label in labels)
 
 
 def _guess_input(module: nn.Module) -> InputSpec:
@@ -346,17 +366,3 @@ def _guess_input(module: nn.Module) -> InputSpec:
         if isinstance(each, nn.Conv2d):
             return InputSpec(channels=each.in_channels)
     return InputSpec()
-
-
-def _device_and_dtype(
-    module: nn.Module, device: torch.device | str | None
-) -> tuple[torch.device, torch.dtype]:
-    tensors = [each for each in (*module.parameters(), *module.buffers()) if each.is_floating_point()]
-    if not tensors:
-        return torch.device(device or "cpu"), torch.get_default_dtype()
-    actual = tensors[0].device
-    if device is not None and torch.device(device).type != actual.type:
-        raise UnsupportedModuleError(
-            f"the module is on {actual}, not on {device}; move it yourself, since it is yours: module.to({str(device)!r})"
-        )
-    return actual, tensors[0].dtype

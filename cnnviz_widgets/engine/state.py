@@ -4,100 +4,170 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 # One lock for the whole engine. Two widgets may run on two threads over one module (or over one module and
 # a part of it), and each would take the other's evaluation mode for the state to put back.
 engine_lock = threading.RLock()
 
-_CONTAINERS = (dict, OrderedDict, defaultdict, list, set)
+CONTAINERS = frozenset([dict, OrderedDict, defaultdict, Counter, list, set, deque])
+_PLAIN = frozenset([type(None), bool, int, float, str, tuple])
 
 
-class _ModuleSnapshot:
-    """What one submodule holds: its attributes by identity and its containers by content."""
+class ModuleState:
+    """What a module and its parts hold: attributes by identity, containers and buffers by content.
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.attributes = dict(module.__dict__)
-        # Hooks, parameters, buffers and children live in dictionaries that are changed in place. So do the
-        # lists in which some modules collect what they have seen.
-        self.containers = [
-            (value, value.copy()) for value in self.attributes.values() if type(value) in _CONTAINERS
-        ]
+    Attributes
+    ----------
+    modules
+        The module and all its parts, also those that it keeps in plain lists.
+    parameters
+        Their parameters, each once.
+    tensors
+        Their other tensors: buffers and plain attributes.
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        self.modules: list[nn.Module] = [root]
+        self.parameters: list[Tensor] = []
+        self.tensors: list[Tensor] = []
+        self._attributes: list[dict[str, Any]] = []
+        self._containers: list[tuple[Any, Any]] = []
+        self._empty: list[Any] = []
+        self._known = {id(root)}
+        for module in self.modules:  # grows while it is walked
+            self._attributes.append(module.__dict__.copy())
+            self._note_all(self._attributes[-1].values())
+        self._kinds = [type(module) for module in self.modules]
+        self._gradients = [(each.requires_grad, each.grad) for each in self.parameters]
+        with torch.no_grad():
+            self._copies = [_TensorCopy(each) for each in self.tensors if not is_lazy(each)]
+        self._random_states = _random_states()
+
+    def _note_all(self, values: Any) -> None:
+        """Note the parts, tensors and containers among some values, and what is in these containers."""
+        for value in values:
+            kind = type(value)
+            if kind in _PLAIN:
+                continue
+            if kind in CONTAINERS and not value:
+                # Most are: a module has a dozen for its hooks. They are changed in place.
+                self._empty.append(value)
+            elif id(value) not in self._known:
+                self._known.add(id(value))
+                if kind in CONTAINERS:
+                    self._containers.append((value, value.copy()))
+                    self._note_all(value.values() if isinstance(value, dict) else value)
+                elif isinstance(value, Tensor):
+                    (self.parameters if isinstance(value, nn.Parameter) else self.tensors).append(value)
+                elif isinstance(value, nn.Module):
+                    self.modules.append(value)
 
     def restore(self) -> None:
-        attributes = self.module.__dict__
-        for name in [name for name in attributes if name not in self.attributes]:
-            del attributes[name]
-        for name, value in self.attributes.items():
-            if attributes.get(name, self) is not value:
-                attributes[name] = value
-        for container, content in self.containers:
+        """Put everything back; what is as it was is not touched, so that this may be done twice."""
+        for module, kind, attributes in zip(self.modules, self._kinds, self._attributes, strict=True):
+            if type(module) is not kind:
+                module.__class__ = kind
+            now = module.__dict__
+            now.update(attributes)
+            if len(now) != len(attributes):
+                for name in now.keys() - attributes.keys():
+                    del now[name]
+        for container in self._empty:
+            if container:
+                container.clear()
+        for container, content in self._containers:
             _restore_container(container, content)
+        for parameter, (requires_grad, gradient) in zip(self.parameters, self._gradients, strict=True):
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
+        for copy in self._copies:
+            copy.restore()
+        for restore_random_state in self._random_states:
+            restore_random_state()
+
+
+def same_content(container: Any, content: Any) -> bool:
+    """Return whether a container still holds the very things that its copy holds, in that order."""
+    if isinstance(container, set):
+        return bool(container == content)
+    same = len(container) == len(content) and all(map(is_, container, content))
+    return same and (not isinstance(container, dict) or all(map(is_, container.values(), content.values())))
 
 
 def _restore_container(container: Any, content: Any) -> None:
-    """Give ``container`` its content back, unless it still has it (order counts)."""
-    if isinstance(container, dict):
-        pairs = zip(container.items(), content.items(), strict=False)
-        same = len(container) == len(content) and all(
-            now[0] is then[0] and now[1] is then[1] for now, then in pairs
-        )
-    elif isinstance(container, list):
-        same = len(container) == len(content) and all(
-            now is then for now, then in zip(container, content, strict=True)
-        )
-    else:
-        same = container == content
-    if not same:
+    # Another thread may be reading it: what is right already is not emptied for a moment.
+    if not same_content(container, content):
         container.clear()
-        (container.extend if isinstance(container, list) else container.update)(content)
+        (container.extend if isinstance(container, list | deque) else container.update)(content)
 
 
-class _BufferSnapshot:
-    """The value of one buffer, copied back only if something wrote to it."""
+class _TensorCopy:
+    """The value of a buffer, put back only if it was changed: a write upsets a pending backward pass."""
 
-    def __init__(self, buffer: Tensor) -> None:
-        self.buffer = buffer
-        self.value = buffer.detach().clone()
-        self.requires_grad = buffer.requires_grad
-        self.version = None if buffer.is_inference() else buffer._version
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.value = tensor.clone()
+        self.requires_grad = tensor.requires_grad
 
     def restore(self) -> None:
-        if self.buffer.is_leaf and self.buffer.requires_grad != self.requires_grad:
-            self.buffer.requires_grad_(self.requires_grad)
-        if self.version is None:
-            with torch.inference_mode():
-                self.buffer.copy_(self.value)
-        elif self.buffer._version != self.version:
-            with torch.no_grad():
-                self.buffer.copy_(self.value)
+        tensor, value = self.tensor, self.value
+        if tensor.requires_grad != self.requires_grad and tensor.is_leaf:
+            tensor.requires_grad_(self.requires_grad)
+        if tensor.shape != value.shape or tensor.dtype != value.dtype or tensor.device != value.device:
+            tensor.data = value
+        # Compared by value: a write through `.data` leaves no trace in the tensor's version.
+        elif tensor.layout is not torch.strided or tensor.is_meta or not torch.equal(tensor, value):
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                tensor.copy_(value)
 
 
-def _random_states() -> list[Callable[[], None]]:
+def _random_states() -> list[Callable[[], object]]:
     """Return calls that set every global random state back to what it is now."""
     torch_state = torch.get_rng_state()
-    numpy_state = np.random.get_state(legacy=False)
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 -- the global one is meant
     python_state = random.getstate()
-    calls: list[Callable[[], None]] = [
+    calls: list[Callable[[], object]] = [
         lambda: torch.set_rng_state(torch_state),
-        lambda: np.random.set_state(numpy_state),
+        lambda: np.random.set_state(numpy_state),  # noqa: NPY002
         lambda: random.setstate(python_state),
     ]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():
         cuda_states = torch.cuda.get_rng_state_all()
         calls.append(lambda: torch.cuda.set_rng_state_all(cuda_states))
     if torch.backends.mps.is_available():
         mps_state = torch.mps.get_rng_state()
         calls.append(lambda: torch.mps.set_rng_state(mps_state))
     return calls
+
+
+@contextmanager
+def _guarded(module: nn.Module) -> Iterator[ModuleState]:
+    with engine_lock:
+        state = ModuleState(module)
+        try:
+            for parameter in state.parameters:
+                if parameter.grad is not None:
+                    parameter.grad = None
+            yield state
+        finally:
+            try:
+                state.restore()
+            except BaseException:
+                # An interrupt may come while things are put back: finish that, then let it through.
+                state.restore()
+                raise
 
 
 @contextmanager
@@ -110,7 +180,8 @@ def preserved(module: nn.Module) -> Iterator[nn.Module]:
     of every submodule, and the global random states of torch, NumPy and Python. Parameter *values* are not
     copied: nothing in this package writes to them.
 
-    One thread at a time is inside; the same thread may enter again.
+    One thread at a time is inside; the same thread may enter again. Random numbers that another thread draws
+    meanwhile are drawn once more afterwards, since the random states are everybody's.
 
     Examples
     --------
@@ -120,30 +191,12 @@ def preserved(module: nn.Module) -> Iterator[nn.Module]:
     >>> model.training, model[0].weight.requires_grad
     (True, True)
     """
-    with engine_lock:
-        modules = [_ModuleSnapshot(each) for each in module.modules()]
-        parameters = [(each, each.requires_grad, each.grad) for each in module.parameters()]
-        buffers = [_BufferSnapshot(each) for each in module.buffers()]
-        random_states = _random_states()
-        try:
-            for parameter, _, _ in parameters:
-                parameter.grad = None
-            yield module
-        finally:
-            for snapshot in modules:
-                snapshot.restore()
-            for parameter, requires_grad, gradient in parameters:
-                if parameter.requires_grad != requires_grad:
-                    parameter.requires_grad_(requires_grad)
-                parameter.grad = gradient
-            for buffer in buffers:
-                buffer.restore()
-            for restore_random_state in random_states:
-                restore_random_state()
+    with _guarded(module):
+        yield module
 
 
 @contextmanager
-def evaluation(module: nn.Module, *, gradients: bool = False) -> Iterator[nn.Module]:
+def evaluation(module: nn.Module, *, gradients: bool = False) -> Iterator[ModuleState]:
     """See the module as at test time: evaluation mode, no gradients for parameters; preserved afterwards.
 
     Parameters
@@ -152,12 +205,23 @@ def evaluation(module: nn.Module, *, gradients: bool = False) -> Iterator[nn.Mod
         Whether gradients flow to the input. They never flow to parameters: that would cost time and would
         change the ``.grad`` of the user's model.
     """
-    with preserved(module):
+    with _guarded(module) as state:
         for each in module.modules():
             # Not `.eval()`: some modules override it to merge or fuse their weights.
-            each.training = False
+            if "training" in each.__dict__:
+                each.__dict__["training"] = False
+            else:
+                each.training = False
         if gradients:
-            for parameter in module.parameters():
-                parameter.requires_grad_(False)
-        with torch.set_grad_enabled(gradients):
-            yield module
+            for parameter in state.parameters:
+                if parameter.requires_grad:
+                    parameter.requires_grad_(False)
+        # Fused attention passes its submodules by, unless they have hooks: what is looked at must not decide
+        # what is computed.
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+                yield state
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)

@@ -1,0 +1,182 @@
+"""What the forward passes of a module do, learned by watching one of each kind to its end."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cnnviz_widgets.engine.errors import OutputError
+from cnnviz_widgets.engine.layers import main_tensor
+from cnnviz_widgets.engine.state import CONTAINERS, same_content
+
+PassKind: TypeAlias = tuple[tuple[int, ...], bool]
+"""The shape of the batch, and whether gradients are recorded: a module may do another thing for each."""
+
+# Where numbers, or their memory, leave torch's sight.
+_LEAVES_TORCH = frozenset(
+    [
+        Tensor.tolist,
+        Tensor.numpy,
+        Tensor.__array__,
+        Tensor.__dlpack__,
+        Tensor.data_ptr,
+        Tensor.data.__get__,  # type: ignore[attr-defined]
+        Tensor.data.__set__,  # type: ignore[attr-defined]
+    ]
+)
+_DEPENDS_ON_NUMBERS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+# What every module has; the rest of its attributes are its own settings.
+_COMMON = frozenset(nn.Module().__dict__)
+_REMEMBERED = 32
+
+
+@dataclass
+class Survey:
+    """What one forward pass did.
+
+    Attributes
+    ----------
+    shapes
+        For each submodule the shape of what each of its calls returned, without the batch axis; ``None``
+        where that is no tensor.
+    predictable
+        Whether all passes of this kind do the same: nothing in Python looked at a number (which could steer
+        what is called) or got hold of memory (which could be written to without a trace).
+    overwritten
+        For calls that were captured: whether something wrote to their value afterwards.
+    """
+
+    shapes: dict[nn.Module, list[tuple[int, ...] | None]] = field(default_factory=dict)
+    predictable: bool = True
+    overwritten: dict[tuple[nn.Module, int], bool] = field(default_factory=dict)
+
+    def calls(self, module: nn.Module) -> int:
+        """Return how often the pass called a submodule."""
+        return len(self.shapes.get(module, ()))
+
+
+class _WatchOperations(TorchDispatchMode):
+    """Notices operations whose result, or the size of it, hangs on numbers."""
+
+    def __init__(self, survey: Survey) -> None:
+        super().__init__()
+        self.survey = survey
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(tag in func.tags for tag in _DEPENDS_ON_NUMBERS) and not _picks_by_position(func, args):
+            self.survey.predictable = False
+        return func(*args, **(kwargs or {}))
+
+
+def _picks_by_position(func: Any, args: Any) -> bool:
+    """Return whether this is an indexing by numbers, whose result has the size of the index."""
+    picks = func is torch.ops.aten.index.Tensor
+    return picks and all(each is None or each.dtype not in (torch.bool, torch.uint8) for each in args[1])
+
+
+class _WatchLeaks(TorchFunctionMode):
+    """Notices numbers and memory that leave torch."""
+
+    def __init__(self, survey: Survey) -> None:
+        super().__init__()
+        self.survey = survey
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _LEAVES_TORCH:
+            self.survey.predictable = False
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def watched(module: nn.Module) -> Iterator[Survey]:
+    """Fill a `Survey` while the module runs once inside. It computes the same as without being watched."""
+    survey = Survey()
+    thread = threading.get_ident()
+
+    def note(each: nn.Module, _: Any, output: Any) -> None:
+        if threading.get_ident() == thread:
+            survey.shapes.setdefault(each, []).append(_shape(output))
+
+    handles = [each.register_forward_hook(note) for each in module.modules()]
+    before = _draws()
+    try:
+        with _WatchOperations(survey), _WatchLeaks(survey):
+            yield survey
+    finally:
+        for handle in handles:
+            handle.remove()
+    if _draws() != before:
+        # Chance may have steered it. (torch's own chance is seen when its numbers are looked at.)
+        survey.predictable = False
+
+
+def _draws() -> tuple[Any, ...]:
+    _, key, *rest = np.random.get_state()  # noqa: NPY002 -- the global one is meant
+    return random.getstate(), np.asarray(key).tobytes(), *rest
+
+
+def _shape(output: Any) -> tuple[int, ...] | None:
+    try:
+        return tuple(main_tensor(output).shape[1:])
+    except OutputError:
+        return None
+
+
+class Surveys:
+    """The surveys of one module by kind of pass, forgotten once the module is no longer the same.
+
+    Noticed are parts that were added, taken away or replaced, and their attributes: a rectifier made
+    in-place, a number of repetitions, another ``forward``. To be asked in evaluation mode.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._parts: list[_Part] = []
+        self._surveys: dict[PassKind, Survey] = {}
+
+    def find(self, kind: PassKind) -> Survey | None:
+        """Return what is known of such passes, if anything."""
+        modules = list(self._module.modules())
+        if len(modules) != len(self._parts) or not all(
+            part.is_still(module) for part, module in zip(self._parts, modules, strict=True)
+        ):
+            self._surveys.clear()
+            self._parts = [_Part(module) for module in modules]
+        return self._surveys.get(kind)
+
+    def add(self, kind: PassKind, survey: Survey) -> None:
+        """Remember a survey. Images of many sizes make many kinds of passes, so old ones are forgotten."""
+        self._surveys[kind] = survey
+        if len(self._surveys) > _REMEMBERED:
+            del self._surveys[next(iter(self._surveys))]
+
+
+class _Part:
+    """A submodule with its own attributes, to tell whether it still is what was watched."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.size = len(module.__dict__)
+        # No tensors: they would be kept alive.
+        own = [(name, value) for name, value in module.__dict__.items() if name not in _COMMON]
+        self.settings = [(name, value) for name, value in own if not isinstance(value, Tensor)]
+        self.containers = [(value, value.copy()) for _, value in self.settings if type(value) in CONTAINERS]
+
+    def is_still(self, module: nn.Module) -> bool:
+        now = module.__dict__
+        return (
+            module is self.module
+            and len(now) == self.size
+            and all(now.get(name) is value for name, value in self.settings)
+            and all(same_content(container, content) for container, content in self.containers)
+        )
