@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cnnviz_widgets.engine.capture import capture
-from cnnviz_widgets.engine.errors import LabelNotFoundError, TargetError, did_you_mean
+from cnnviz_widgets.engine.errors import LabelNotFoundError, OutputError, TargetError, did_you_mean
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def probabilities(scores: Tensor) -> Tensor:
     """Turn class scores [N, K] into probabilities [N, K], or [N, 2] where there is one score.
 
     The softmax of the scores; for K = 1 the logistic function of the one score (classes 0 and 1). Scores of
-    K > 1 classes that are probabilities already (none negative, each row summing to 1 within 1e-3) are
+    K > 1 classes that are probabilities already (none negative, each row summing to 1) are
     returned as they are: a module that ends in a softmax must not be put through a second one.
 
     >>> probabilities(torch.tensor([[0.0, 0.0]]))
@@ -31,7 +32,9 @@ def probabilities(scores: Tensor) -> Tensor:
         positive = torch.sigmoid(scores)
         return torch.cat([1 - positive, positive], dim=1)
     detached = scores.detach()
-    if bool((detached >= 0).all()) and bool(((detached.sum(1) - 1).abs() < 1e-3).all()):
+    # Numbers of few bits sum to 1 less exactly.
+    tolerance = max(1e-3, torch.finfo(scores.dtype).eps)
+    if bool((detached >= 0).all()) and bool(((detached.double().sum(1) - 1).abs() <= tolerance).all()):
         return scores
     return torch.softmax(scores, dim=1)
 
@@ -79,20 +82,27 @@ class Target:
                 "a target is a class (Target('tabby')), a function of the output, or a unit "
                 f"(Target(layer=..., channel=...)): exactly one of these; got {self!r}"
             )
-        if isinstance(self.what, bool) or not (
-            self.what is None or isinstance(self.what, str | int) or callable(self.what)
-        ):
-            raise TypeError(f"a target is a label, an index or a function, got {type(self.what).__name__}")
-        if self.layer is not None and (isinstance(self.channel, bool) or not isinstance(self.channel, int)):
-            raise TargetError(f"a layer's target needs its channel, counted from 0; got channel={self.channel!r}")
+        if self.what is not None and not isinstance(self.what, str) and not callable(self.what):
+            index = whole_number(self.what)
+            if index is None:
+                raise TypeError(f"a target is a label, an index or a function, got {self.what!r}")
+            self._set("what", index)
         if self.layer is None and (self.channel is not None or self.position is not None):
             raise TargetError("channel and position belong to a layer; give layer= as well")
-        if self.position is not None and len(self.position) != 2:
-            raise TargetError(f"position is (row, column), got {self.position!r}")
+        if self.layer is not None:
+            channel = whole_number(self.channel)
+            if channel is None:
+                raise TargetError(f"a layer's target needs channel=, counted from 0; got {self.channel!r}")
+            self._set("channel", channel)
+        if self.position is not None:
+            self._set("position", _row_and_column(self.position))
         if self.of not in ("logit", "probability"):
             raise TargetError(f"of= is 'logit' or 'probability', got {self.of!r}")
         if self.of == "probability" and (self.layer is not None or callable(self.what)):
             raise TargetError("of='probability' is for classes; a unit or a function has no probability")
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         given = [] if self.what is None else [repr(self.what)]
@@ -108,14 +118,27 @@ class Target:
         """Return the target's value for each image of a prepared batch [N, C, H, W], as a tensor [N].
 
         Gradients flow to ``x`` if it asks for them. For a unit the pass ends at its layer.
+
+        Raises
+        ------
+        TargetError
+            A channel or position outside the map, a function that returns something else than [N].
+        LabelNotFoundError
+            No such class, with the nearest names; or several classes of that name.
+        OutputError
+            The network returns no class scores; the value is NaN or infinite.
         """
         if self.layer is not None:
             with capture(net, [self.layer], gradients=x.requires_grad, stop=True) as seen:
                 net(x)
-            return self.of_layer(main_tensor(seen[self.layer]))
-        if callable(self.what):
-            return _checked(self.what(net.scores(x)), len(x))
-        return self.of_scores(net, net.class_scores(x))
+            values = self.of_layer(main_tensor(seen[self.layer]))
+        elif callable(self.what):
+            values = _one_for_each(self.what(net.scores(x)), len(x))
+        else:
+            values = self.of_scores(net, net.class_scores(x))
+        if not bool(torch.isfinite(values).all()):
+            raise OutputError(f"{self!r} is NaN or infinite for this image")
+        return values
 
     def of_scores(self, net: Network, scores: Tensor) -> Tensor:
         """Return a class target's value [N] from class scores [N, K]."""
@@ -173,7 +196,19 @@ def class_index(net: Network, what: Any, classes: int) -> int:
     raise LabelNotFoundError(f"label {what!r} not found{did_you_mean(what, net.labels)}")
 
 
-def _checked(value: Any, images: int) -> Tensor:
+def whole_number(value: Any) -> int | None:
+    """Return an integer of any kind, such as NumPy's, as an ``int``; ``None`` for anything else."""
+    return None if isinstance(value, bool) or not isinstance(value, int | np.integer) else int(value)
+
+
+def _row_and_column(value: Any) -> tuple[int, int]:
+    numbers = [whole_number(each) for each in value] if isinstance(value, Iterable) else []
+    if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
+        raise TargetError(f"position is (row, column), two whole numbers from 0; got {value!r}")
+    return numbers[0], numbers[1]
+
+
+def _one_for_each(value: Any, images: int) -> Tensor:
     if not isinstance(value, Tensor) or value.shape != (images,):
         got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise TargetError(f"a target function must return one number for each image, [{images}]; got {got}")
