@@ -18,6 +18,10 @@ class UnsupportedModuleError(CnnvizError, TypeError):
     """The module can't be looked into: compiled, scripted, quantized, or not a module at all."""
 
 
+class NetworkNotFoundError(CnnvizError, LookupError):
+    """No network of that name in a model zoo, or no such weights of it."""
+
+
 class LayerNotFoundError(CnnvizError, LookupError):
     """No layer of that name, or the forward pass never called it."""
 

@@ -256,22 +256,22 @@ class Network:
         x = self.prepare(image)
         if len(x) != 1:
             raise InputError(f"predict takes one image, got {len(x)}; call it once for each")
-        values = probabilities(self.class_scores(x)[:1].float())[0].cpu()
+        values = probabilities(self.class_scores(x))[0].cpu()
         best = torch.sort(values, descending=True, stable=True)
         indices = best.indices[:count].numpy()
         return Prediction(
             indices=indices,
             labels=tuple(self.label(int(index)) for index in indices),
-            probabilities=best.values[:count].numpy(),
+            probabilities=best.values[:count].float().numpy(),
         )
 
     def class_scores(self, x: Tensor) -> Tensor:
         """Return class scores [N, K] for a prepared batch, checked: two axes, finite, one per label."""
         scores = self.scores(x)
-        if scores.ndim != 2:
+        if scores.ndim != 2 or not scores.is_floating_point():
             raise OutputError(
-                f"class scores have shape (images, classes), but this network returns {tuple(scores.shape)}; "
-                "give cv.Network(module, output=<function that returns scores>)"
+                "class scores are floats of shape (images, classes), but this network returns "
+                f"{scores.dtype} {tuple(scores.shape)}; give cv.Network(module, output=<function that returns scores>)"
             )
         if not bool(torch.isfinite(scores).all()):
             raise OutputError("the network returned NaN or infinity for this image")

@@ -44,6 +44,8 @@ class Streamed(Generic[P, R]):
     def __init__(self, function: Callable[P, Generator[Step, None, R]]) -> None:
         self._function = function
         functools.update_wrapper(self, function)
+        # What the function is annotated to return is the generator, not what a call returns.
+        self.__signature__ = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
 
     def steps(self, *args: P.args, **kwargs: P.kwargs) -> Generator[Step, None, R]:
         """Return the generator itself: ask for a step, pause by not asking, stop by closing it."""
@@ -66,7 +68,7 @@ class Streamed(Generic[P, R]):
                 generator.close()
 
     def __repr__(self) -> str:
-        return f"<streamed method {self._function.__name__}{inspect.signature(self._function)}>"
+        return f"<streamed method {self._function.__name__}{self.__signature__}>"
 
 
 def _scalars(values: Mapping[str, float | NDArray[Any]]) -> dict[str, float]:

@@ -22,19 +22,19 @@ def probabilities(scores: Tensor) -> Tensor:
     """Turn class scores [N, K] into probabilities [N, K], or [N, 2] where there is one score.
 
     The softmax of the scores; for K = 1 the logistic function of the one score (classes 0 and 1). Scores of
-    K > 1 classes that are probabilities already (none negative, each row summing to 1) are
-    returned as they are: a module that ends in a softmax must not be put through a second one.
+    K > 1 classes that are probabilities already (none negative, each row summing to 1) are left as they are:
+    a module that ends in a softmax must not be put through a second one. Half precision becomes float32.
 
     >>> probabilities(torch.tensor([[0.0, 0.0]]))
     tensor([[0.5000, 0.5000]])
     """
-    if scores.shape[1] == 1:
-        positive = torch.sigmoid(scores)
-        return torch.cat([1 - positive, positive], dim=1)
-    detached = scores.detach()
     # Numbers of few bits sum to 1 less exactly.
     tolerance = max(1e-3, torch.finfo(scores.dtype).eps)
-    if bool((detached >= 0).all()) and bool(((detached.double().sum(1) - 1).abs() <= tolerance).all()):
+    scores = scores.float() if scores.dtype.itemsize < 4 else scores
+    if scores.shape[1] == 1:
+        return torch.sigmoid(torch.cat([-scores, scores], dim=1))
+    detached = scores.detach()
+    if bool((detached >= 0).all()) and bool(((detached.sum(1) - 1).abs() <= tolerance).all()):
         return scores
     return torch.softmax(scores, dim=1)
 

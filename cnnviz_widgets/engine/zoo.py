@@ -8,33 +8,46 @@ import torch
 from torch import nn
 from torchvision import models  # type: ignore[import-untyped, unused-ignore]
 
-from cnnviz_widgets.engine.errors import LayerNotFoundError, did_you_mean
+from cnnviz_widgets.engine.errors import NetworkNotFoundError, did_you_mean
 from cnnviz_widgets.engine.inputs import InputSpec
 
 
-def build_torchvision(name: str, weights: Any, seed: int) -> tuple[nn.Module, InputSpec, list[str] | None]:
-    """Return the module in evaluation mode, what it takes for an image, and its labels if it has any."""
+def build_torchvision(
+    name: str, weights: Any, seed: int
+) -> tuple[nn.Module, InputSpec, tuple[str, ...] | None]:
+    """Return the module in evaluation mode, what it takes for an image, and its labels if it has any.
+
+    Everything that can be wrong is found before anything is built or downloaded.
+    """
     known = models.list_models()
     if name not in known:
-        raise LayerNotFoundError(f"torchvision has no network {name!r}{did_you_mean(str(name), known)}")
+        raise NetworkNotFoundError(f"torchvision has no network {name!r}{did_you_mean(str(name), known)}")
     choices = models.get_model_weights(name)
-    described = _choose_weights(name, choices, "DEFAULT" if weights is None else weights)
+    # A network with random weights takes its images as one with trained weights does.
+    chosen = _choose(name, choices, "DEFAULT" if weights is None else weights)
+    spec = InputSpec.from_torchvision(chosen)
+    # Asked for by name, since torchvision warns of those that draw their weights unasked.
+    options = {"init_weights": True} if weights is None and name in ("googlenet", "inception_v3") else {}
     # Building a network draws its first weights from the global random state.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module: nn.Module = models.get_model(name, weights=None if weights is None else described)
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        module: nn.Module = models.get_model(name, weights=None if weights is None else chosen, **options)
+    finally:
+        torch.set_rng_state(before)
     for each in module.modules():
         each.training = False
-    return module, InputSpec.from_torchvision(described), described.meta.get("categories")
+    return module, spec, chosen.meta.get("categories")
 
 
-def _choose_weights(name: str, choices: Any, weights: Any) -> Any:
-    if not isinstance(weights, str):
+def _choose(name: str, choices: Any, weights: Any) -> Any:
+    """Return the weights of that name, with or without the name of their enumeration in front."""
+    if isinstance(weights, choices):
         return weights
-    key = weights.rsplit(".", 1)[-1]
-    if key not in choices.__members__:
-        listed = ", ".join(choices.__members__)
-        raise LayerNotFoundError(
-            f"{name} has no weights {weights!r}{did_you_mean(key, choices.__members__)}; there are {listed}"
-        )
-    return choices[key]
+    names = list(choices.__members__)
+    key = weights.removeprefix(f"{choices.__name__}.") if isinstance(weights, str) else ""
+    if key in names:
+        return choices[key]
+    raise NetworkNotFoundError(
+        f"{name} has no weights {weights!r}{did_you_mean(key, names)}; there are {', '.join(names)}"
+    )

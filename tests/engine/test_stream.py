@@ -1,0 +1,212 @@
+"""One generator, two ways to use it."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import threading
+import time
+from collections.abc import Generator
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from cnnviz_widgets.engine import stream
+from cnnviz_widgets.engine.stream import Step, streamed
+
+LOG: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def empty_log() -> None:
+    LOG.clear()
+
+
+@streamed
+def count(start: int, *, steps: int = 3, fail_at: int | None = None) -> Generator[Step, None, str]:
+    """Watch a number grow.
+
+    A second paragraph.
+    """
+    LOG.append("begun")
+    try:
+        for index in range(steps):
+            if index == fail_at:
+                raise RuntimeError(f"step {index} failed")
+            yield Step(index, steps, values={"number": start + index, "curve": np.zeros(3)})
+        return f"counted to {start + steps}"
+    finally:
+        LOG.append("tidied")
+
+
+def test_a_call_runs_to_the_end_and_returns_the_result() -> None:
+    assert count(5) == "counted to 8"
+    assert count(5, steps=0) == "counted to 5"
+    assert LOG == ["begun", "tidied"] * 2
+
+
+def test_steps_are_taken_one_by_one_and_the_result_comes_last() -> None:
+    steps = count.steps(5, steps=2)
+    assert LOG == []  # nothing runs before the first step is asked for
+    first, second = next(steps), next(steps)
+    assert (first.index, first.total, first.values["number"]) == (0, 2, 5)
+    assert (second.index, second.values["number"]) == (1, 6)
+    assert LOG == ["begun"]
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == "counted to 7"
+    assert LOG == ["begun", "tidied"]
+
+
+def test_both_ways_give_the_same() -> None:
+    def drain(generator: Generator[Step, None, str]) -> str:
+        return (yield from generator)
+
+    def last(generator: Generator[Step, None, str]) -> str:
+        while True:
+            try:
+                next(generator)
+            except StopIteration as end:
+                return end.value
+
+    assert last(drain(count.steps(1, steps=9))) == count(1, steps=9)
+
+
+def test_closing_stops_and_tidies() -> None:
+    steps = count.steps(5)
+    next(steps)
+    steps.close()
+    assert LOG == ["begun", "tidied"]
+    with pytest.raises(StopIteration):
+        next(steps)
+
+
+def test_a_paused_method_goes_on_in_another_thread() -> None:
+    steps = count.steps(5, steps=2)
+    next(steps)
+    seen: list[Any] = []
+    thread = threading.Thread(target=lambda: seen.append(next(steps).index))
+    thread.start()
+    thread.join()
+    assert seen == [1]
+    steps.close()
+
+
+def test_an_exception_comes_through_after_tidying() -> None:
+    with pytest.raises(RuntimeError, match="step 1 failed"):
+        count(5, fail_at=1)
+    assert LOG == ["begun", "tidied"]
+
+
+def test_an_interrupt_in_the_method_tidies() -> None:
+    @streamed
+    def interrupted() -> Generator[Step, None, None]:
+        try:
+            yield Step(0, 2)
+            raise KeyboardInterrupt
+        finally:
+            LOG.append("tidied")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert LOG == ["tidied"]
+
+
+def test_an_interrupt_between_two_steps_tidies_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(values: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stream, "_scalars", interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        count(5)
+    # The traceback still holds the frame with the generator: it was closed, not collected.
+    assert caught.tb is not None
+    assert LOG == ["begun", "tidied"]
+
+
+def test_arguments_are_checked_at_the_call_as_python_does() -> None:
+    for use in (count, count.steps):
+        for arguments, options, message in (
+            ((), {}, "missing 1 required positional argument: 'start'"),
+            ((1, 2), {}, "takes 1 positional argument but 2"),
+            ((1,), {"step": 3}, "unexpected keyword argument 'step'"),
+        ):
+            with pytest.raises(TypeError, match=message):
+                use(*arguments, **options)
+    assert LOG == []
+
+
+def test_name_documentation_and_signature_are_those_of_the_function() -> None:
+    assert count.__name__ == "count"
+    assert count.__qualname__ == "count"
+    assert count.__module__ == __name__
+    assert inspect.getdoc(count) == "Watch a number grow.\n\nA second paragraph."
+    expected = "(start: 'int', *, steps: 'int' = 3, fail_at: 'int | None' = None)"
+    assert str(inspect.signature(count)) == expected
+    assert repr(count) == f"<streamed method count{expected}>"
+
+
+def test_only_generators_can_be_streamed() -> None:
+    with pytest.raises(
+        TypeError, match=r"@streamed needs a generator function, got .*: yield a Step for each"
+    ):
+        streamed(lambda: None)  # type: ignore[arg-type, return-value]
+
+
+class Bar:
+    """Stands in for tqdm and remembers."""
+
+    made: ClassVar[list[Bar]] = []
+
+    def __init__(self, **options: Any) -> None:
+        self.options, self.n, self.total, self.open = options, 0, None, True
+        self.history: list[Any] = []
+        Bar.made.append(self)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.open = False
+
+    def set_postfix(self, values: Any, refresh: bool) -> None:
+        self.history.append(values)
+
+    def update(self, number: int) -> None:
+        self.n += number
+        self.history.append((self.n, self.total))
+
+
+def test_the_bar_follows_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "tqdm", Bar)
+    Bar.made.clear()
+    count(5, steps=2)
+    (bar,) = Bar.made
+    assert bar.options["desc"] == "count"
+    assert bar.history == [{"number": 5.0}, (1, 2), {"number": 6.0}, (2, 2)]
+    assert not bar.open
+    with pytest.raises(RuntimeError):
+        count(5, fail_at=0)
+    assert not Bar.made[-1].open
+
+
+def test_a_bar_appears_for_long_work_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real bar, with a clock of our own: three steps of a second each, then of a millisecond."""
+    now = [0.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+
+    @streamed
+    def work(seconds: float) -> Generator[Step, None, None]:
+        for index in range(3):
+            now[0] += seconds
+            yield Step(index, 3, values={"loss": 0.25})
+
+    for seconds, shown in ((1.0, True), (0.001, False)):
+        output = io.StringIO()
+        monkeypatch.setattr("sys.stderr", output)
+        work(seconds)
+        assert ("work" in output.getvalue()) is shown
+        assert ("loss=0.25" in output.getvalue()) is shown
+        assert ("2/3" in output.getvalue()) is shown
