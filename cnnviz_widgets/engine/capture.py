@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cnnviz_widgets.engine.errors import LayerNotFoundError
-from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, detached
+from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, detached, kept_in_graph
 from cnnviz_widgets.engine.layers import LayerKey, check_call, find_module, map_tensors, split_key, tensors_in
 from cnnviz_widgets.engine.state import engine_lock
 
@@ -107,7 +107,7 @@ class Capture(_ByLayer):
         # The root's own hooks tell where a pass of `module(x)`, without the network, begins and ends.
         self._handles.append(core.register_forward_pre_hook(self._root_begins))
         for module, watched in self._watched.items():
-            self._handles.append(module.register_forward_hook(self._recorder(watched)))
+            self._handles.append(module.register_forward_hook(self._recorder(watched), with_kwargs=True))
         self._handles.append(core.register_forward_hook(self._root_ends, always_call=True))
 
     def _remove_hooks(self) -> None:
@@ -175,7 +175,7 @@ class Capture(_ByLayer):
             self.end()
 
     def _recorder(self, watched: _Watched) -> Any:
-        def record(module: nn.Module, arguments: Any, output: Any) -> Any:
+        def record(module: nn.Module, arguments: Any, options: Any, output: Any) -> Any:
             if not (self._recording and self.belongs_here()):
                 return None
             if self._run is not None and self._run.stopped:
@@ -186,25 +186,29 @@ class Capture(_ByLayer):
             if watched.due is not None:
                 watched.due -= 1
                 self._missing -= watched.due == 0
-            return self._take(watched, call, output)
+            return self._take(watched, call, output, (*arguments, *options.values()))
 
         return record
 
-    def _take(self, watched: _Watched, call: int, output: Any) -> Any:
-        """Keep what the layer returned, so that nothing that follows changes it."""
-        stop = self._run is not None and self._run.may_stop()
-        copied = not stop and (self._run is None or self._run.must_copy(watched.module, call))
-        value = map_tensors(output, Tensor.clone) if copied else output
-        if not self._with_gradients:
-            value = detached(value)
-        watched.records[call] = Record(value, output, copied)
-        if self._with_gradients:
+    def _take(self, watched: _Watched, call: int, output: Any, given: Any) -> Any:
+        """Keep what the layer returned; return what takes its place in the module, if anything does."""
+        run, in_graph = self._run, self._with_gradients
+        stop = run is not None and run.may_stop()
+        if run is None:
+            overwritten = not in_graph
+        else:
+            overwritten = not stop and run.must_copy(watched.module, call, in_graph)
+        if in_graph:
+            value, successor = kept_in_graph(output, list(tensors_in(given)), overwritten)
             self._collect_gradients(watched, call, value)
-        if stop and self._run is not None:
-            self._run.stopped = True
+        else:
+            value, successor = detached(output), None
+            value = map_tensors(value, Tensor.clone) if overwritten else value
+        watched.records[call] = Record(value, overwritten)
+        if stop and run is not None:
+            run.stopped = True
             raise ForwardStopped
-        # The value stays in the graph; what may be overwritten from here on is a copy of it.
-        return map_tensors(value, Tensor.clone) if self._with_gradients else None
+        return successor
 
     def _collect_gradients(self, watched: _Watched, call: int, value: Any) -> None:
         # The hook may not know the tensor it hangs on: in such a circle memory is given back late.
@@ -236,7 +240,13 @@ class Capture(_ByLayer):
 
     def __getitem__(self, key: LayerKey) -> Any:
         watched, call = self.find(key)
-        return watched.records[call].value
+        record = watched.records[call]
+        if record.is_overwritten():
+            raise LayerNotFoundError(
+                f"the value of layer {watched.name!r} was overwritten by an in-place operation after it; "
+                "run net(x) inside the with block, which keeps it, instead of the module itself"
+            )
+        return record.value
 
     def __iter__(self) -> Iterator[LayerKey]:
         for watched in self._watched.values():

@@ -29,34 +29,30 @@ class Record:
     Attributes
     ----------
     value
-        What is read: the very tensor, or a copy of it.
-    original
-        What the layer returned, until the pass is settled.
+        What is read.
     copied
-        Whether ``value`` is a copy.
+        Whether ``value`` is apart from what the module goes on with.
     """
 
-    def __init__(self, value: Any, original: Any, copied: bool) -> None:
+    def __init__(self, value: Any, copied: bool) -> None:
         self.value = value
-        self.original = original
         self.copied = copied
-        self._versions = [(tensor, version(tensor)) for tensor in tensors_in(original)]
+        self._versions = [] if copied else [(tensor, version(tensor)) for tensor in tensors_in(value)]
 
     def is_overwritten(self) -> bool:
-        """Return whether something wrote to what the layer returned, or may have."""
+        """Return whether something has written to the value, or may have."""
         return any(then is None or version(tensor) != then for tensor, then in self._versions)
 
     def settle(self) -> None:
-        """Let go of what is needed during the pass only."""
-        self.original, self._versions = None, []
+        """Stop to compare: from here on the value belongs to whoever reads it."""
+        self._versions = []
 
 
 class ForwardPass:
     """One run of a module for the captures that are open.
 
-    To copy every value would double the memory traffic. So a value is copied only where the survey does not
-    know whether it is overwritten later in the pass, or knows that it is; what was not copied is checked
-    after the pass, and if need be the pass is run once more.
+    To copy every value would double the memory traffic. So a value is copied only where an earlier pass has
+    shown that it is overwritten; all others are checked after the pass, and if need be the pass is repeated.
     """
 
     def __init__(self, captures: Sequence[Capture], survey: Survey, *, learning: bool) -> None:
@@ -96,30 +92,27 @@ class ForwardPass:
         """Return how often a pass that ended early would have called a submodule."""
         return self._survey.calls(module) if self.stopped else 0
 
-    def must_copy(self, module: nn.Module, call: int) -> bool:
-        """Return whether the value of a call may be overwritten later in the pass."""
-        predictable = self._survey.predictable and not self._learning
-        return not predictable or self._survey.overwritten.get((module, call), True)
+    def must_copy(self, module: nn.Module, call: int, in_graph: bool) -> bool:
+        """Return whether the value of a call is known to be overwritten, or may be without a trace."""
+        # What stays in the graph is left alone where it can be: autograd tells of traceless writes no more.
+        hidden = not self._survey.predictable and not in_graph
+        return hidden or (module, call) in self._survey.overwritten
 
     def settle(self, output: Any, state: ModuleState) -> tuple[Any, bool]:
         """Return the output, and whether all captured values are right; learn what to copy next time."""
         exact = True
         kept: set[int] = set()
-        held: set[int] | None = None
+        held = memory_of((*state.parameters, *state.tensors))
         for each in self._captures:
             for module, call, record in each.records():
-                key, known = (module, call), self._survey.overwritten
                 if record.is_overwritten():
-                    known[key] = True
-                    exact = exact and record.copied
-                elif record.copied and not known.setdefault(key, False) and self._survey.predictable:
-                    record.value = record.value if each.with_gradients else detached(record.original)
-                    record.copied = each.with_gradients
+                    self._survey.overwritten.add((module, call))
+                    exact = False
+                exact = exact and (record.copied or not self.must_copy(module, call, each.with_gradients))
                 record.settle()
-                if not record.copied:
-                    held = memory_of((*state.parameters, *state.tensors)) if held is None else held
-                    record.value = copied_from(record.value, held)
-                    kept |= memory_of(tensors_in(record.value))
+                # The module's own memory will be written to some day.
+                record.value = copied_from(record.value, held)
+                kept |= memory_of(tensors_in(record.value))
         # What is done to the output afterwards must not be seen in what was captured.
         return copied_from(output, kept), exact
 
@@ -127,6 +120,45 @@ class ForwardPass:
 def detached(value: Any) -> Any:
     """Return a value cut off the graph."""
     return map_tensors(value, lambda tensor: tensor.detach() if tensor.requires_grad else tensor)
+
+
+def kept_in_graph(output: Any, given: Sequence[Tensor], overwritten: bool) -> tuple[Any, Any]:
+    """Return a layer's output to keep, in the graph, and what the module is to go on with.
+
+    Parameters
+    ----------
+    output
+        What the layer returned.
+    given
+        The tensors it was called with.
+    overwritten
+        Whether something is going to write to the output. The value to keep is then taken out of its way.
+
+    Returns
+    -------
+    tuple
+        The value to keep, and what takes the place of the output; ``None`` where that stays in its place.
+    """
+    if not overwritten:
+        if not any(each is other for each in tensors_in(output) for other in given):
+            # The nest is rebuilt: a module may well change a list or a dict that a layer returned.
+            return map_tensors(output, lambda tensor: tensor), None
+        # A layer that returns what it was given needs a node of its own: its gradient is not its input's.
+        apart = map_tensors(output, lambda tensor: tensor.view_as(tensor))
+        return apart, apart
+    if memory_of(given).isdisjoint(memory_of(tensors_in(output))):
+        return map_tensors(output, lambda tensor: tensor), map_tensors(output, Tensor.clone)
+    kept = map_tensors(output, Tensor.clone)
+    if isinstance(output, Tensor):
+        try:
+            # The module may go on with its own name for this memory (`self.relu(y); return y`), so the way
+            # through the kept value must lead back to the same place.
+            output.copy_(kept)
+        except RuntimeError:
+            pass  # torch lets nobody write to some views, so it is by another name that this one changes
+        else:
+            return kept, None
+    return kept, map_tensors(kept, Tensor.clone)
 
 
 def memory_of(tensors: Iterable[Tensor]) -> set[int]:
@@ -139,6 +171,8 @@ def copied_from(value: Any, memory: set[int]) -> Any:
     """Return a value with copies of those of its tensors that lie in some memory: others write to it."""
     if memory.isdisjoint(memory_of(tensors_in(value))):
         return value
-    return map_tensors(
-        value, lambda tensor: tensor if memory.isdisjoint(memory_of([tensor])) else tensor.clone()
-    )
+
+    def apart(tensor: Tensor) -> Tensor:
+        return tensor if memory.isdisjoint(memory_of([tensor])) else tensor.clone()
+
+    return map_tensors(value, apart)

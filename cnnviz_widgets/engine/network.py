@@ -303,8 +303,8 @@ class Network:
                         self.core(example)
                 except Exception as error:
                     error.add_note(
-                        f"(while a batch {describe(example)} was run to learn about the layers; if that is "
-                        "the wrong shape, give cv.Network(module, input=cv.InputSpec(size=..., channels=...)))"
+                        f"(a batch {describe(example)} was run to learn about the layers; if that is the wrong "
+                        "shape, give cv.Network(module, input=cv.InputSpec(size=..., channels=...)))"
                     )
                     raise
                 finally:

@@ -53,12 +53,12 @@ class Survey:
         Whether all passes of this kind do the same: nothing in Python looked at a number (which could steer
         what is called) or got hold of memory (which could be written to without a trace).
     overwritten
-        For calls that were captured: whether something wrote to their value afterwards.
+        Calls that were captured, and whose value was written to afterwards.
     """
 
     shapes: dict[nn.Module, list[tuple[int, ...] | None]] = field(default_factory=dict)
     predictable: bool = True
-    overwritten: dict[tuple[nn.Module, int], bool] = field(default_factory=dict)
+    overwritten: set[tuple[nn.Module, int]] = field(default_factory=set)
 
     def calls(self, module: nn.Module) -> int:
         """Return how often the pass called a submodule."""
