@@ -16,12 +16,14 @@ WEBP_MAX_SIDE = 16_383
 """Longest side the WebP format can hold."""
 
 
-def png(image: NDArray[np.uint8], *, max_bytes: int | None = None) -> bytes:
+def png(image: NDArray[np.uint8], *, effort: int = 6, max_bytes: int | None = None) -> bytes:
     r"""Encode a picture as PNG, without loss.
 
     Parameters
     ----------
     image : uint8 array [H, W], [H, W, 3] or [H, W, 4]
+    effort : int from 0 to 9
+        How hard to compress; 3 takes a third of the time of 6 for a file a few percent larger.
     max_bytes : int, optional
         Halve the picture's size until the file is no larger than this.
 
@@ -35,7 +37,9 @@ def png(image: NDArray[np.uint8], *, max_bytes: int | None = None) -> bytes:
     >>> png(np.zeros((2, 3), np.uint8))[:4]
     b'\x89PNG'
     """
-    return _encode(image, max_bytes, format="PNG")
+    if not 0 <= effort <= 9:
+        raise ValueError(f"effort lies in 0 ... 9; got {effort!r}")
+    return _encode(image, max_bytes, format="PNG", compress_level=effort)
 
 
 def webp(

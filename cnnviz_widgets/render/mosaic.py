@@ -16,7 +16,7 @@ from cnnviz_widgets.render.resize import block_mean, enlarge
 PNG_TILES = 256
 """How many tiles a PNG shows at most."""
 
-PNG_BYTES = 400_000
+PNG_BYTES = 600_000
 """How large a PNG gets at most; it is shrunk to fit."""
 
 
@@ -135,7 +135,7 @@ def mosaic_png(
     first = array[:max_tiles]
     if array.ndim == 3:
         first = color_tiles(first, scale=scale, zero_centered=zero_centered, colormap=colormap)
-    return png(mosaic(fit_tiles(first), gap=2), max_bytes=max_bytes)
+    return png(mosaic(fit_tiles(first), gap=2), effort=3, max_bytes=max_bytes)
 
 
 def fit_tiles(tiles: NDArray[Any]) -> NDArray[Any]:

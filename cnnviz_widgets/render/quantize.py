@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnviz_widgets.render.normalize import FloatArray, real_array, tile_ranges
 
-SPECIAL_CODES = 3
-"""The three highest codes are no values on a scale: -infinity, +infinity, NaN, in that order."""
+SPECIALS = (0.0, -np.inf, np.inf, np.nan)
+"""What the four highest codes stand for. Zero is one of them because it must come back exactly: a unit that
+is silent is not the same as one that whispers."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class QuantizedTiles:
     """Maps as integer codes, at most half a step from the values they came from.
 
     A tile's codes 0 ... `levels` divide its own range evenly: value = low + code / levels * (high - low).
-    The three codes above stand for -infinity, +infinity and NaN.
+    The four codes above stand for `SPECIALS`: exactly zero, -infinity, +infinity and NaN.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class QuantizedTiles:
     def errors(self) -> NDArray[np.float64]:
         """How far a restored value can lie from the true float32 one, one bound a tile [N].
 
-        Half a step of rounding, a little more for the arithmetic in single precision.
+        Half a step of rounding, a little more for the arithmetic in single precision. Zeros are exact.
         """
         largest = np.abs(self.ranges.astype(np.float64)).max(axis=1)
         constant = self.ranges[:, 0] == self.ranges[:, 1]
@@ -65,17 +66,17 @@ class QuantizedTiles:
         low, high = ends[..., 0, None, None], ends[..., 1, None, None]
         share = codes / self.levels
         values = low * (1 - share) + high * share  # both ends come back exactly
-        for offset, special in enumerate((-np.inf, np.inf, np.nan), start=1):
-            values[codes == self.levels + offset] = special
+        for code, special in enumerate(SPECIALS, start=self.levels + 1):
+            values[codes == code] = special
         restored: FloatArray = values.astype(np.float32)
         return restored
 
 
 def code_levels(bits: int) -> int:
-    """Return the highest code of a finite value: 252 for 8 bits, 65,532 for 16."""
+    """Return the code of a tile's highest value: 251 for 8 bits, 65,531 for 16."""
     if bits not in (8, 16):
         raise ValueError(f"values are carried in 8 or 16 bits; got {bits!r}")
-    return int(2**bits - 1 - SPECIAL_CODES)
+    return int(2**bits - 1 - len(SPECIALS))
 
 
 def quantize(maps: ArrayLike, bits: int = 16) -> QuantizedTiles:
@@ -90,13 +91,13 @@ def quantize(maps: ArrayLike, bits: int = 16) -> QuantizedTiles:
     Returns
     -------
     QuantizedTiles
-        Constant tiles come back exactly; all others within `errors`.
+        Zeros and constant tiles come back exactly; all else within `errors`.
 
     Examples
     --------
     >>> tiles = quantize(np.array([[[0.0, 0.5], [1.0, np.nan]]]), bits=8)
     >>> tiles.codes.tolist()
-    [[[0, 126], [252, 255]]]
+    [[[252, 126], [251, 255]]]
     """
     levels = code_levels(bits)
     with np.errstate(over="ignore"):
@@ -111,13 +112,13 @@ def quantize(maps: ArrayLike, bits: int = 16) -> QuantizedTiles:
     simple = regular & safe
     if simple.all():
         _round_to_codes(values, ranges[:, 0], scales, codes)
-        return QuantizedTiles(codes, ranges)
-    if simple.any():
+    elif simple.any():
         rounded = np.empty((int(simple.sum()), *values.shape[1:]), codes.dtype)
         _round_to_codes(values[simple], ranges[simple, 0], scales[simple], rounded)
         codes[simple] = rounded
     for index in np.flatnonzero(~simple):
         codes[index] = _careful_codes(values[index], ranges[index], levels)
+    np.copyto(codes, codes.dtype.type(levels + 1), where=values == 0)
     return QuantizedTiles(codes, ranges)
 
 
@@ -141,13 +142,13 @@ def _round_to_codes(values: FloatArray, lows: FloatArray, scales: FloatArray, ou
 def _careful_codes(values: FloatArray, ends: FloatArray, levels: int) -> NDArray[Any]:
     """Codes of one tile that holds NaN, infinities, or a range too wide or narrow for single precision."""
     low, high = (float(end) for end in ends)
-    codes = np.full(values.shape, levels + 3, np.uint16)
+    codes = np.full(values.shape, levels + 4, np.uint16)
     finite = np.isfinite(values)
     if high > low:
         share = (values[finite].astype(np.float64) - low) / (high - low)
         codes[finite] = np.rint(share * levels)
     else:
         codes[finite] = 0
-    codes[values == -np.inf] = levels + 1
-    codes[values == np.inf] = levels + 2
+    codes[values == -np.inf] = levels + 2
+    codes[values == np.inf] = levels + 3
     return codes

@@ -74,14 +74,16 @@ describe("number format", () => {
 
   it("says so when the digits shown are not certain", () => {
     expect(formatWithin(1.2344, 0.00001)).toBe("1.234");
-    expect(formatWithin(1.23449, 0.0001)).toBe("\u2248\u20091.234");
+    expect(formatWithin(1.2344, 0.0004)).toBe("1.234");
+    expect(formatWithin(1.2344, 0.0006)).toBe("\u2248\u20091.234");
+    expect(formatWithin(-0.09999, 0.00006)).toBe("\u2248\u2009\u22120.09999");
     expect(formatWithin(0.00001, 0.0001)).toBe("\u2248\u20090");
     expect(formatWithin(Number.NaN, 1)).toBe("NaN");
     expect(formatWithin(0.3, 0)).toBe("0.3");
   });
 
   it("groups large counts", () => {
-    expect(formatCount(2048)).toBe("2\u202f048");
+    expect(formatCount(2048)).toBe("2,048");
     expect(formatCount(12)).toBe("12");
   });
 });

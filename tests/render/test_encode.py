@@ -53,6 +53,14 @@ def test_files_fit_their_limit_by_halving(encode):
     assert len(encode(image[: 2 * height, : 2 * width])) > 10_000 / 4
 
 
+def test_more_effort_is_smaller():
+    image = np.repeat(random.integers(0, 256, (64, 64, 3), np.uint8), 4, axis=0)
+    sizes = [len(png(image, effort=effort)) for effort in (0, 1, 9)]
+    assert sizes[0] > sizes[1] > sizes[2]
+    with pytest.raises(ValueError, match="effort"):
+        png(image, effort=10)
+
+
 def test_slices_that_are_not_contiguous_work():
     image = random.integers(0, 256, (8, 8, 3), np.uint8)[::2, ::-1]
     np.testing.assert_array_equal(decoded(png(image)), image)

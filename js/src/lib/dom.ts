@@ -69,7 +69,23 @@ export function liveRegion(): HTMLElement {
   return element("div", { class: "cvz-hidden", role: "status", "aria-live": "polite" });
 }
 
-/** Whether the person asked for less motion. */
-export function prefersReducedMotion(): boolean {
-  return window.matchMedia?.("(prefers-reduced-motion: reduce)").matches ?? false;
+/**
+ * Keep the notebook's shortcuts away from keys pressed inside `root`: in command mode it would take arrow keys,
+ * Enter and letters for itself. Control, Alt and Meta combinations and Shift+Enter still reach it, so that
+ * saving and running work from everywhere.
+ */
+export function shieldKeys(root: HTMLElement, cleanup: Cleanup): void {
+  root.dataset.lmSuppressShortcuts = "true";
+  // The notebook listens on the document while the event is on its way down, so this must come before.
+  cleanup.listen(
+    window,
+    "keydown",
+    (event: KeyboardEvent) => {
+      const combined = event.ctrlKey || event.metaKey || event.altKey;
+      const running = event.shiftKey && event.key === "Enter";
+      const moving = event.key === "Home" || event.key === "End";
+      root.dataset.lmSuppressShortcuts = String(moving || !(combined || running));
+    },
+    { capture: true },
+  );
 }

@@ -42,9 +42,8 @@ function trimZeros(text: string): string {
 }
 
 /**
- * A number known to within `error`: plain where every digit shown is certain, otherwise after "≈".
- *
- * Certain means that the whole interval `value ± error` is written with the same digits.
+ * A number known to within `error`: plain where that is less than half a unit of the last digit shown,
+ * otherwise after "≈".
  */
 export function formatWithin(value: number, error: number, digits = 4): string {
   if (!Number.isFinite(value) || error <= 0) {
@@ -53,13 +52,12 @@ export function formatWithin(value: number, error: number, digits = 4): string {
   if (Math.abs(value) <= error) {
     return `${APPROXIMATELY}0`;
   }
+  const exponent = Number(value.toExponential(digits - 1).split("e")[1]);
   const shown = formatNumber(value, digits);
-  const certain =
-    formatNumber(value - error, digits) === shown && formatNumber(value + error, digits) === shown;
-  return certain ? shown : APPROXIMATELY + shown;
+  return error < 0.5 * 10 ** (exponent - digits + 1) ? shown : APPROXIMATELY + shown;
 }
 
-/** A whole number with thin separators: `2 048`. */
+/** A whole number with separators: `2,048`. */
 export function formatCount(count: number): string {
-  return String(Math.trunc(count)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return String(Math.trunc(count)).replace(/\B(?=(\d{3})+$)/g, ",");
 }

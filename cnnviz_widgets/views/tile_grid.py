@@ -1,0 +1,296 @@
+"""Thousands of tiles - channels, filters, patches, thumbnails - to scroll, compare, read off and select."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import Any
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets
+from numpy.typing import ArrayLike, NDArray
+
+from cnnviz_widgets.render.colormaps import DIVERGING, SEQUENTIAL, table
+from cnnviz_widgets.render.mosaic import PNG_TILES, mosaic_png
+from cnnviz_widgets.render.normalize import shared_range
+from cnnviz_widgets.views._bundle import bundle
+from cnnviz_widgets.views._payload import (
+    Payload,
+    check_badges,
+    check_index,
+    check_labels,
+    check_order,
+    pack,
+    saved_size,
+)
+
+
+class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
+    """See many maps at once as a scrolling grid of colored tiles, each with its number.
+
+    The legend gives the colors their values. Hover reads a value off; a click or the arrow keys select a
+    tile, Enter enlarges it, Escape goes back. One switch colors all tiles on one scale or each on its own,
+    another puts zero in the middle. All of that happens in the page, without a kernel, too.
+
+    Values travel as 16-bit steps of each tile's own range, so what hover shows is off by less than
+    1/130,000 of that range. Where that would exceed the 4 MB a saved widget may take, they travel as 8-bit
+    steps, and where that is too much still, as means of square blocks; the page marks such values with "≈"
+    or names the blocks.
+
+    Parameters
+    ----------
+    maps : array [N, H, W], or uint8 array [N, H, W, 3]
+        Values of any real type, or color pictures (which have no scale). Values beyond float32 count as
+        infinite; NaN and infinities are marked.
+    labels : N strings, optional
+        What to call the tiles. The default counts them: "channel 0", "channel 1", ...
+    badges : mapping from tile index to text, or N texts, optional
+        Short remarks such as "dead", drawn on the tile and read out with it.
+    order : list of tile indices, optional
+        Which tiles to show and in which order; see `order`.
+    unit : str
+        What the values are, for the legend and the hover text.
+    noun : str
+        What a tile is, for the default labels.
+    zero_centered : bool, optional
+        Put zero in the middle of a diverging scale. The default does so when any value is negative.
+    scale : {"shared", "each"}
+        One scale for all tiles, or one each.
+    selected : int
+        The selected tile at first, -1 for none.
+    tile_size : int
+        Longer side of a tile in CSS pixels; 0 picks one that suits the maps.
+    max_height : int
+        Height in CSS pixels beyond which the grid scrolls.
+    layout : ipywidgets.Layout or dict, optional
+
+    Attributes
+    ----------
+    selected : int
+        Index of the selected tile in `maps`, whatever the order; -1 for none. Changes on click and keys.
+    enlarged : int
+        Index of the enlarged tile, -1 for none.
+    position : [row, column]
+        The place last clicked in a tile, or chosen with Enter in the enlarged one, in the coordinates of
+        `maps`; [-1, -1] for none. It is marked in the selected tile.
+    pointer : [tile, row, column]
+        What the pointer is on, at most some twenty times a second; [-1, -1, -1] outside.
+    scale, zero_centered, tile_size, sequential, diverging
+        The choices of the page's controls; `sequential` and `diverging` are the names of color tables.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        Where an argument doesn't fit the maps, before anything is changed.
+
+    Examples
+    --------
+    >>> grid = TileGrid(np.random.default_rng(0).normal(size=(8, 5, 5)), badges={3: "dead"})
+    >>> grid.order = [3, 1, 2]
+    >>> grid.selected = 2
+    """
+
+    _esm = bundle("tile_grid")
+
+    # The tiles. They change together, in one message; `_serial` counts the changes.
+    _data = traitlets.Bytes(b"").tag(sync=True)
+    _ranges = traitlets.Bytes(b"").tag(sync=True)
+    _shape = traitlets.List(traitlets.Int(), [0, 1, 1]).tag(sync=True)
+    _extent = traitlets.List(traitlets.Int(), [1, 1]).tag(sync=True)
+    _factor = traitlets.Int(1).tag(sync=True)
+    _encoding = traitlets.Enum(["uint16", "uint8", "rgb"], "uint16").tag(sync=True)
+    _labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _badges = traitlets.Dict(value_trait=traitlets.Unicode(), key_trait=traitlets.Unicode()).tag(sync=True)
+    _order = traitlets.Bytes(b"").tag(sync=True)
+    _serial = traitlets.Int(0).tag(sync=True)
+
+    _tables = traitlets.Bytes().tag(sync=True)
+    _sequential_names = traitlets.List(traitlets.Unicode(), list(SEQUENTIAL)).tag(sync=True)
+    _diverging_names = traitlets.List(traitlets.Unicode(), list(DIVERGING)).tag(sync=True)
+
+    unit = traitlets.Unicode("activation").tag(sync=True)
+    noun = traitlets.Unicode("channel").tag(sync=True)
+    scale = traitlets.Enum(["shared", "each"], "shared").tag(sync=True)
+    zero_centered = traitlets.Bool(False).tag(sync=True)
+    sequential = traitlets.Enum(list(SEQUENTIAL), SEQUENTIAL[0]).tag(sync=True)
+    diverging = traitlets.Enum(list(DIVERGING), DIVERGING[0]).tag(sync=True)
+    tile_size = traitlets.Int(0, min=0, max=1024).tag(sync=True)
+    max_height = traitlets.Int(420, min=60).tag(sync=True)
+    selected = traitlets.Int(-1).tag(sync=True)
+    enlarged = traitlets.Int(-1).tag(sync=True)
+    position = traitlets.List(traitlets.Int(), [-1, -1], minlen=2, maxlen=2).tag(sync=True)
+    pointer = traitlets.List(traitlets.Int(), [-1, -1, -1], minlen=3, maxlen=3).tag(sync=True)
+
+    def __init__(
+        self,
+        maps: ArrayLike,
+        *,
+        labels: Iterable[str] | None = None,
+        badges: Mapping[int, str] | Sequence[str | None] | None = None,
+        order: ArrayLike | None = None,
+        unit: str = "activation",
+        noun: str = "channel",
+        zero_centered: bool | None = None,
+        scale: str = "shared",
+        selected: int = -1,
+        tile_size: int = 0,
+        max_height: int = 420,
+        layout: ipywidgets.Layout | dict[str, Any] | None = None,
+    ) -> None:
+        if scale not in ("shared", "each"):
+            raise ValueError(f'scale is "shared" or "each"; got {scale!r}')
+        tiles = _tile_traits(maps, labels, badges, order, zero_centered)
+        if selected != -1:
+            selected = check_index(selected, tiles["_shape"][0], "`selected`")
+        options = {} if layout is None else {"layout": layout}
+        super().__init__(
+            **tiles,
+            _tables=b"".join(table(name).tobytes() for name in (*SEQUENTIAL, *DIVERGING)),
+            unit=unit,
+            noun=noun,
+            scale=scale,
+            selected=selected,
+            tile_size=tile_size,
+            max_height=max_height,
+            **options,
+        )
+
+    def set_maps(
+        self,
+        maps: ArrayLike,
+        *,
+        labels: Iterable[str] | None = None,
+        badges: Mapping[int, str] | Sequence[str | None] | None = None,
+        order: ArrayLike | None = None,
+        unit: str | None = None,
+        noun: str | None = None,
+        zero_centered: bool | None = None,
+        selected: int | None = None,
+    ) -> None:
+        """Swap all tiles, labels, badges and the order at once: the page never shows a mixture.
+
+        Parameters
+        ----------
+        maps, labels, badges, order, zero_centered
+            As for the constructor; what is left out takes its default again.
+        unit, noun : str, optional
+            Kept as they are by default.
+        selected : int, optional
+            The tile to select, -1 for none. The default keeps the selected index, and with it the position
+            and what is enlarged, as far as the new maps have them.
+        """
+        traits = _tile_traits(maps, labels, badges, order, zero_centered)
+        count, (rows, columns) = traits["_shape"][0], traits["_extent"]
+        if selected is None:
+            selected = self.selected if self.selected < count else -1
+        elif selected != -1:
+            selected = check_index(selected, count, "`selected`")
+        if selected != self.selected or self.position[0] >= rows or self.position[1] >= columns:
+            traits["position"] = [-1, -1]
+        traits["selected"] = selected
+        traits["enlarged"] = self.enlarged if self.enlarged < count else -1
+        traits["pointer"] = [-1, -1, -1]
+        traits["_serial"] = self._serial + 1
+        traits |= {name: text for name, text in (("unit", unit), ("noun", noun)) if text is not None}
+        with self.hold_sync(), self.hold_trait_notifications():
+            for name, value in traits.items():
+                setattr(self, name, value)
+
+    @property
+    def order(self) -> NDArray[np.uint32]:
+        """The indices of the tiles on show, in the order they are shown.
+
+        Set it to sort or to filter: fewer indices show fewer tiles, `None` shows all.
+        """
+        return np.frombuffer(self._order, "<u4").astype(np.uint32)
+
+    @order.setter
+    def order(self, order: ArrayLike | None) -> None:
+        self._order = check_order(order, self._shape[0])
+
+    @property
+    def count(self) -> int:
+        """The number of tiles, shown or not."""
+        return self._shape[0]
+
+    def to_png(self, max_tiles: int = PNG_TILES) -> bytes | None:
+        """Return a picture of the first tiles on show, or `None` where there is none."""
+        shown = self.order[:max_tiles]
+        if len(shown) == 0:
+            return None
+        colors = self.diverging if self.zero_centered else self.sequential
+        tiles = self._payload().carried(shown)
+        return mosaic_png(tiles, scale=self.scale, zero_centered=self.zero_centered, colormap=colors)
+
+    def to_text(self) -> str:
+        """Return what there is to see in one line, for viewers that show no pictures."""
+        count, (rows, columns) = self.count, self._extent
+        if count == 0:
+            return "TileGrid: no tiles"
+        parts = [f"TileGrid: {count} tiles of {rows} x {columns}"]
+        if self._encoding != "rgb":
+            low, high = shared_range(self._payload().tiles.ranges)
+            parts.append(f"{self.unit} from {low:.4g} to {high:.4g}")
+        if len(self.order) != count:
+            parts.append(f"{len(self.order)} of them shown")
+        if self._badges:
+            parts.append(f"{len(self._badges)} with a badge")
+        return ", ".join(parts)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take the page's changes; a tile clicked just before the maps were swapped may be gone."""
+        gone = [name for name in ("selected", "enlarged") if sync_data.get(name, -1) >= self.count]
+        super().set_state({name: value for name, value in sync_data.items() if name not in gone})
+        if gone:
+            self.send_state(gone)
+
+    @traitlets.validate("selected", "enlarged")
+    def _check_tile(self, proposal: Any) -> int:
+        value = proposal["value"]
+        return -1 if value == -1 else check_index(value, self.count, f"`{proposal['trait'].name}`")
+
+    def _payload(self) -> Payload:
+        count, rows, columns = self._shape
+        extent = (self._extent[0], self._extent[1])
+        return Payload(self._data, self._ranges, (count, rows, columns), extent, self._factor, self._encoding)
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundled: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**options)
+        if bundled is None:
+            return None
+        data, metadata = bundled
+        data["text/plain"] = self.to_text()
+        picture = self.to_png()
+        if picture is not None:
+            data["image/png"] = base64.b64encode(picture).decode("ascii")
+        return data, metadata
+
+
+def _tile_traits(
+    maps: ArrayLike,
+    labels: Iterable[str] | None,
+    badges: Mapping[int, str] | Sequence[str | None] | None,
+    order: ArrayLike | None,
+    zero_centered: bool | None,
+) -> dict[str, Any]:
+    """Check everything that belongs to the tiles and bring it into the form of the traits."""
+    count = len(maps) if isinstance(maps, Sized) else 0
+    texts, remarks = check_labels(labels, count), check_badges(badges, count)
+    shown = check_order(order, count)
+    payload = pack(maps, other_bytes=saved_size(texts, remarks))
+    if zero_centered is None:
+        zero_centered = payload.encoding != "rgb" and shared_range(payload.tiles.ranges)[0] < 0
+    return {
+        "_data": payload.data,
+        "_ranges": payload.ranges,
+        "_shape": list(payload.shape),
+        "_extent": list(payload.extent),
+        "_factor": payload.factor,
+        "_encoding": payload.encoding,
+        "_labels": texts,
+        "_badges": remarks,
+        "_order": shown,
+        "zero_centered": zero_centered,
+    }

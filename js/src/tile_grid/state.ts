@@ -1,0 +1,154 @@
+/** What one view shows, read from the model's traits in one go. */
+import type { AnyModel } from "@anywidget/types";
+import { asUint32, type Binary } from "../lib/buffers";
+import { type DataTraits, TileData } from "./data";
+import { type ColorTable, colorTable, type ScaleChoice } from "./scale";
+
+export interface Traits extends DataTraits, Record<string, unknown> {
+  _labels: string[];
+  _badges: Record<string, string>;
+  _order: Binary;
+  _serial: number;
+  _tables: Binary;
+  _sequential_names: string[];
+  _diverging_names: string[];
+  unit: string;
+  noun: string;
+  scale: string;
+  zero_centered: boolean;
+  sequential: string;
+  diverging: string;
+  tile_size: number;
+  max_height: number;
+  selected: number;
+  enlarged: number;
+  position: number[];
+  pointer: number[];
+}
+
+export type Model = AnyModel<Traits>;
+
+export interface State {
+  data: TileData;
+  /** Tile index by slot: what is shown, in the order it is shown. */
+  order: Uint32Array;
+  /** Slot by tile index, -1 for tiles not on show. */
+  slots: Int32Array;
+  serial: number;
+  labels: string[];
+  badges: Record<string, string>;
+  unit: string;
+  noun: string;
+  choice: ScaleChoice;
+  table: ColorTable;
+  /** All that the colors of a tile depend on, besides its index. */
+  colorKey: string;
+  tileSize: number;
+  maxHeight: number;
+  selected: number;
+  enlarged: number;
+  /** The marked place in carried rows and columns, if there is one. */
+  position: { row: number; column: number } | undefined;
+}
+
+/** What changes the tiles themselves. */
+export const DATA_TRAITS = [
+  "_serial",
+  "_data",
+  "_ranges",
+  "_shape",
+  "_extent",
+  "_factor",
+  "_encoding",
+] as const;
+
+/** What changes how they are shown. */
+export const VIEW_TRAITS = [
+  "_labels",
+  "_badges",
+  "_order",
+  "unit",
+  "noun",
+  "scale",
+  "zero_centered",
+  "sequential",
+  "diverging",
+  "tile_size",
+  "max_height",
+  "selected",
+  "enlarged",
+  "position",
+] as const;
+
+/** The decoded tiles of a model, shared by all of its views and decoded once. */
+export class TileStore {
+  #data: TileData | undefined;
+  #order: { source: Binary; order: Uint32Array; slots: Int32Array } | undefined;
+
+  /** Forget the tiles: the model has others. */
+  clear(): void {
+    this.#data = undefined;
+    this.#order = undefined;
+  }
+
+  read(model: Model): State {
+    this.#data ??= new TileData({
+      _data: model.get("_data"),
+      _ranges: model.get("_ranges"),
+      _shape: model.get("_shape"),
+      _extent: model.get("_extent"),
+      _factor: model.get("_factor"),
+      _encoding: model.get("_encoding"),
+    });
+    const data = this.#data;
+    const { order, slots } = this.#readOrder(model.get("_order"), data.count);
+    const zeroCentered = model.get("zero_centered");
+    const shared = model.get("scale") === "shared";
+    const { table, name } = readTable(model, zeroCentered);
+    return {
+      data,
+      order,
+      slots,
+      serial: model.get("_serial"),
+      labels: model.get("_labels"),
+      badges: model.get("_badges"),
+      unit: model.get("unit"),
+      noun: model.get("noun"),
+      choice: { shared, zeroCentered },
+      table,
+      colorKey: `${shared} ${zeroCentered} ${name}`,
+      tileSize: model.get("tile_size"),
+      maxHeight: model.get("max_height"),
+      selected: model.get("selected"),
+      enlarged: model.get("enlarged"),
+      position: readPosition(model.get("position"), data),
+    };
+  }
+
+  #readOrder(source: Binary, count: number): { order: Uint32Array; slots: Int32Array } {
+    if (this.#order === undefined || this.#order.source !== source) {
+      const order = asUint32(source);
+      const slots = new Int32Array(count).fill(-1);
+      order.forEach((tile, slot) => {
+        slots[tile] = slot;
+      });
+      this.#order = { source, order, slots };
+    }
+    return this.#order;
+  }
+}
+
+function readTable(model: Model, zeroCentered: boolean): { table: ColorTable; name: string } {
+  const sequential = model.get("_sequential_names");
+  const names = [...sequential, ...model.get("_diverging_names")];
+  const name = model.get(zeroCentered ? "diverging" : "sequential");
+  return { table: colorTable(model.get("_tables"), names.indexOf(name)), name };
+}
+
+function readPosition(position: number[], data: TileData): State["position"] {
+  const [row = -1, column = -1] = position;
+  if (row < 0 || column < 0 || row >= data.extent.rows || column >= data.extent.columns) {
+    return undefined;
+  }
+  return { row: Math.floor(row / data.factor), column: Math.floor(column / data.factor) };
+}
