@@ -78,9 +78,9 @@ class Heat:
         stops = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in colors.tolist())
         note = f"<span>({as_html(self.found.note)})</span>" if self.found.note else ""
         return (
-            f'<div class="cvz-legend" role="img" aria-label="{as_html("color scale: " + self.summary())}">'
+            f'<div class="cvz-stage-legend" role="img" aria-label="{as_html("color scale: " + self.summary())}">'
             f"<span>{as_html(self.name)}</span><span>{format_number(self.low)}</span>"
-            f'<span class="cvz-ramp" style="background:linear-gradient(90deg, {stops})"></span>'
+            f'<span class="cvz-stage-ramp" style="background:linear-gradient(90deg, {stops})"></span>'
             f"<span>{format_number(self.high)} {as_html(self.unit)}</span>{note}</div>"
         )
 

@@ -29,8 +29,8 @@ _STYLES = """
 @media (hover: hover) {
   .cvz-frame:not(:hover) > .cvz-pointer { visibility: hidden; }
 }
-.cvz-legend { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 8px; }
-.cvz-legend .cvz-ramp { width: 140px; height: 12px; border: 1px solid var(--cvz-border); }
+.cvz-stage-legend { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 8px; }
+.cvz-stage-ramp { width: 140px; height: 10px; border: 1px solid var(--cvz-border); border-radius: 3px; }
 .cvz-chart.cvz-chart {
   --bq-content-font-color: var(--cvz-text);
   --bq-axislabel-fill: var(--cvz-muted);
