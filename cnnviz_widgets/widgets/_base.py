@@ -48,11 +48,19 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     its cell again, ends the job as well.
     """
 
+    lock: threading.RLock  # type: ignore[valid-type]
+    _job: Job[Any] | None
+
     busy = traitlets.Bool(False, help="Whether a job is running.")
 
-    def __init__(self, **options: Any) -> None:
+    def __new__(cls, *arguments: Any, **options: Any) -> Viewer:
+        """Prepare what `close` needs: Python closes a widget also whose making failed half way."""
+        self: Viewer = super().__new__(cls, *arguments, **options)
         self.lock = threading.RLock()
-        self._job: Job[Any] | None = None
+        self._job = None
+        return self
+
+    def __init__(self, **options: Any) -> None:
         self.status = ipywidgets.HTML(_STYLE)
         super().__init__(**options)
         self.add_class("cnnviz-viewer")

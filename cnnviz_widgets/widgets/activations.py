@@ -104,6 +104,7 @@ class LayerBrowser(Viewer):
         super().__init__(layer=_first_layer(net) if layer is None else layer)
         self.channel = channel
         self.children = self._arranged()
+        self._show_layer()
         self._link()
         self._run(new_image=True)
         # A notebook that is converted as soon as it ran must hold the pictures.
@@ -173,12 +174,15 @@ class LayerBrowser(Viewer):
         self._grid.observe(self._on_tile_pointer, "pointer")
         self._units.observe(self._on_tile, "selected")
         self._stage.on_pointer(self._on_pointer)
+        # Clicks, and the row and column fields for those without a pointer.
+        self._stage.on_click(self._on_pointer)
         ipywidgets.link((self, "sort"), (self._sorting, "value"))
         ipywidgets.link((self._opacity, "value"), (self._stage, "opacity"))
         self.observe(self._on_layer, "layer")
         self.observe(self._on_channel, "channel")
         self.observe(lambda change: self._show_position(), "position")
         self.observe(lambda change: self._show_order(), "sort")
+        self.observe(lambda change: self._show_busy(), "busy")
 
     @shown
     def _on_tree(self, change: Any) -> None:
@@ -267,13 +271,14 @@ class LayerBrowser(Viewer):
         stride = (pixels[0] / units[0], pixels[1] / units[1])
         return stride, (stride[0] / 2, stride[1] / 2)
 
+    def _show_busy(self) -> None:
+        self._running.value = '<span role="status">running the network …</span>' if self.busy else ""
+
     def _show_layer(self) -> None:
         """Mark the layer in the tree."""
         name, call = split_key(self.layer)
         calls = self.net.layer(name).calls
-        with self._tree.hold_trait_notifications():
-            self._tree.selected_call = call if call is not None and calls > 1 else -1
-            self._tree.selected = name
+        self._tree.select(name, call if call is not None and calls > 1 else -1)
 
     def _show_maps(self) -> None:
         result = self.result
@@ -338,8 +343,10 @@ class LayerBrowser(Viewer):
             text = f"channel {self.channel}, unit ({position[0]}, {position[1]}): {value:.4g}"
             if field is not None:
                 box = field.box(*position)
-                boxes = [StageBox(box.top, box.left, box.bottom, box.right)]
-                text += f"; sees rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
+                # A unit at the border may see nothing but padding.
+                if box.height and box.width:
+                    boxes = [StageBox(box.top, box.left, box.bottom, box.right)]
+                    text += f"; sees rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
         self._stage.set_boxes(boxes)
         self._reading.value = html.escape(text)
 
@@ -374,10 +381,10 @@ class LayerBrowser(Viewer):
             options=list(_ORDERS), description="Sort by", layout={"width": "210px"}, tooltip="Order of the tiles"
         )
         self._opacity = ipywidgets.FloatSlider(
-            value=0.6, min=0, max=1, step=0.05, description="Opacity", readout=False, layout={"width": "280px"}
+            value=0.5, min=0, max=1, step=0.05, description="Opacity", readout=False, layout={"width": "280px"}
         )
         self._summary, self._reading, self._no_classes = (ipywidgets.HTML() for _ in range(3))
-        self._running = ipywidgets.HTML(layout={"height": "20px"})
+        self._running = ipywidgets.HTML()
 
     def _arranged(self) -> list[ipywidgets.Widget]:
         left = ipywidgets.VBox([self._tree], layout={"flex": "1 1 300px", "min_width": "0", "max_width": "420px"})
@@ -394,7 +401,8 @@ class LayerBrowser(Viewer):
             layout={"flex": "0 1 352px", "min_width": "0"},
         )
         columns = ipywidgets.HBox([left, middle, right], layout={"flex_flow": "row wrap", "grid_gap": "12px"})
-        return [self._photos, self.status, columns]
+        top = ipywidgets.HBox([self._photos, self._running], layout={"flex_flow": "row wrap"})
+        return [top, self.status, columns]
 
     def to_png(self) -> bytes | None:
         """Return the channels as one picture."""
