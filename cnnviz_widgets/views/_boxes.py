@@ -174,9 +174,11 @@ def _draw_label(scene: Scene, box: StageBox, sides: Sequence[Side], canvas: ipyc
 def draw_with_pillow(scene: Scene, pen: ImageDraw.ImageDraw) -> None:
     """Draw a scene on a Pillow picture, for viewers that run no widgets."""
     for box in scene.boxes:
-        for color, width in ((HALO_COLOR, 4), (box.color, 2)):
+        for color, width in ((HALO_COLOR, 4.0), (box.color, 2.0)):
             for side in scene.sides(box):
-                pen.line((side.x0, side.y0, side.x1, side.y1), fill=color, width=width)
+                ends = (side.x0, side.y0, side.x1, side.y1)
+                pen.line(ends, fill=color, width=round(width * scene.density))
     frame = scene.mark_box()
     if frame is not None:
-        pen.rectangle(frame, outline=MARK_COLOR, width=2)
+        for color, width in ((HALO_COLOR, 4.0), (MARK_COLOR, 2.0)):
+            pen.rectangle(frame, outline=color, width=round(width * scene.density))

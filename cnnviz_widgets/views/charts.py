@@ -148,6 +148,7 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
         height: int = 170,
     ) -> None:
         self._lock = threading.RLock()
+        self._filling = False
         self._values: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self._labels: Sequence[str] | None = None
         self._name, self._unit = printable(name), printable(unit)
@@ -250,7 +251,7 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._units.min, self._units.max = -0.5, count - 0.5
         self._across.tick_values = round_ticks(0, count - 1, 5 if count <= 100 else count * UNIT_PIXELS // 90)
         self._figure.layout.min_width = f"{UNIT_PIXELS * count + 74}px"
-        self._number.max = count - 1
+        self._fill_number(min(self._number.value, count - 1), count)
         with self._columns.hold_sync():
             self._columns.x = np.arange(count, dtype=np.int32)
             self._columns.y = np.ones(count, dtype=np.float32)
@@ -279,14 +280,25 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
             if index is not None:
                 edges = np.array([index - 0.5, index - 0.5, index + 0.5, index + 0.5], dtype=np.float32)
                 self._mark.x = edges
-                self._number.value = index
+                self._fill_number(index, len(self._values))
             self._mark.visible = index is not None
         self._describe()
 
     def _on_column(self, _mark: bqplot.Bars, message: dict[str, Any]) -> None:
         self.selected = int(message["data"]["index"])
 
+    def _fill_number(self, index: int, count: int) -> None:
+        """Show a unit in the field, which is no choice of it."""
+        with self._lock:
+            self._filling = True
+            self._number.max = count - 1
+            self._number.value = index
+            self._filling = False
+
     def _on_number(self, change: dict[str, Any]) -> None:
+        with self._lock:
+            if self._filling:
+                return
         self.selected = change["new"]
 
     def _describe(self) -> None:

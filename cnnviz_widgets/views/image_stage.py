@@ -72,6 +72,8 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
     pressed = traitlets.Bool(False)
     opacity = traitlets.Float(0.5, min=0.0, max=1.0)
 
+    _pacers: tuple[Pacer, ...] = ()  # a stage that could not be made is closed, too
+
     def __init__(self, image: NDArray[np.uint8], *, width: int = 448) -> None:
         if not 32 <= width <= 4096:
             raise ValueError(f"width must be from 32 to 4096 CSS pixels, got {width}")
@@ -84,6 +86,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._filling = False
         self._redraw = Pacer(self._draw)
         self._recolor = Pacer(self._show_heat, HEAT_INTERVAL)
+        self._pacers = (self._redraw, self._recolor)
         self._overlay = self._make_overlay()
         self._photo = widgets.Image()
         self._heat_view = widgets.Image(layout={"display": "none"})
@@ -353,6 +356,8 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def close(self) -> None:
         """Take the stage from the page and stop drawing."""
-        self._redraw.close()
-        self._recolor.close()
+        for pacer in self._pacers:
+            pacer.close()
+        if self._pacers:
+            self._overlay.close()
         super().close()
