@@ -155,6 +155,6 @@ class JavaScriptBuildHook(BuildHookInterface):
 
 if __name__ == "__main__":
     try:
-        print("built the JavaScript" if build() else "the JavaScript is up to date")
+        sys.stdout.write("built the JavaScript\n" if build() else "the JavaScript is up to date\n")
     except JavaScriptBuildError as error:
         sys.exit(str(error))

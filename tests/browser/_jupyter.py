@@ -1,0 +1,306 @@
+"""How to write a browser test: a notebook in a real JupyterLab 4 and a real Notebook 7, in headless Chromium.
+
+    def test_slider(open_notebook):                      # runs twice: in "lab" and in "notebook"
+        nb = open_notebook(["import ipywidgets as w; s = w.IntSlider(3); s"])
+        nb.run_all()                                     # waits; raises what a cell raised
+        handle = nb.output(0).get_by_role("slider")      # a Playwright locator, as all else on the page
+        handle.press("ArrowRight")
+        nb.kernel.wait_for("s.value == 4")               # Python in the same kernel, beside the page
+        assert nb.kernel.value("s.value") == 4
+        nb.screenshot("after")                           # only with CNNVIZ_SCREENSHOTS=folder
+
+`open_notebook(source)` takes a list of cells' code, or the path of a notebook of the repository (a copy is
+opened). Give `save_widget_state=True` to have the page write the widgets into the file, as a person does
+with Settings > Save Widget State Automatically; other keywords go to Playwright's `new_context`, such as
+`viewport={"width": 1600, "height": 1000}`, `reduced_motion="reduce"`, `device_scale_factor=2`.
+`nb.page` is Playwright's page.
+
+To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test.
+
+The state tests:
+    nb.save(); nb.reload()             the page is loaded anew, the kernel goes on
+    nb.shut_down_kernel()              the kernel ends, the page stays
+    nb.save(); nb.reopen_without_kernel()      the saved notebook opened anew, and no kernel runs
+    nb.stored()                        the notebook file as a dict, as the page saved it
+    nb.set_theme("dark")               and back with "light"
+    nb.kernel.start("import time; time.sleep(5)")      to prove that something works while the kernel is busy
+
+Waiting: Playwright's locators and `expect` wait by themselves; `nb.kernel.wait_for` waits for Python. Never
+sleep. A test fails at its end on any uncaught error in the page and on any request to another host.
+
+Keys: while a cell is selected in command mode (as after `run_all`), Notebook 7 and Lab take arrow keys,
+Enter and letters for themselves, unless the focused element or one around it has the attribute
+`data-lm-suppress-shortcuts="true"`. Views of ours must set it; ipywidgets' own slider does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import nbformat
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from tests.browser._server import JupyterServer, Kernel
+
+FrontEnd = Literal["lab", "notebook"]
+SAVE_STATE_PLUGIN = "@jupyter-widgets/jupyterlab-manager:plugin"
+OPEN_TIMEOUT = 60_000  # milliseconds, the first page of a run included
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_OPTIONS = (
+    "--no-sandbox",  # the tests may run as root in a container; every page is our own server's
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+)
+# Uncaught errors that the front ends throw at any start, with any notebook: not ours to answer for.
+KNOWN_ERRORS = (
+    "Cannot read properties of undefined (reading 'schema')",  # Notebook 7.6, a setting without schema
+    "Command 'filebrowser:open-path' not registered.",  # Notebook 7.6, no file browser there
+)
+# The notebook panel in front, and a promise that gives up: a page that hangs must fail its test, not the run.
+RUN_IN_PAGE = """async ([body, argument, milliseconds]) => {
+    const action = new Function("app", "panel", "argument", `return (async () => {${body}})();`);
+    const app = window.jupyterapp;
+    const late = new Promise((_, reject) => {
+        setTimeout(() => reject(new Error(`not done after ${milliseconds} ms: ${body}`)), milliseconds);
+    });
+    return await Promise.race([action(app, app.shell.currentWidget, argument), late]);
+}"""
+
+
+class CellError(AssertionError):
+    """A cell of the notebook raised; the message is its traceback."""
+
+
+@contextmanager
+def launch_chromium() -> Iterator[Browser]:
+    """Start headless Chromium: Debian's or Google's if there is one, otherwise Playwright's own."""
+    with sync_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), playwright.chromium.executable_path)
+        if not Path(found).exists():
+            raise RuntimeError(
+                "No Chromium for the browser tests. `make test` installs one; by hand, install your system's "
+                "`chromium` package or run `.venv/bin/playwright install chromium`."
+            )
+        browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_OPTIONS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class NotebookPage:
+    """One notebook, open in one page of one front end."""
+
+    def __init__(
+        self,
+        server: JupyterServer,
+        browser: Browser,
+        name: str,
+        source: Sequence[str] | Path,
+        *,
+        front_end: FrontEnd,
+        save_widget_state: bool = False,
+        **context_options: Any,
+    ) -> None:
+        self.server = server
+        self.front_end = front_end
+        self.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{name}-{front_end}") + ".ipynb"
+        self.path = server.root / self.name
+        self.errors: list[str] = []  # uncaught errors of the page
+        self.console: list[str] = []  # what it wrote to the console as an error
+        self.foreign_requests: list[str] = []
+        self._kernel: Kernel | None = None
+        write_notebook(self.path, source)
+        server.set_settings(SAVE_STATE_PLUGIN, {"saveState": save_widget_state})
+        options = {"viewport": {"width": 1280, "height": 900}, **context_options}
+        self._context = browser.new_context(**options)
+        self.page: Page = self._context.new_page()
+        self.page.on("pageerror", self._on_error)
+        self.page.on("console", self._on_console)
+        self.page.on("request", self._on_request)
+        self._open()
+
+    def _on_error(self, error: Any) -> None:
+        if error.message not in KNOWN_ERRORS:
+            self.errors.append(f"{error.message}\n{error.stack}")
+
+    def _on_console(self, message: Any) -> None:
+        if message.type == "error":
+            self.console.append(message.text)
+
+    def _on_request(self, request: Any) -> None:
+        if not request.url.startswith(
+            (self.server.url, "blob:", "data:", self.server.url.replace("http", "ws"))
+        ):
+            self.foreign_requests.append(request.url)
+
+    def _open(self) -> None:
+        folder = "lab/tree" if self.front_end == "lab" else "notebooks"
+        query = f"token={self.server.token}" + ("&reset" if self.front_end == "lab" else "")
+        self.page.goto(f"{self.server.url}/{folder}/{self.name}?{query}", timeout=OPEN_TIMEOUT)
+        self._wait_for_panel()
+
+    def _wait_for_panel(self) -> None:
+        # Both front ends show a splash or an empty shell first: the notebook is the current widget when open.
+        self.page.wait_for_function(
+            "name => window.jupyterapp?.shell?.currentWidget?.context?.path === name",
+            arg=self.name,
+            timeout=OPEN_TIMEOUT,
+        )
+        self.in_page("await app.restored; await panel.revealed; await panel.sessionContext.ready")
+        self.wait_until_idle()
+
+    def in_page(self, body: str, argument: Any = None, timeout: float = 60.0) -> Any:
+        """Run a function body in the page, over `app`, `panel` (this notebook) and `argument`."""
+        return self.page.evaluate(RUN_IN_PAGE, [body, argument, timeout * 1000])
+
+    def command(self, name: str, arguments: dict[str, Any] | None = None, timeout: float = 60.0) -> None:
+        """Execute a command of the front end by its id, and wait until it is done."""
+        self.in_page("await app.commands.execute(...argument)", [name, arguments or {}], timeout)
+
+    def run_all(self, timeout: float = 120.0) -> None:
+        """Run every cell and wait until the kernel is idle; raise the first error a cell shows."""
+        self.command("notebook:run-all-cells", timeout=timeout)
+        self.wait_until_idle()
+        for index, cell in enumerate(self.cells()):
+            for output in cell.get("outputs", []):
+                if output["output_type"] == "error":
+                    traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]))
+                    raise CellError(f"cell {index} of {self.name}:\n{traceback}")
+
+    def wait_until_idle(self, timeout: float = 60.0) -> None:
+        """Wait until the page sees its kernel idle."""
+        self.page.wait_for_function(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'",
+            timeout=timeout * 1000,
+        )
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Return the cells as the page holds them now, outputs included."""
+        return self.in_page("return panel.content.model.toJSON().cells")
+
+    def cell(self, index: int) -> Locator:
+        """Return the cell of that index, scrolled into view (cells far away are not on the page at all)."""
+        self.in_page("await panel.content.scrollToItem(argument)", index)
+        return self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{index}']")
+
+    def output(self, index: int) -> Locator:
+        """Return the output area of the cell of that index."""
+        return self.cell(index).locator(".jp-Cell-outputArea")
+
+    @property
+    def kernel(self) -> Kernel:
+        """The notebook's kernel, to run Python beside the page."""
+        if self._kernel is None:
+            self._kernel = self.server.kernel_of(self.name)
+        return self._kernel
+
+    def save(self) -> None:
+        """Save the notebook and wait until the file is written."""
+        self.command("docmanager:save")
+
+    def stored(self) -> dict[str, Any]:
+        """Return the notebook file as it lies on disk."""
+        return json.loads(self.path.read_text("utf-8"))
+
+    def reload(self) -> None:
+        """Load the page anew, as the browser's reload does; the kernel goes on."""
+        self.page.reload(timeout=OPEN_TIMEOUT)
+        self._wait_for_panel()
+
+    def shut_down_kernel(self) -> None:
+        """End the kernel from the page, as Kernel > Shut Down Kernel does; the page stays as it is."""
+        if self._kernel is not None:
+            self._kernel.close()
+            self._kernel = None
+        self.in_page("await panel.sessionContext.shutdown()")
+
+    def reopen_without_kernel(self) -> None:
+        """End the kernel and open the saved notebook anew, so that only the file can show its widgets.
+
+        Both front ends restore widgets from a file only once a kernel has started ("No Kernel" in the
+        dialog that asks for one leaves every widget at "Loading widget..."). So a fresh kernel, which has
+        never heard of the widgets, starts with the page as it does for a person, and is shut down once
+        they are shown.
+        """
+        self.shut_down_kernel()
+        self.page.goto("about:blank")
+        self._open()
+        for _ in range(3):
+            if self._wait_for_widgets() == "shown":
+                break
+            # A race inside ipywidgets: the kernel's "connected" came before the file was read. People reload.
+            self.reload()
+        self.shut_down_kernel()
+
+    def _wait_for_widgets(self) -> Literal["shown", "lost"]:
+        """Wait until each saved widget is on the page, or ipywidgets has given one of them up."""
+        return self.page.wait_for_function(
+            """type => {
+                const notebook = document.querySelector(".jp-Notebook");
+                if (notebook.textContent.includes("Error displaying widget: model not found")) return "lost";
+                const cells = window.jupyterapp.shell.currentWidget.content.model.toJSON().cells;
+                const saved = cells.flatMap(cell => cell.outputs ?? []).filter(output => output.data?.[type]);
+                const views = document.querySelectorAll(".jp-OutputArea-output.lm-Panel > .lm-Widget");
+                return views.length >= saved.length && "shown";
+            }""",
+            arg="application/vnd.jupyter.widget-view+json",
+            timeout=OPEN_TIMEOUT,
+        ).json_value()
+
+    def set_theme(self, theme: Literal["light", "dark"]) -> None:
+        """Switch the front end's theme and wait until the page wears it."""
+        name = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[theme]
+        self.command("apputils:change-theme", {"theme": name})
+        self.page.wait_for_function(
+            "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "light").lower()
+        )
+
+    def screenshot(self, name: str) -> Path | None:
+        """Keep a picture of the page in the folder CNNVIZ_SCREENSHOTS names; without it do nothing."""
+        folder = os.environ.get("CNNVIZ_SCREENSHOTS")
+        if not folder:
+            return None
+        path = Path(folder) / f"{self.path.stem}-{name}.png"
+        self.page.screenshot(path=path)
+        return path
+
+    def problems(self) -> list[str]:
+        """Return what no test may leave behind: uncaught errors and requests to other hosts."""
+        return self.errors + [f"the page asked another host: {url}" for url in self.foreign_requests]
+
+    def close(self) -> None:
+        """Close the page and end the kernel."""
+        self._context.close()
+        if self._kernel is not None:
+            self._kernel.close()
+        self.server.shut_down_kernel(self.name)
+
+
+def write_notebook(path: Path, source: Sequence[str] | Path) -> None:
+    """Write a notebook of these code cells, or a copy of the notebook at that path without its outputs."""
+    if isinstance(source, Path):
+        notebook = nbformat.read(source, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+    else:
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in source])
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    notebook.metadata.pop("widgets", None)
+    nbformat.write(notebook, path)
