@@ -108,7 +108,9 @@ class ForwardPass:
                 if record.is_overwritten():
                     self._survey.overwritten.add((module, call))
                     exact = False
-                exact = exact and (record.copied or not self.must_copy(module, call, each.with_gradients))
+                # Of what a pass ended at, nothing is left that could write to it.
+                safe = record.copied or self.stopped or not self.must_copy(module, call, each.with_gradients)
+                exact = exact and safe
                 record.settle()
                 # The module's own memory will be written to some day.
                 record.value = copied_from(record.value, held)
@@ -139,15 +141,16 @@ def kept_in_graph(output: Any, given: Sequence[Tensor], overwritten: bool) -> tu
     tuple
         The value to keep, and what takes the place of the output; ``None`` where that stays in its place.
     """
+    if isinstance(output, Tensor) and not any(output is each for each in given):
+        own = output
+    else:
+        # A node of its own in the graph for what the layer was given, or has used for another of its results.
+        own = map_tensors(output, lambda tensor: tensor.view_as(tensor))
     if not overwritten:
-        if not any(each is other for each in tensors_in(output) for other in given):
-            # The nest is rebuilt: a module may well change a list or a dict that a layer returned.
-            return map_tensors(output, lambda tensor: tensor), None
-        # A layer that returns what it was given needs a node of its own: its gradient is not its input's.
-        apart = map_tensors(output, lambda tensor: tensor.view_as(tensor))
-        return apart, apart
+        # Two nests: a module may well change the list or the dict that a layer returned.
+        return own, None if own is output else map_tensors(own, lambda tensor: tensor)
     if memory_of(given).isdisjoint(memory_of(tensors_in(output))):
-        return map_tensors(output, lambda tensor: tensor), map_tensors(output, Tensor.clone)
+        return own, map_tensors(own, Tensor.clone)
     kept = map_tensors(output, Tensor.clone)
     if isinstance(output, Tensor):
         try:
