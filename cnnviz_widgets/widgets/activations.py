@@ -33,6 +33,12 @@ _ORDERS: dict[str, Callable[[ActivationMaps], NDArray[np.float32]]] = {
     "sparsity": lambda result: -result.sparsity,
 }
 
+# Where three columns do not fit, the tiles go below the tree and the photo, over the whole width.
+_STYLE = """<style>
+.cnnviz-browser { container-type: inline-size; }
+@container (max-width: 1150px) { .cnnviz-columns > .cnnviz-tiles { order: 1; flex-basis: 100% !important; } }
+</style>"""
+
 
 class LayerBrowser(Viewer):
     """See every layer of a network as a tree, the chosen layer's channels as tiles, one channel on the photo.
@@ -104,6 +110,7 @@ class LayerBrowser(Viewer):
         super().__init__(layer=_first_layer(net) if layer is None else layer)
         self.channel = channel
         self.children = self._arranged()
+        self.add_class("cnnviz-browser")
         self._show_layer()
         self._link()
         self._run(new_image=True)
@@ -286,7 +293,8 @@ class LayerBrowser(Viewer):
             return
         vector = result.is_vector
         self._units.layout.display = None if vector else "none"
-        self._grid.layout.display = "none" if vector else None
+        for tiles_only in (self._grid, self._sorting, self._opacity):
+            tiles_only.layout.display = "none" if vector else None
         if vector:
             labels = self.net.labels
             values = result.maps[:, 0, 0]
@@ -387,20 +395,22 @@ class LayerBrowser(Viewer):
         self._running = ipywidgets.HTML()
 
     def _arranged(self) -> list[ipywidgets.Widget]:
-        left = ipywidgets.VBox([self._tree], layout={"flex": "1 1 300px", "min_width": "0", "max_width": "420px"})
-        middle = ipywidgets.VBox(
-            [
-                ipywidgets.HBox([self._summary, self._sorting], layout={"flex_flow": "row wrap", "justify_content": "space-between"}),
-                self._grid,
-                self._units,
-            ],
-            layout={"flex": "3 1 360px", "min_width": "0"},
+        column = {"min_width": "0", "width": "auto"}
+        left = ipywidgets.VBox([self._tree], layout={"flex": "1 1 410px", "max_width": "520px", **column})
+        heading = ipywidgets.HBox(
+            [self._summary, self._sorting], layout={"flex_flow": "row wrap", "justify_content": "space-between"}
         )
+        middle = ipywidgets.VBox([heading, self._grid, self._units], layout={"flex": "3 1 360px", **column})
+        middle.add_class("cnnviz-tiles")
         right = ipywidgets.VBox(
             [self._stage, self._opacity, self._reading, self._bars, self._no_classes],
-            layout={"flex": "0 1 352px", "min_width": "0"},
+            layout={"flex": "0 1 352px", **column},
         )
-        columns = ipywidgets.HBox([left, middle, right], layout={"flex_flow": "row wrap", "grid_gap": "12px"})
+        columns = ipywidgets.HBox(
+            [ipywidgets.HTML(_STYLE, layout={"display": "none"}), left, middle, right],
+            layout={"flex_flow": "row wrap", "grid_gap": "12px"},
+        )
+        columns.add_class("cnnviz-columns")
         top = ipywidgets.HBox([self._photos, self._running], layout={"flex_flow": "row wrap"})
         return [top, self.status, columns]
 
