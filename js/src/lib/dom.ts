@@ -75,17 +75,16 @@ export function liveRegion(): HTMLElement {
  * saving and running work from everywhere.
  */
 export function shieldKeys(root: HTMLElement, cleanup: Cleanup): void {
-  root.dataset.lmSuppressShortcuts = "true";
-  // The notebook listens on the document while the event is on its way down, so this must come before.
-  cleanup.listen(
-    window,
-    "keydown",
-    (event: KeyboardEvent) => {
+  const shield = (event: KeyboardEvent) => {
+    const target = event.composedPath()[0];
+    if (target instanceof Element && root.contains(target)) {
       const combined = event.ctrlKey || event.metaKey || event.altKey;
       const running = event.shiftKey && event.key === "Enter";
       const moving = event.key === "Home" || event.key === "End";
-      root.dataset.lmSuppressShortcuts = String(moving || !(combined || running));
-    },
-    { capture: true },
-  );
+      // On the focused element itself: shortcuts whose selector matches that one are else still taken.
+      target.toggleAttribute("data-lm-suppress-shortcuts", moving || !(combined || running));
+    }
+  };
+  // The notebook listens on the document while the event is on its way down, so this must come before.
+  cleanup.listen(window, "keydown", shield, { capture: true });
 }
