@@ -9,9 +9,9 @@ carries bundles and stamp, so it installs without node.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -76,9 +76,13 @@ def find_npm(root: Path = ROOT) -> str | None:
     if npm is None or node is None:
         return None
     engines = json.loads((root / "js" / "package.json").read_text("utf-8"))["engines"]["node"]
-    needed = int(re.search(r"\d+", engines)[0])
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    return npm if int(re.search(r"\d+", version)[0]) >= needed else None
+    return npm if _major(version) >= _major(engines) else None
+
+
+def _major(version: str) -> int:
+    """Return the first number in "v20.1.0" or ">=18"."""
+    return int("".join(itertools.takewhile(str.isdigit, version.lstrip("v>=^~ "))))
 
 
 def run_npm(npm: str, arguments: list[str], js: Path) -> None:
@@ -153,8 +157,22 @@ class JavaScriptBuildHook(BuildHookInterface):
         build(Path(self.root))
 
 
+def main(command: str = "build") -> str:
+    """Do what the Makefile asks: `build`, `modules` (for npm's own scripts), or tell what is `missing`."""
+    npm = find_npm()
+    if command == "build":
+        return "built the JavaScript" if build() else ""
+    if command == "missing":
+        return "" if npm else NODE_PACKAGE
+    if command == "modules" and npm:
+        install_node_modules(npm)
+        return ""
+    raise JavaScriptBuildError(f"can't {command!r}: give build, missing or modules, the last with an npm.")
+
+
 if __name__ == "__main__":
     try:
-        sys.stdout.write("built the JavaScript\n" if build() else "the JavaScript is up to date\n")
+        said = main(*sys.argv[1:])
     except JavaScriptBuildError as error:
         sys.exit(str(error))
+    sys.stdout.write(f"{said}\n" if said else "")
