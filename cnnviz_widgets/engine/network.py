@@ -114,7 +114,7 @@ class Network:
         self.input = input if input is not None else _guess_input(self.core)
         self.labels = None if labels is None else _checked_labels(labels)
         self.output = output
-        self._expected_device = torch.device(device or "cpu")
+        self._expected_device = _checked_device(device)
         if device is not None and self.device.type != self._expected_device.type:
             raise UnsupportedModuleError(
                 f"the module is on {self.device}, not on {device}; "
@@ -186,7 +186,8 @@ class Network:
 
         Gradients are recorded only if ``x`` asks for them (``x.requires_grad``) or an open `capture` does,
         and never for parameters. Within `capture` the pass ends at the deepest layer asked for, and the
-        answer is then ``None``. Neither the module nor ``x`` is changed.
+        answer is ``None``, unless a capture is open that does not stop. Neither the module nor ``x`` is
+        changed.
         """
         x = self._check_batch(x)
         with engine_lock:
@@ -271,7 +272,8 @@ class Network:
         if scores.ndim != 2 or not scores.is_floating_point():
             raise OutputError(
                 "class scores are floats of shape (images, classes), but this network returns "
-                f"{scores.dtype} {tuple(scores.shape)}; give cv.Network(module, output=<function that returns scores>)"
+                f"{scores.dtype} {tuple(scores.shape)}; "
+                "give cv.Network(module, output=<function that returns scores>)"
             )
         if not bool(torch.isfinite(scores).all()):
             raise OutputError("the network returned NaN or infinity for this image")
@@ -349,6 +351,13 @@ class Network:
     def __repr__(self) -> str:
         parameters = sum(each.numel() for each in self.core.parameters())
         return f"Network({type(self.core).__name__}, {parameters:,} parameters, input={self.input!r})"
+
+
+def _checked_device(device: torch.device | str | None) -> torch.device:
+    try:
+        return torch.device("cpu" if device is None else device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is no device: {error}") from error
 
 
 def _checked_labels(labels: Any) -> tuple[str, ...]:
