@@ -36,7 +36,7 @@ _ORDERS: dict[str, Callable[[ActivationMaps], NDArray[np.float32]]] = {
 # Where three columns do not fit, the tiles go below the tree and the photo, over the whole width.
 _STYLE = """<style>
 .cnnviz-browser { container-type: inline-size; }
-@container (max-width: 1150px) { .cnnviz-columns > .cnnviz-tiles { order: 1; flex-basis: 100% !important; } }
+@container (max-width: 1056px) { .cnnviz-columns > .cnnviz-tiles { order: 1; flex-basis: 100% !important; } }
 </style>"""
 
 
@@ -45,7 +45,7 @@ class LayerBrowser(Viewer):
 
     Move the pointer over the photo to see which pixels the unit under it depends on (its receptive field)
     and what it answers. Channels that are zero everywhere on this photo are marked. A fully connected layer
-    shows as a strip of bars. The five most probable classes stand below the photo.
+    shows as a strip of bars. The five most probable classes stand below the tree.
 
     Parameters
     ----------
@@ -396,14 +396,16 @@ class LayerBrowser(Viewer):
 
     def _arranged(self) -> list[ipywidgets.Widget]:
         column = {"min_width": "0", "width": "auto"}
-        left = ipywidgets.VBox([self._tree], layout={"flex": "1 1 410px", "max_width": "520px", **column})
+        left = ipywidgets.VBox(
+            [self._tree, self._bars, self._no_classes], layout={"flex": "1 1 360px", "max_width": "480px", **column}
+        )
         heading = ipywidgets.HBox(
             [self._summary, self._sorting], layout={"flex_flow": "row wrap", "justify_content": "space-between"}
         )
-        middle = ipywidgets.VBox([heading, self._grid, self._units], layout={"flex": "3 1 360px", **column})
+        middle = ipywidgets.VBox([heading, self._grid, self._units], layout={"flex": "3 1 320px", **column})
         middle.add_class("cnnviz-tiles")
         right = ipywidgets.VBox(
-            [self._stage, self._opacity, self._reading, self._bars, self._no_classes],
+            [self._stage, self._opacity, self._reading],
             layout={"flex": "0 1 352px", **column},
         )
         columns = ipywidgets.HBox(
