@@ -129,8 +129,13 @@ class Capture(_ByLayer):
         return _Gradients(self)
 
     @property
+    def stops(self) -> bool:
+        """Whether the forward pass may end before the network's output, as far as this capture goes."""
+        return self._stop
+
+    @property
     def satisfied(self) -> bool:
-        """Whether the forward pass may end here, as far as this capture goes."""
+        """Whether the forward pass may end here."""
         return self._stop and not self._missing
 
     def belongs_here(self) -> bool:
@@ -323,8 +328,8 @@ def capture(
 ) -> Capture:
     """See exactly what layers return: values as they left the layer, whatever overwrites them later.
 
-    Use it as a context; inside, run ``net(x)``. The forward pass ends at the deepest layer asked for, and
-    ``net(x)`` then returns ``None``.
+    Use it as a context; inside, run ``net(x)``. The forward pass ends at the deepest layer asked for, so
+    ``net(x)`` returns ``None`` (see ``stop``).
 
     Parameters
     ----------

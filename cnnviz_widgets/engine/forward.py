@@ -62,7 +62,11 @@ class ForwardPass:
         self._learning = learning
 
     def run(self, module: nn.Module, batch: Tensor) -> Any:
-        """Return what the module returns for a batch, ``None`` where the pass ended early."""
+        """Return what the module returns for a batch; ``None`` if all captures let the pass end early.
+
+        Also where it did not end early (to learn, or to find out that a layer is not called): what is
+        returned must not hang on that.
+        """
         for each in self._captures:
             each.begin(self)
         try:
@@ -76,7 +80,7 @@ class ForwardPass:
             raise
         for each in self._captures:
             each.end()
-        return None if self.stopped else output
+        return None if all(each.stops for each in self._captures) else output
 
     def may_stop(self) -> bool:
         """Return whether every capture has all it wants."""

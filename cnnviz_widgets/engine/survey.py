@@ -66,14 +66,16 @@ class Survey:
 
 
 class _WatchOperations(TorchDispatchMode):
-    """Notices operations whose result, or the size of it, hangs on numbers."""
+    """Notices operations whose result, or the size of it, hangs on numbers, and those that write unseen."""
 
     def __init__(self, survey: Survey) -> None:
         super().__init__()
         self.survey = survey
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(tag in func.tags for tag in _DEPENDS_ON_NUMBERS) and not _picks_by_position(func, args):
+        steers = any(tag in func.tags for tag in _DEPENDS_ON_NUMBERS) and not _picks_by_position(func, args)
+        # Operations on lists of tensors write to them without counting that up.
+        if steers or (func._schema.is_mutable and "_foreach_" in func._schema.name):
             self.survey.predictable = False
         return func(*args, **(kwargs or {}))
 
