@@ -314,9 +314,13 @@ class LayerBrowser(Viewer):
         if self.result is not None and not self.result.is_vector:
             self._grid.order = self._order(self.result)
 
+    def _result_on_show(self) -> ActivationMaps | None:
+        """Return the result, unless it is still that of a layer chosen before."""
+        return self.result if self.result is not None and self.result.layer == self.layer else None
+
     def _show_channel(self) -> None:
-        result = self.result
-        if result is None or self.channel >= len(result.maps):
+        result = self._result_on_show()
+        if result is None:
             return
         if result.is_vector:
             self._units.selected = self.channel
@@ -335,10 +339,10 @@ class LayerBrowser(Viewer):
 
     def _show_position(self) -> None:
         """Draw the receptive field of the unit, and say what it answers."""
-        result, field, position = self.result, self._field, self.position
+        result, field, position = self._result_on_show(), self._field, self.position
         boxes = []
         text = f"channel {self.channel}"
-        if result is not None and self.channel < len(result.maps):
+        if result is not None:
             if result.is_vector:
                 text = f"unit {self.channel}: {result.maps[self.channel, 0, 0]:.4g}"
             elif result.all_zero[self.channel]:

@@ -273,6 +273,29 @@ def test_a_slow_network_does_not_block_and_only_the_last_choice_is_shown() -> No
     assert browser._running.value == ""
 
 
+def test_channel_and_position_can_be_set_while_their_layer_is_still_running() -> None:
+    gate = threading.Event()
+
+    class Gated(Branching):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert gate.wait(SOON)
+            return super().forward(x)
+
+    gate.set()
+    net = _network(Gated())
+    browser = cv.LayerBrowser(net, _photo(), layer="left")
+    gate.clear()
+    # `left` has 4 channels of 10 x 12, `first` has 6 of 20 x 24: none of this is there yet.
+    browser.layer, browser.channel, browser.position = "first", 5, (19, 23)
+    reading = browser._reading.value
+    gate.set()
+    assert browser.wait(SOON)
+    assert reading == "channel 5"
+    assert (browser.layer, browser.channel, browser.position) == ("first", 5, (19, 23))
+    value = cv.activations(net, _photo(), "first").maps[5, 19, 23]
+    assert f"unit (19, 23): {value:.4g}" in browser._reading.value
+
+
 def test_a_network_without_class_scores_is_browsed_all_the_same() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     browser = cv.LayerBrowser(_network(module), _photo())
