@@ -282,7 +282,7 @@ class _Gradients(_ByLayer):
         if not arrived:
             raise LayerNotFoundError(
                 f"no gradient has reached layer {watched.name!r}; "
-                "call .backward() on a value that depends on it"
+                "call .backward() on a value that depends on it (layers that run without gradients get none)"
             )
         position = iter(range(len(arrived) + len(list(tensors_in(watched.records[call].value)))))
         return map_tensors(watched.records[call].value, lambda _: arrived.get(next(position)))
@@ -340,7 +340,8 @@ def capture(
         every call. ``None`` captures all layers.
     gradients
         Keep the graph, so that ``.backward()`` fills ``seen.gradients``. Gradients flow to the input and to
-        the captured values, never to the parameters.
+        the captured values, never to the parameters. A module that checkpoints its activations runs again in
+        the backward pass, in the mode it is in by then: put it in evaluation mode before.
     stop
         End the pass at the deepest layer. Default: yes, unless all layers are captured or gradients are kept
         (they usually come from the network's output). The first pass of a kind (shape of the batch, with or
