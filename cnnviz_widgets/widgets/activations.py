@@ -260,7 +260,8 @@ class LayerBrowser(Viewer):
 
     def _show_field(self, field: ReceptiveField) -> None:
         self._field = field
-        self._show_position()
+        # Now it is known where the units lie: the map, too, moves to its place.
+        self._show_channel()
 
     # -- showing ----------------------------------------------------------------------------------------
 
@@ -454,10 +455,11 @@ def _view(net: Network, image: Any) -> NDArray[np.uint8]:
     if len(x) != 1:
         raise InputError(f"LayerBrowser shows one image at a time, got a batch of {len(x)}; give a list to choose from")
     if net.input.channels in (1, 3):
-        return net.restore(x)[0]
+        picture: NDArray[np.uint8] = net.restore(x)[0]
+        return picture
     gray = x[0].mean(dim=0).float().cpu().numpy()
     span = float(gray.max() - gray.min()) or 1.0
-    return np.repeat(np.uint8(255 * (gray - gray.min()) / span)[:, :, None], 3, axis=2)
+    return np.repeat((255 * (gray - gray.min()) / span).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def _key_text(key: LayerKey) -> str:

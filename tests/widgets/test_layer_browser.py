@@ -163,6 +163,15 @@ def test_the_unit_under_the_pointer_shows_its_receptive_field_and_its_value(brow
     assert browser._stage._boxes == ()
 
 
+def test_the_map_lies_where_its_units_look(browser: cv.LayerBrowser) -> None:
+    browser.layer = "left"
+    assert browser.wait(SOON)
+    heat = browser._stage._heat
+    assert heat is not None
+    # Unit 0 looks at pixels -2 to 2: its middle is that of pixel 0. Stretched evenly, it would be at 1.
+    assert (heat.stride, heat.center) == ((2.0, 2.0), (0.5, 0.5))
+
+
 def test_a_fully_connected_layer_shows_as_bars(browser: cv.LayerBrowser) -> None:
     browser.layer = "fc"
     assert browser.wait(SOON)
