@@ -198,19 +198,19 @@ class Capture(_ByLayer):
     def _take(self, watched: _Watched, call: int, output: Any, given: Any) -> Any:
         """Keep what the layer returned; return what takes its place in the module, if anything does."""
         run, in_graph = self._run, self._with_gradients
-        stop = run is not None and run.may_stop()
-        if run is None:
-            overwritten = not in_graph
+        if run is None:  # the bare module: nothing is known, and there is no second try
+            stop, copied = False, not in_graph
         else:
-            overwritten = not stop and run.must_copy(watched.module, call, in_graph)
+            stop = run.may_stop()
+            copied = not stop and run.must_copy(watched.module, call, in_graph)
         if in_graph:
-            value, successor = kept_in_graph(output, list(tensors_in(given)), overwritten)
+            value, successor = kept_in_graph(output, list(tensors_in(given)), copied)
             self._collect_gradients(watched, call, value)
         else:
             value, successor = detached(output), None
-            value = map_tensors(value, Tensor.clone) if overwritten else value
-        watched.records[call] = Record(value, overwritten)
-        if stop and run is not None:
+            value = map_tensors(value, Tensor.clone) if copied else value
+        watched.records[call] = Record(value, copied)
+        if run is not None and stop:
             run.stopped = True
             raise ForwardStopped
         return successor
