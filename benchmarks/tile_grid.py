@@ -62,15 +62,18 @@ async ([name]) => {
 
 @contextmanager
 def _open_page() -> Iterator[NotebookPage]:
-    with tempfile.TemporaryDirectory() as folder, JupyterServer(Path(folder)) as server:
-        with launch_chromium() as chromium:
-            page = NotebookPage(server, chromium, "benchmark", [CELL], front_end="lab")
-            page.run_all()
-            page.output(0).get_by_role("grid").wait_for()
-            try:
-                yield page
-            finally:
-                page.close()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        JupyterServer(Path(folder)) as server,
+        launch_chromium() as chromium,
+    ):
+        page = NotebookPage(server, chromium, "benchmark", [CELL], front_end="lab")
+        page.run_all()
+        page.output(0).get_by_role("grid").wait_for()
+        try:
+            yield page
+        finally:
+            page.close()
 
 
 def click_to_pixels() -> Row:

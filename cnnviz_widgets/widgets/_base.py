@@ -31,14 +31,13 @@ _STYLE = """<style>
 def shown(method: Callable[Concatenate[V, P], None]) -> Callable[Concatenate[V, P], None]:
     """Make a page's event handler show its errors in the widget: a log is no place that a person looks at."""
 
-    @functools.wraps(method)
-    def guarded(self: V, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: V, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
         except Exception as error:
             self.show_error(error)
 
-    return guarded
+    return functools.update_wrapper(guarded, method)
 
 
 class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
@@ -48,7 +47,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     its cell again, ends the job as well.
     """
 
-    lock: threading.RLock  # type: ignore[valid-type]
+    lock: threading.RLock
     _job: Job[Any] | None
 
     busy = traitlets.Bool(False, help="Whether a job is running.")

@@ -53,7 +53,10 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         self.images = named_images(images)
         self._on_pick = on_pick
         self._list = ipywidgets.Dropdown(
-            options=list(self.images), description="Photo", layout={"width": "230px"}, tooltip="Choose a photo"
+            options=list(self.images),
+            description="Photo",
+            layout={"width": "230px"},
+            tooltip="Choose a photo",
         )
         self._path = ipywidgets.Text(
             placeholder="path of another image, then Enter",
@@ -62,7 +65,11 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
             tooltip="Path of an image file, as the kernel sees it",
         )
         self._upload = ipywidgets.FileUpload(
-            accept="image/*", multiple=False, description="Upload", tooltip="Upload an image", layout={"width": "100px"}
+            accept="image/*",
+            multiple=False,
+            description="Upload",
+            tooltip="Upload an image",
+            layout={"width": "100px"},
         )
         self._list.observe(lambda change: self._pick(change["new"]), "value")
         self._path.observe(lambda change: self._pick_path(change["new"]), "value")

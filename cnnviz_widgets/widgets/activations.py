@@ -93,11 +93,11 @@ class LayerBrowser(Viewer):
     position = traitlets.Any(None, allow_none=True, help="(row, column) of a unit in the map, or None.")
     sort = traitlets.Enum(list(_ORDERS), default_value="channel index", help="Order of the tiles.")
 
-    def __init__(
-        self, net: Network, image: Any, *, layer: LayerKey | None = None, channel: int = 0
-    ) -> None:
+    def __init__(self, net: Network, image: Any, *, layer: LayerKey | None = None, channel: int = 0) -> None:
         if not isinstance(net, Network):
-            raise TypeError(f"LayerBrowser takes a cv.Network, got {type(net).__name__}; use cv.Network(module)")
+            raise TypeError(
+                f"LayerBrowser takes a cv.Network, got {type(net).__name__}; use cv.Network(module)"
+            )
         self.net = net
         self.result: ActivationMaps | None = None
         self.prediction: Prediction | None = None
@@ -140,7 +140,9 @@ class LayerBrowser(Viewer):
         name, call = split_key(key)
         check_call(name, call, info.calls)
         if info.output_shape is None:
-            raise LayerNotFoundError(f"layer {key!r} has nothing to show: the forward pass gets no tensor from it")
+            raise LayerNotFoundError(
+                f"layer {key!r} has nothing to show: the forward pass gets no tensor from it"
+            )
         return key
 
     @traitlets.validate("channel")
@@ -254,9 +256,7 @@ class LayerBrowser(Viewer):
         self._show_maps()
         size = self._stage.image.shape[:2]
         net, layer = self.net, self.layer
-        self.start_job(
-            once(lambda: receptive_field(net, layer, image_size=size)), on_result=self._show_field
-        )
+        self.start_job(once(lambda: receptive_field(net, layer, image_size=size)), on_result=self._show_field)
 
     def _show_field(self, field: ReceptiveField) -> None:
         self._field = field
@@ -273,7 +273,12 @@ class LayerBrowser(Viewer):
         """
         units, pixels = self._map_size(), self._stage.image.shape[:2]
         field = self._field
-        if field is not None and min(field.stride) > 0 and field.size[0] < pixels[0] and field.size[1] < pixels[1]:
+        if (
+            field is not None
+            and min(field.stride) > 0
+            and field.size[0] < pixels[0]
+            and field.size[1] < pixels[1]
+        ):
             center = (field.offset[0] + field.size[0] / 2, field.offset[1] + field.size[1] / 2)
             return (float(field.stride[0]), float(field.stride[1])), center
         stride = (pixels[0] / units[0], pixels[1] / units[1])
@@ -299,7 +304,9 @@ class LayerBrowser(Viewer):
         if vector:
             labels = self.net.labels
             values = result.maps[:, 0, 0]
-            named = labels is not None and len(labels) == len(values) and self.layer == self.net.layers[-1].name
+            named = (
+                labels is not None and len(labels) == len(values) and self.layer == self.net.layers[-1].name
+            )
             self._units.set_values(values, labels=labels if named else None)
             self._stage.clear_heat()
         else:
@@ -359,7 +366,9 @@ class LayerBrowser(Viewer):
                 # A unit at the border may see nothing but padding.
                 if box.height and box.width:
                     boxes = [StageBox(box.top, box.left, box.bottom, box.right)]
-                    text += f"; sees rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
+                    text += (
+                        f"; sees rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
+                    )
         self._stage.set_boxes(boxes)
         self._reading.value = html.escape(text)
 
@@ -380,7 +389,9 @@ class LayerBrowser(Viewer):
             labels, shares = self.prediction.labels, self.prediction.probabilities
             self._bars.set_values(list(labels), [float(share) for share in shares])
         self._bars.layout.display = "none" if self.prediction is None else None
-        self._no_classes.value = "" if self.prediction is not None else html.escape(f"No class bars: {prediction}")
+        self._no_classes.value = (
+            "" if self.prediction is not None else html.escape(f"No class bars: {prediction}")
+        )
 
     # -- layout -----------------------------------------------------------------------------------------
 
@@ -391,10 +402,19 @@ class LayerBrowser(Viewer):
         self._stage = ImageStage(picture, width=336)
         self._bars = ProbabilityBars(width=336)
         self._sorting = ipywidgets.Dropdown(
-            options=list(_ORDERS), description="Sort by", layout={"width": "210px"}, tooltip="Order of the tiles"
+            options=list(_ORDERS),
+            description="Sort by",
+            layout={"width": "210px"},
+            tooltip="Order of the tiles",
         )
         self._opacity = ipywidgets.FloatSlider(
-            value=0.5, min=0, max=1, step=0.05, description="Opacity", readout=False, layout={"width": "280px"}
+            value=0.5,
+            min=0,
+            max=1,
+            step=0.05,
+            description="Opacity",
+            readout=False,
+            layout={"width": "280px"},
         )
         self._summary, self._reading, self._no_classes = (ipywidgets.HTML() for _ in range(3))
         self._running = ipywidgets.HTML()
@@ -402,10 +422,12 @@ class LayerBrowser(Viewer):
     def _arranged(self) -> list[ipywidgets.Widget]:
         column = {"min_width": "0", "width": "auto"}
         left = ipywidgets.VBox(
-            [self._tree, self._bars, self._no_classes], layout={"flex": "1 1 360px", "max_width": "480px", **column}
+            [self._tree, self._bars, self._no_classes],
+            layout={"flex": "1 1 360px", "max_width": "480px", **column},
         )
         heading = ipywidgets.HBox(
-            [self._summary, self._sorting], layout={"flex_flow": "row wrap", "justify_content": "space-between"}
+            [self._summary, self._sorting],
+            layout={"flex_flow": "row wrap", "justify_content": "space-between"},
         )
         middle = ipywidgets.VBox([heading, self._grid, self._units], layout={"flex": "3 1 320px", **column})
         middle.add_class("cnnviz-tiles")
@@ -453,7 +475,9 @@ def _view(net: Network, image: Any) -> NDArray[np.uint8]:
     """Return the one image as the network sees it; channels that make no picture are shown as their mean."""
     x = net.prepare(image)
     if len(x) != 1:
-        raise InputError(f"LayerBrowser shows one image at a time, got a batch of {len(x)}; give a list to choose from")
+        raise InputError(
+            f"LayerBrowser shows one image at a time, got a batch of {len(x)}; give a list to choose from"
+        )
     if net.input.channels in (1, 3):
         picture: NDArray[np.uint8] = net.restore(x)[0]
         return picture

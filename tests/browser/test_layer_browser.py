@@ -54,7 +54,8 @@ def test_a_person_browses_layers_and_channels(open_notebook, net):
     nb.kernel.wait_for("browser.position == (30, 20)")
     field = cv.receptive_field(net, "features.3", image_size=(224, 224)).box(30, 20)
     nb.kernel.wait_for("len(browser._stage._boxes) == 1")
-    box = nb.kernel.value("[int(each) for each in vars(browser._stage._boxes[0]).values() if not isinstance(each, str)]")
+    sides = "[int(getattr(browser._stage._boxes[0], side)) for side in ('top', 'left', 'bottom', 'right')]"
+    box = nb.kernel.value(sides)
     assert box == [field.top, field.left, field.bottom, field.right]
 
     # A layer by mouse, and its tiles come.
@@ -88,9 +89,15 @@ def test_a_person_browses_layers_and_channels(open_notebook, net):
     output = nb.output(0)
     expect(output).to_contain_text("384 channels of 13 x 13")
     expect(output.get_by_role("treeitem", selected=True)).to_contain_text("10")
-    expect(output.get_by_role("grid").get_by_role("gridcell", selected=True)).to_contain_text(f"channel {strongest}")
+    expect(output.get_by_role("grid").get_by_role("gridcell", selected=True)).to_contain_text(
+        f"channel {strongest}"
+    )
     expect(output.get_by_label("Sort by")).to_have_value("mean")
-    assert nb.kernel.value("(browser.layer, browser.channel, browser.sort)") == ["features.10", strongest, "mean"]
+    assert nb.kernel.value("(browser.layer, browser.channel, browser.sort)") == [
+        "features.10",
+        strongest,
+        "mean",
+    ]
     nb.screenshot("reloaded")
     text = _tiles(nb).hover(0, 6, 7, rows=13, columns=13)
     assert shown_value(text) == pytest.approx(float(deep[strongest, 6, 7]), rel=1e-3, abs=1e-2)
