@@ -15,6 +15,9 @@ from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.render.mosaic import PNG_BYTES, color_tiles, mosaic, mosaic_columns, mosaic_png
+from cnnviz_widgets.render.resize import enlarge
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +48,11 @@ class ActivationMaps(Result):
         return self.maps.shape[1:] == (1, 1)
 
     def _repr_png_(self) -> bytes:
-        """Return the mosaic that a notebook shows for the bare result."""
-        from cnnviz_widgets.render.mosaic import mosaic_png
-
-        return mosaic_png(self.maps)
+        """Return the mosaic that a notebook shows for the bare result: up to 2,048 channels on one scale."""
+        if not self.is_vector:
+            return mosaic_png(self.maps, max_tiles=2048)
+        side = max(4, min(32, 640 // mosaic_columns(len(self.maps), 1, 1)))
+        return png(mosaic(enlarge(color_tiles(self.maps), side)), max_bytes=PNG_BYTES)
 
     def __repr__(self) -> str:
         channels, height, width = self.maps.shape
