@@ -29,14 +29,29 @@ export function luminance(color: string): number {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
-/** Mark `root` with `data-theme` and call `onTheme` now and whenever the host changes its theme. */
+/**
+ * Mark `root` with `data-theme` and call `onTheme` when it is first on the page, and whenever the host changes
+ * its theme. Before that no color of the host can be resolved: a view is built outside of the page.
+ */
 export function watchTheme(root: HTMLElement, cleanup: Cleanup, onTheme: () => void): void {
   const update = () => {
+    if (!root.isConnected) {
+      return;
+    }
     // Bright text means a dark theme: the text color is always opaque, backgrounds need not be.
     const dark = luminance(resolveColor(root, "var(--cvz-text)")) > 0.5;
     root.dataset.theme = dark ? "dark" : "light";
     onTheme();
   };
+  let shown = false;
+  const arrival = new ResizeObserver(() => {
+    if (!shown && root.isConnected) {
+      update();
+    }
+    shown = root.isConnected;
+  });
+  arrival.observe(root);
+  cleanup.add(() => arrival.disconnect());
   const observer = new MutationObserver(update);
   const attributes = {
     attributes: true,
@@ -49,16 +64,11 @@ export function watchTheme(root: HTMLElement, cleanup: Cleanup, onTheme: () => v
   if (scheme) {
     cleanup.listen(scheme, "change", update);
   }
-  // JupyterLab swaps the theme's style sheet after it has changed the attribute.
-  cleanup.listen(
-    document,
-    "load",
-    (event: Event) => {
-      if (event.target instanceof HTMLLinkElement) {
-        update();
-      }
-    },
-    { capture: true },
-  );
-  update();
+  // JupyterLab swaps the theme's style sheet after it has changed the attribute; load events don't bubble.
+  const onLoad = (event: Event) => {
+    if (event.target instanceof HTMLLinkElement) {
+      update();
+    }
+  };
+  cleanup.listen(document, "load", onLoad, { capture: true });
 }

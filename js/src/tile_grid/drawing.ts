@@ -73,7 +73,6 @@ export function drawTiles(canvas: HTMLCanvasElement, frame: Frame): void {
   const context = sizeCanvas(canvas, frame.width, frame.height, frame.pixelRatio);
   const [first, end] = visibleSlots(layout, frame.top, frame.height);
   context.textBaseline = "alphabetic";
-  const hatch = hatching(context, palette, frame.pixelRatio);
   const selectedSlot = state.slots[state.selected] ?? -1;
   for (let slot = first; slot < end; slot += 1) {
     const tile = state.order[slot] ?? 0;
@@ -81,7 +80,7 @@ export function drawTiles(canvas: HTMLCanvasElement, frame: Frame): void {
     const x = snap(corner.x, frame.pixelRatio);
     const y = snap(corner.y - frame.top, frame.pixelRatio);
     const box = { x, y, width: layout.tileWidth, height: layout.tileHeight };
-    drawTile(context, frame, tile, box, hatch);
+    drawTile(context, frame, tile, box);
     drawOutline(context, palette, box, slot === selectedSlot, slot === frame.hovered);
     if (slot === selectedSlot && state.position !== undefined) {
       drawPosition(context, state, state.position, box);
@@ -103,15 +102,9 @@ function snap(value: number, pixelRatio: number): number {
   return Math.round(value * pixelRatio) / pixelRatio;
 }
 
-function drawTile(
-  context: CanvasRenderingContext2D,
-  frame: Frame,
-  tile: number,
-  box: Box,
-  hatch: CanvasPattern | null,
-): void {
+function drawTile(context: CanvasRenderingContext2D, frame: Frame, tile: number, box: Box): void {
   const { state, palette } = frame;
-  drawMap(context, frame, tile, box, hatch);
+  drawMap(context, frame, tile, box);
   const badges = badgesOf(state, tile);
   if (badges.length > 0) {
     drawBadge(context, palette, badges.join(" "), box);
@@ -121,14 +114,13 @@ function drawTile(
 /** The colored values of one tile; NaN shows as hatching below transparent pixels. */
 export function drawMap(
   context: CanvasRenderingContext2D,
-  frame: Pick<Frame, "state" | "bitmaps" | "pixelRatio">,
+  frame: Pick<Frame, "state" | "bitmaps" | "palette" | "pixelRatio">,
   tile: number,
   box: Box,
-  hatch: CanvasPattern | null,
 ): void {
   const { data } = frame.state;
-  if (data.specials(tile).missing > 0 && hatch !== null) {
-    context.fillStyle = hatch;
+  if (data.specials(tile).missing > 0) {
+    context.fillStyle = hatching(context, frame.palette, frame.pixelRatio);
     context.fillRect(box.x, box.y, box.width, box.height);
   }
   // Enlarged values keep their edges; a map shown below its size is averaged, not thinned out.
@@ -138,18 +130,18 @@ export function drawMap(
 }
 
 /** Diagonal lines for what is not a number: no color of a scale looks like that. */
-export function hatching(
+function hatching(
   context: CanvasRenderingContext2D,
   palette: Palette,
   pixelRatio: number,
-): CanvasPattern | null {
+): CanvasPattern | string {
   const size = 6;
   const stripe = document.createElement("canvas");
   stripe.width = size;
   stripe.height = size;
   const strokes = stripe.getContext("2d");
   if (strokes === null) {
-    return null;
+    return palette.muted;
   }
   strokes.fillStyle = palette.sunken;
   strokes.fillRect(0, 0, size, size);
@@ -162,7 +154,7 @@ export function hatching(
   strokes.stroke();
   const pattern = context.createPattern(stripe, "repeat");
   pattern?.setTransform(new DOMMatrix().scale(1 / Math.max(1, pixelRatio / 1.5)));
-  return pattern;
+  return pattern ?? palette.muted;
 }
 
 function drawOutline(

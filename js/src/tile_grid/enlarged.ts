@@ -1,7 +1,8 @@
 /** One tile, large: with rows and columns along its edges, and each value to be read off. */
 import { Cleanup, element, setText, uniqueId } from "../lib/dom";
 import type { Bitmaps } from "./bitmaps";
-import { type Box, drawMap, drawPosition, hatching, type Palette, sizeCanvas } from "./drawing";
+import { type Box, drawMap, drawPosition, type Palette, sizeCanvas } from "./drawing";
+import { fitMap, MARGIN, moveCursor, tickStep } from "./enlarged_geometry";
 import type { Place } from "./scroller";
 import type { State } from "./state";
 import { badgesOf, describeTile, labelOf, placeText, valueText } from "./texts";
@@ -15,9 +16,8 @@ export interface EnlargedEvents {
   hover(place: Place | undefined): void;
 }
 
-const MARGIN = { left: 36, top: 6, right: 6, bottom: 20 };
-const LARGEST = 640;
-const TICK_ROOM = 30;
+/** Of the box around the map, as in the style sheet. */
+const PADDING = 8;
 
 export class Enlarged {
   readonly node: HTMLElement;
@@ -212,8 +212,8 @@ export class Enlarged {
 
   #draw(): void {
     const [state, palette] = [this.#state, this.#palette];
-    const room = this.node.clientWidth;
-    if (state === undefined || palette === undefined || !this.open || room === 0) {
+    const room = this.node.clientWidth - 2 * PADDING;
+    if (state === undefined || palette === undefined || !this.open || room <= 0) {
       return;
     }
     const pixelRatio = window.devicePixelRatio || 1;
@@ -221,14 +221,8 @@ export class Enlarged {
     const width = MARGIN.left + this.#box.width + MARGIN.right;
     const height = MARGIN.top + this.#box.height + MARGIN.bottom;
     const context = sizeCanvas(this.#canvas, width, height, pixelRatio);
-    const hatch = hatching(context, palette, pixelRatio);
-    drawMap(
-      context,
-      { state, bitmaps: this.bitmaps, pixelRatio },
-      state.enlarged,
-      this.#box,
-      hatch,
-    );
+    const frame = { state, palette, bitmaps: this.bitmaps, pixelRatio };
+    drawMap(context, frame, state.enlarged, this.#box);
     context.strokeStyle = palette.border;
     context.lineWidth = 1;
     context.strokeRect(
@@ -249,28 +243,6 @@ export class Enlarged {
 
 function button(text: string, label: string): HTMLButtonElement {
   return element("button", { type: "button", "aria-label": label, title: label }, text);
-}
-
-/** Where the map goes: as large as there is room, each value on whole screen pixels where that works. */
-export function fitMap(state: State, room: number, pixelRatio: number): Box {
-  const { rows, columns } = state.data;
-  const width = Math.max(20, room - MARGIN.left - MARGIN.right);
-  const height = Math.max(160, Math.min(LARGEST, state.maxHeight));
-  const perValue = Math.min(Math.min(width, LARGEST) / columns, height / rows);
-  const screen = perValue * pixelRatio;
-  const fitted = screen >= 1 ? Math.floor(screen) / pixelRatio : perValue;
-  return { x: MARGIN.left, y: MARGIN.top, width: columns * fitted, height: rows * fitted };
-}
-
-/** The distance of axis labels: 1, 2 or 5 times a power of ten, far enough apart to be read. */
-export function tickStep(count: number, length: number): number {
-  for (let power = 1; ; power *= 10) {
-    for (const step of [power, 2 * power, 5 * power]) {
-      if ((step / count) * length >= TICK_ROOM || step >= count) {
-        return step;
-      }
-    }
-  }
 }
 
 function drawAxes(
@@ -295,32 +267,4 @@ function drawAxes(
   for (let column = 0; column < extent.columns; column += tickStep(extent.columns, box.width)) {
     context.fillText(String(column), box.x + (column + 0.5) * columnWidth, box.y + box.height + 6);
   }
-}
-
-/** The place a key leads to inside a map; `undefined` for keys that do not move. */
-export function moveCursor(
-  key: string,
-  start: { row: number; column: number } | undefined,
-  rows: number,
-  columns: number,
-): { row: number; column: number } | undefined {
-  const steps: Record<string, [number, number]> = {
-    ArrowLeft: [0, -1],
-    ArrowRight: [0, 1],
-    ArrowUp: [-1, 0],
-    ArrowDown: [1, 0],
-    Home: [0, -columns],
-    End: [0, columns],
-  };
-  const step = steps[key];
-  if (step === undefined) {
-    return undefined;
-  }
-  if (start === undefined) {
-    return { row: 0, column: 0 };
-  }
-  return {
-    row: Math.min(rows - 1, Math.max(0, start.row + step[0])),
-    column: Math.min(columns - 1, Math.max(0, start.column + step[1])),
-  };
 }

@@ -33,9 +33,8 @@ export interface Layout {
 
 export interface Hit {
   slot: number;
-  /** The place in the tile, as shares of its height and width, in [0, 1). */
-  y: number;
-  x: number;
+  /** The place in the tile, as shares of its height and width, in [0, 1); none on the line below it. */
+  place: { y: number; x: number } | undefined;
 }
 
 const INSET = 8;
@@ -105,7 +104,7 @@ export function cornerOf(layout: Layout, slot: number): { x: number; y: number }
   };
 }
 
-/** The tile under a point of the content, with the place in it; `undefined` in the gaps. */
+/** The tile under a point of the content, its caption included; `undefined` in the gaps. */
 export function hitTest(layout: Layout, x: number, y: number): Hit | undefined {
   const column = Math.floor((x - layout.inset) / layout.pitchX);
   const row = Math.floor((y - layout.inset) / layout.pitchY);
@@ -113,9 +112,14 @@ export function hitTest(layout: Layout, x: number, y: number): Hit | undefined {
     return undefined;
   }
   const slot = row * layout.across + column;
-  const inX = (x - layout.inset - column * layout.pitchX) / layout.tileWidth;
-  const inY = (y - layout.inset - row * layout.pitchY) / layout.tileHeight;
-  return slot < layout.count && inX < 1 && inY < 1 ? { slot, x: inX, y: inY } : undefined;
+  const right = x - layout.inset - column * layout.pitchX;
+  const below = y - layout.inset - row * layout.pitchY;
+  const { tileWidth, tileHeight, caption } = layout;
+  if (slot >= layout.count || right >= tileWidth || below >= tileHeight + caption) {
+    return undefined;
+  }
+  const place = below < tileHeight ? { y: below / tileHeight, x: right / tileWidth } : undefined;
+  return { slot, place };
 }
 
 /** The tiles that a window of the content touches: first, and the one after the last. */

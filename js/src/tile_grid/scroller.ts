@@ -210,7 +210,8 @@ export class Scroller {
     this.redraw();
   }
 
-  #placeAt(event: MouseEvent): { slot: number; place: Place } | undefined {
+  /** The slot under the pointer, its tile, and the place in it where the pointer is not on the caption. */
+  #under(event: MouseEvent): { slot: number; tile: number; place: Place | undefined } | undefined {
     const state = this.#state;
     if (state === undefined || this.#layout === undefined) {
       return undefined;
@@ -222,13 +223,17 @@ export class Scroller {
     if (hit === undefined) {
       return undefined;
     }
-    const row = Math.floor(hit.y * state.data.rows);
-    const column = Math.floor(hit.x * state.data.columns);
-    return { slot: hit.slot, place: { tile: state.order[hit.slot] ?? 0, row, column } };
+    const tile = state.order[hit.slot] ?? 0;
+    const place = hit.place && {
+      tile,
+      row: Math.floor(hit.place.y * state.data.rows),
+      column: Math.floor(hit.place.x * state.data.columns),
+    };
+    return { slot: hit.slot, tile, place };
   }
 
   #onPointer(event: PointerEvent): void {
-    const found = this.#placeAt(event);
+    const found = this.#under(event);
     if ((found?.slot ?? -1) !== this.#hovered) {
       this.#hovered = found?.slot ?? -1;
       this.redraw();
@@ -246,17 +251,17 @@ export class Scroller {
   }
 
   #onClick(event: MouseEvent): void {
-    const found = this.#placeAt(event);
+    const found = this.#under(event);
     if (found !== undefined) {
       this.focus();
-      this.events.select(found.place.tile, found.place);
+      this.events.select(found.tile, found.place);
     }
   }
 
   #onDoubleClick(event: MouseEvent): void {
-    const found = this.#placeAt(event);
+    const found = this.#under(event);
     if (found !== undefined) {
-      this.events.enlarge(found.place.tile);
+      this.events.enlarge(found.tile);
     }
   }
 
