@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any, TypeAlias
 
@@ -54,7 +55,7 @@ def load_picture(item: Any, channels: int, where: str) -> Picture:
     Parameters
     ----------
     item
-        A PIL image, a path, an array or a tensor. It is not changed, and the picture shares no memory with
+        A PIL image, a path, the bytes of an image file, an array or a tensor. It is not changed, and the picture shares no memory with
         it, unless it is a float tensor.
     channels
         1 makes it gray, 3 color; any other number must be there already.
@@ -65,6 +66,8 @@ def load_picture(item: Any, channels: int, where: str) -> Picture:
         name = os.fsdecode(item)
         where = f"{where} ({_shortened(repr(name))})"
         return _to_mode(_open(name, where), channels, where)
+    if isinstance(item, bytes):
+        return _to_mode(_open(io.BytesIO(item), where), channels, where)
     if isinstance(item, Image.Image):
         return _to_mode(_upright(item, where), channels, where)
     if isinstance(item, np.ndarray):
@@ -80,7 +83,7 @@ def load_picture(item: Any, channels: int, where: str) -> Picture:
     )
 
 
-def _open(name: str, where: str) -> Image.Image:
+def _open(name: str | io.BytesIO, where: str) -> Image.Image:
     try:
         with Image.open(name) as image:
             # Pillow only warns of a picture up to twice its limit; for us the limit is the limit.
@@ -95,7 +98,7 @@ def _open(name: str, where: str) -> Image.Image:
             "if you trust it"
         ) from error
     except FileNotFoundError as error:
-        hint = "; web addresses are not fetched, download it first" if "://" in name else ""
+        hint = "; web addresses are not fetched, download it first" if "://" in str(name) else ""
         raise InputError(f"{where} does not exist{hint}") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{where} is not an image, or of a kind that Pillow does not know") from error

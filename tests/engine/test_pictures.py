@@ -588,3 +588,12 @@ def test_files_are_closed(tmp_path: Path) -> None:
         COLOR.prepare(path)
         with pytest.raises(CnnvizError):
             COLOR.prepare(cut)
+
+
+def test_bytes_of_a_file_are_read_like_the_file(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3)).save(path)
+    spec = InputSpec()
+    assert torch.equal(spec.prepare(path.read_bytes()), spec.prepare(path))
+    with pytest.raises(InputError, match="the image is not an image"):
+        spec.prepare(b"nonsense")
