@@ -22,6 +22,6 @@ MARKED_FOLDERS = ("browser", "packaging")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of tests/browser and tests/packaging, so that `-m "not browser"` leaves them out."""
     for item in items:
-        folder = item.path.relative_to(HERE).parts[0]
-        if folder in MARKED_FOLDERS:
-            item.add_marker(folder)
+        for folder in MARKED_FOLDERS:
+            if item.path.is_relative_to(HERE / folder):
+                item.add_marker(folder)
