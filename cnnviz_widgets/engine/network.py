@@ -133,7 +133,7 @@ class Network:
         device: torch.device | str | None = None,
         seed: int = 0,
     ) -> Network:
-        """Return a torchvision classifier with its own preprocessing and labels.
+        """Return a torchvision classifier or segmenter with its own preprocessing and labels.
 
         Parameters
         ----------
@@ -147,8 +147,10 @@ class Network:
 
         Raises
         ------
-        LookupError
+        NetworkNotFoundError
             Unknown network or weights, with the nearest names.
+        InputError
+            A network that does not take single images: a detector, or one for video or optical flow.
         """
         from cnnviz_widgets.engine.zoo import build_torchvision
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -26,18 +27,29 @@ def build_torchvision(
     # A network with random weights takes its images as one with trained weights does.
     chosen = _choose(name, choices, "DEFAULT" if weights is None else weights)
     spec = InputSpec.from_torchvision(chosen)
-    # Asked for by name, since torchvision warns of those that draw their weights unasked.
-    options = {"init_weights": True} if weights is None and name in ("googlenet", "inception_v3") else {}
+    options = _random_options(name) if weights is None else {"weights": chosen}
     # Building a network draws its first weights from the global random state.
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:
-        module: nn.Module = models.get_model(name, weights=None if weights is None else chosen, **options)
+        module: nn.Module = models.get_model(name, **options)
     finally:
         torch.set_rng_state(before)
     for each in module.modules():
         each.training = False
     return module, spec, chosen.meta.get("categories")
+
+
+def _random_options(name: str) -> dict[str, Any]:
+    """Return what makes torchvision draw all weights of a network."""
+    options: dict[str, Any] = {"weights": None}
+    # Left to itself, a segmenter would download the trained weights of its backbone.
+    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        options["weights_backbone"] = None
+    # Asked for by name, since torchvision warns of those that draw their weights unasked.
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = True
+    return options
 
 
 def _choose(name: str, choices: Any, weights: Any) -> Any:

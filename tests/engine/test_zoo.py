@@ -133,6 +133,14 @@ def test_networks_that_take_no_single_image_are_refused_before_the_download(
     assert downloads == []
 
 
+def test_a_segmenter_with_random_weights_has_them_in_its_backbone_too(downloads: list[Any]) -> None:
+    net = cv.Network.from_torchvision("lraspp_mobilenet_v3_large", weights=None)
+    assert downloads == []
+    assert net.input.resize == 520
+    assert net.labels is not None
+    assert len(net.labels) == 21
+
+
 def test_device_is_where_the_new_module_goes() -> None:
     net = cv.Network.from_torchvision("squeezenet1_1", weights=None, device="cpu")
     assert net.device == torch.device("cpu")
