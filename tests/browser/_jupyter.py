@@ -44,7 +44,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import nbformat
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.browser._server import JupyterServer, Kernel
@@ -291,16 +290,16 @@ class NotebookPage:
 def write_notebook(path: Path, source: Sequence[str] | Path) -> None:
     """Write a notebook of these code cells, or a copy of the notebook at that path without its outputs."""
     if isinstance(source, Path):
-        notebook = nbformat.read(source, as_version=4)
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
+        notebook = json.loads(source.read_text("utf-8"))
     else:
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in source])
-    notebook.metadata["kernelspec"] = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, path)
+        cells = [
+            {"cell_type": "code", "id": f"cell-{index}", "metadata": {}, "source": code}
+            for index, code in enumerate(source)
+        ]
+        notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook["metadata"] = {"kernelspec": kernel}
+    path.write_text(json.dumps(notebook), "utf-8")
