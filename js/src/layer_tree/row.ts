@@ -15,25 +15,43 @@ export function header(): HTMLElement {
   );
 }
 
-/** One line of the tree, as a tree item with its place and state. */
-export function rowElement(row: VisibleRow, selected: boolean): HTMLElement {
-  const { node } = row;
-  const usable = node.selectable || row.expandable;
-  return element(
-    "div",
-    {
-      class: "cvz-tree-row",
-      role: "treeitem",
-      tabindex: -1,
-      "aria-level": row.level,
-      "aria-posinset": row.position,
-      "aria-setsize": row.siblings,
-      "aria-expanded": row.expandable ? String(row.expanded) : undefined,
-      "aria-selected": node.selectable ? String(selected) : undefined,
-      "aria-disabled": usable ? undefined : "true",
-      title: describe(node),
+/** One line of the tree: an element that stays the same while what it shows changes. */
+export class RowElement {
+  readonly node = element("div", { class: "cvz-tree-row", role: "treeitem", tabindex: -1 });
+  #content = "";
+
+  /** Show a row with its place and state. The element keeps the focus, if it has it. */
+  update(row: VisibleRow, selected: boolean): void {
+    const { node } = row;
+    const usable = node.selectable || row.expandable;
+    const attributes: Record<string, string | null> = {
+      "aria-level": String(row.level),
+      "aria-posinset": String(row.position),
+      "aria-setsize": String(row.siblings),
+      "aria-expanded": row.expandable ? String(row.expanded) : null,
+      "aria-selected": node.selectable ? String(selected) : null,
+      "aria-disabled": usable ? null : "true",
       style: `--level: ${row.level}`,
-    },
+    };
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === null) {
+        this.node.removeAttribute(name);
+      } else if (this.node.getAttribute(name) !== value) {
+        this.node.setAttribute(name, value);
+      }
+    }
+    const content = JSON.stringify([row.expandable, row.labelMatches, row.kindMatches]);
+    if (content !== this.#content) {
+      this.#content = content;
+      this.node.title = describe(node);
+      this.node.replaceChildren(...cells(row));
+    }
+  }
+}
+
+function cells(row: VisibleRow): HTMLElement[] {
+  const { node } = row;
+  return [
     element(
       "span",
       { class: "cvz-tree-name" },
@@ -51,7 +69,7 @@ export function rowElement(row: VisibleRow, selected: boolean): HTMLElement {
       { class: "cvz-tree-parameters" },
       node.parameters ? formatParameters(node.parameters) : "",
     ),
-  );
+  ];
 }
 
 /** A text with what a search found in it marked: as nodes, so that it stays text. */

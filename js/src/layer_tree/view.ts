@@ -1,12 +1,12 @@
 /** One view of the module tree: the search, the list, and what keys and mouse do in it. */
 import type { AnyModel } from "@anywidget/types";
-import { Cleanup, element, liveRegion, setText, uniqueId } from "../lib/dom";
+import { Cleanup, element, liveRegion, setText, shieldKeys, uniqueId } from "../lib/dom";
 import { onChange, setTraits } from "../lib/model";
 import { themedRoot, watchTheme } from "../lib/theme";
 import styles from "./layer_tree.css";
 import type { LayerRow, TreeNode, VisibleRow } from "./model";
 import { buildTree, countFound, parentIndex, rowId, typeahead, visibleRows, walk } from "./model";
-import { header, rowElement } from "./row";
+import { header, RowElement } from "./row";
 
 export type Traits = {
   _rows: LayerRow[];
@@ -39,6 +39,7 @@ export class LayerTreeView {
   #nodes: TreeNode[] = [];
   #byId = new Map<string, TreeNode>();
   #rows: VisibleRow[] = [];
+  #elements = new Map<string, RowElement>();
   /** The id of the row that has the focus, or would get it. */
   #current = "";
   #typed = "";
@@ -54,6 +55,7 @@ export class LayerTreeView {
     this.#root.append(bar, this.#scroller, this.#live);
     el.append(this.#root);
     watchTheme(this.#root, this.#cleanup, () => {});
+    shieldKeys(this.#root, this.#cleanup);
     this.#listen();
     this.#fitHeight();
     this.#readRows();
@@ -85,6 +87,7 @@ export class LayerTreeView {
   #readRows(): void {
     this.#nodes = buildTree(this.model.get("_rows"));
     this.#byId = new Map([...walk(this.#nodes)].map((node) => [node.id, node]));
+    this.#elements.clear();
   }
 
   #fitHeight(): void {
@@ -96,20 +99,43 @@ export class LayerTreeView {
     if (this.#search.value !== query) {
       this.#search.value = query;
     }
-    const hadFocus = this.#hasFocus();
-    const selected = this.#selectedId();
     this.#rows = visibleRows(this.#nodes, new Set(this.model.get("_expanded")), query);
-    this.#list.replaceChildren(
-      ...this.#rows.map((row) => rowElement(row, row.node.id === selected)),
-    );
+    const hadFocus = this.#hasFocus();
+    this.#place(this.#selectedId());
     if (this.#indexOf(this.#current) < 0) {
+      const selected = this.#selectedId();
       this.#current = this.#indexOf(selected) >= 0 ? selected : (this.#rows[0]?.node.id ?? "");
     }
-    this.#setTabStop(this.#indexOf(this.#current));
-    if (hadFocus) {
-      this.#elementAt(this.#indexOf(this.#current))?.focus({ preventScroll: true });
+    const current = this.#indexOf(this.#current);
+    this.#setTabStop(current);
+    if (hadFocus && !this.#hasFocus()) {
+      this.#elementAt(current)?.focus({ preventScroll: true });
     }
     this.#showCount(query.trim());
+  }
+
+  /** Bring the list up to date without taking any row that stays out of the page: it may have the focus. */
+  #place(selected: string): void {
+    const wanted = this.#rows.map((row) => {
+      const element = this.#elements.get(row.node.id) ?? new RowElement();
+      this.#elements.set(row.node.id, element);
+      element.update(row, row.node.id === selected);
+      return element.node;
+    });
+    const staying = new Set<Element>(wanted);
+    for (const node of [...this.#list.children]) {
+      if (!staying.has(node)) {
+        node.remove();
+      }
+    }
+    let next = this.#list.firstElementChild;
+    for (const node of wanted) {
+      if (node === next) {
+        next = next.nextElementSibling;
+      } else {
+        this.#list.insertBefore(node, next);
+      }
+    }
   }
 
   #showCount(query: string): void {
@@ -250,9 +276,7 @@ export class LayerTreeView {
     const row = this.#rows[index];
     const plain = !(event.ctrlKey || event.metaKey || event.altKey);
     if (row && plain && this.#follow(event.key, index, row)) {
-      // The notebook has commands on plain keys; what the tree takes is not meant for it.
       event.preventDefault();
-      event.stopPropagation();
     }
   }
 
