@@ -35,6 +35,8 @@ _PUBLIC = {
     "Box": "engine.receptive_field",
     "activations": "methods.activations",
     "ActivationMaps": "methods.activations",
+    "kernels": "methods.kernels",
+    "Kernels": "methods.kernels",
     "LayerBrowser": "widgets.activations",
     "samples": "samples",
 }
@@ -47,7 +49,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     place = _PUBLIC[name]
     module = importlib.import_module(f"{__name__}.{place}")
-    value = module if place.rsplit(".", 1)[-1] == name and not hasattr(module, name) else getattr(module, name)
+    value = (
+        module if place.rsplit(".", 1)[-1] == name and not hasattr(module, name) else getattr(module, name)
+    )
     # A submodule of the same name would hide the function once it is imported.
     globals()[name] = value
     return value

@@ -50,6 +50,10 @@ class OutputError(CnnvizError, ValueError):
     """The network's output is not what was asked of it: no class scores, several tensors, NaN."""
 
 
+class WeightsError(CnnvizError, ValueError):
+    """A layer's kernels can't be looked at: it has none, or they hold NaN or infinity."""
+
+
 class ZeroGradientError(CnnvizError, ValueError):
     """The gradient is exactly zero, so there is nothing to show or to follow."""
 
