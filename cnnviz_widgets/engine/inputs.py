@@ -20,7 +20,7 @@ from cnnviz_widgets.engine.pictures import Picture, load_picture, split_images
 from cnnviz_widgets.engine.presets import timm_options, torchvision_options
 
 Images: TypeAlias = Any
-"""One image or many: PIL images, paths, uint8 or float arrays, float CHW tensors, or a list of these."""
+"""One image or many: PIL images, paths, bytes, uint8 or float arrays, CHW tensors, or a list of these."""
 
 # Pillow has one nearest; torch's counterpart of it is the exact one.
 _FILTERS = {
@@ -121,9 +121,10 @@ class InputSpec:
         ----------
         images
             One image or a list of images, each of them a `PIL.Image` (turned upright by its EXIF tag; alpha
-            laid on white; 16 bits, 0 to 65535, scaled to 8), a path, a NumPy array H x W, H x W x 1, 3 or 4
-            (uint8, uint16, or float in [0, 1]), or a torch tensor C x H x W (uint8, uint16, or float in
-            [0, 1]). Or a batch: an array N x H x W x C or N x H x W, a tensor N x C x H x W.
+            laid on white; 16 bits, 0 to 65535, scaled to 8), a path, the bytes of an image file, a NumPy array
+            H x W, H x W x 1, 3 or 4 (uint8, uint16, or float in [0, 1]), or a torch tensor C x H x W (uint8,
+            uint16, or float in [0, 1]). Or a batch: an array N x H x W x C or N x H x W, a tensor
+            N x C x H x W.
 
         Raises
         ------

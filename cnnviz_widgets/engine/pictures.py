@@ -55,8 +55,8 @@ def load_picture(item: Any, channels: int, where: str) -> Picture:
     Parameters
     ----------
     item
-        A PIL image, a path, the bytes of an image file, an array or a tensor. It is not changed, and the picture shares no memory with
-        it, unless it is a float tensor.
+        A PIL image, a path, the bytes of an image file, an array or a tensor. It is not changed, and the
+        picture shares no memory with it, unless it is a float tensor.
     channels
         1 makes it gray, 3 color; any other number must be there already.
     where
@@ -101,7 +101,7 @@ def _open(name: str | io.BytesIO, where: str) -> Image.Image:
         hint = "; web addresses are not fetched, download it first" if "://" in str(name) else ""
         raise InputError(f"{where} does not exist{hint}") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{where} is not an image, or of a kind that Pillow does not know") from error
+        raise InputError(f"{where} is no image, or of a kind that Pillow does not know") from error
     except Exception as error:  # whatever Pillow's readers make of a damaged file
         raise InputError(f"{where} can't be read as an image: {_reason(error)}") from error
 
