@@ -1,0 +1,139 @@
+"""Which pixels the units of a layer depend on, found from gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.errors import OutputError, TargetError
+from cnnviz_widgets.engine.generic_gradients import Openings, Support, Watch, generic_copy, positive
+from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.state import engine_lock
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+
+Edges: TypeAlias = tuple[int, int, int, int]
+
+# Images that take different ways through a network that looks at the numbers: u is uniform in [0.5, 1.5].
+_IMAGES: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda u: u,
+    lambda u: -u,
+    lambda u: 4 * (u - 1),
+    lambda u: 1e-3 * u,
+    lambda u: 30 * u,
+)
+
+
+class GradientProbe:
+    """A private copy of a network with generic weights, in which one layer is asked what it depends on."""
+
+    def __init__(self, net: Network, layer: LayerKey, seed: int = 0) -> None:
+        from cnnviz_widgets.engine.network import Network
+
+        self._random = torch.Generator().manual_seed(seed)
+        self._net = Network(generic_copy(net.core, self._random), input=net.input)
+        self._layer = layer
+
+    def support(self, size: tuple[int, int]) -> GradientSupport:
+        """Return what the layer's units depend on in images of this size (height, width).
+
+        Raises
+        ------
+        TargetError
+            The layer does not depend on the image.
+        OutputError
+            What it returns is not finite, or has another shape for another image.
+        """
+        passes = []
+        for image in _IMAGES:
+            u = positive(torch.Size([1, self._net.input.channels or 3, *size]), self._random)
+            x = image(u).to(self._net.device, self._net.dtype).requires_grad_()
+            value, looked = self._run(x)
+            passes.append((x, value))
+            if not looked:
+                break
+        return GradientSupport(self._checked(passes), self._random)
+
+    def support_if_runs(self, size: tuple[int, int]) -> GradientSupport | None:
+        """Return the same, or ``None`` if the network does not take images of this size."""
+        try:
+            return self.support(size)
+        except Exception:  # noqa: BLE001 - whatever it raises, it is the answer: not this size
+            return None
+
+    def _run(self, x: Tensor) -> tuple[Tensor, bool]:
+        """Return the layer's value and whether anything on the way looked at the numbers."""
+        watch = Watch()
+        with capture(self._net, [self._layer], gradients=True, stop=True) as seen:
+            if not self._net.knows(x):
+                # Learn about the pass first, lest this is done with what follows in place.
+                self._net(x)
+            # What is saved for the way back is copied, since the network may overwrite it: without gradients
+            # it may do that, and then nothing else is wrong with it.
+            saved = saved_tensors_hooks(Tensor.clone, lambda tensor: tensor)
+            with torch.enable_grad(), saved, sdpa_kernel(SDPBackend.MATH), Openings(), watch:
+                self._net(x)
+        return main_tensor(seen[self._layer]), watch.looked
+
+    def _checked(self, passes: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        if not all(bool(torch.isfinite(value).all()) for _, value in passes):
+            raise OutputError(f"layer {self._layer!r} returns NaN or infinity for random weights and images")
+        if len({value.shape for _, value in passes}) > 1:
+            raise OutputError(
+                f"the shape of what layer {self._layer!r} returns depends on the image's content"
+            )
+        connected = [(x, value) for x, value in passes if value.requires_grad]
+        if not connected:
+            raise TargetError(
+                f"layer {self._layer!r} does not depend on the image (no gradient reaches it), "
+                "so it has no receptive field"
+            )
+        return connected
+
+
+class GradientSupport:
+    """Which pixels the units of one layer depend on, for images of one size; asked unit by unit.
+
+    Attributes
+    ----------
+    map_size
+        Height and width of the layer's map, ``None`` where it has no spatial axes.
+    """
+
+    def __init__(self, passes: list[tuple[Tensor, Tensor]], random: torch.Generator) -> None:
+        self._passes, self._random = passes, random
+        self._known: dict[tuple[int | None, int | None], Edges | None] = {}
+        value = passes[0][1]
+        self.map_size = (int(value.shape[2]), int(value.shape[3])) if value.ndim == 4 else None
+
+    def edges(self, row: int | None = None, column: int | None = None) -> Edges | None:
+        """Return (top, left, bottom, right) of what a unit, or the whole layer, depends on; ``None``: nothing."""
+        with engine_lock:
+            if (row, column) not in self._known:
+                self._known[row, column] = self._find_edges(row, column)
+            return self._known[row, column]
+
+    def _find_edges(self, row: int | None, column: int | None) -> Edges | None:
+        support = None
+        for x, value in self._passes:
+            start = positive(value.shape, self._random).to(value)
+            if row is not None and column is not None:
+                kept = torch.zeros_like(start)
+                kept[:, :, row, column] = 1
+                start = start * kept
+            with Support(self._random):
+                (gradient,) = torch.autograd.grad(value, x, start, retain_graph=True, allow_unused=True)
+            if gradient is not None:
+                found = (gradient != 0).any(1)[0].cpu()
+                support = found if support is None else support | found
+        if support is None or not bool(support.any()):
+            return None
+        rows, columns = (support.any(1 - axis).nonzero().flatten() for axis in (0, 1))
+        return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -1,0 +1,125 @@
+"""Run a network once and carry along which window of the image each number depends on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.extent_memory import Call, Memory, Untraceable
+from cnnviz_widgets.engine.extent_rules import rule_for
+from cnnviz_widgets.engine.extents import Planes, image_planes
+from cnnviz_widgets.engine.generic_gradients import LEAVES_TORCH
+from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+
+# Operations that only look at the same memory in another way. Done to the planes as well, they keep these
+# compact; any other view is read through strides, which is always right but spells all planes out.
+_RESHAPES = frozenset(["view", "_unsafe_view", "_reshape_alias"])
+_VIEWS = (
+    "slice select permute transpose t unsqueeze squeeze expand split split_with_sizes unbind detach alias"
+)
+# Written in place, but only to the description of the tensor, never to its numbers.
+_RELABELS = frozenset(
+    ["as_strided_", "t_", "transpose_", "squeeze_", "unsqueeze_", "swapaxes_", "swapdims_", "detach_"]
+)
+
+
+class _Tracer(TorchDispatchMode):
+    """Follows every ATen operation. At the first that can't be followed it stops to follow, not to run."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.size = size
+        self.memory = Memory()
+        self.obstacle: Untraceable | None = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.obstacle is None:
+            names = [argument.name for argument in func._schema.arguments]
+            defaults = {each.name: each.default_value for each in func._schema.arguments}
+            arguments = {**defaults, **dict(zip(names, args, strict=False)), **(kwargs or {})}
+            try:
+                self._follow(Call(self.memory, self.size, func, arguments, result))
+            except Untraceable as obstacle:
+                # Not raised here: it would have to pass through the user's code.
+                self.obstacle = obstacle
+        return result
+
+    def _follow(self, call: Call) -> None:
+        if not call.given or call.name in _RELABELS:
+            return
+        if call.function._schema.is_mutable:
+            self._follow_write(call)
+        elif call.outputs and all(self.memory.holds(output) for output in call.outputs):
+            self._follow_view(call)
+        else:
+            planes = rule_for(call.function, call.name)(call)
+            for output in call.outputs:
+                # Indices beside maxima have their windows; a mean beside a normalization has not.
+                same = output.shape == call.outputs[0].shape
+                self.memory.define(output, planes if same else None)
+
+    def _follow_write(self, call: Call) -> None:
+        schema = call.function._schema.arguments
+        written = [each.name for each in schema if each.alias_info is not None and each.alias_info.is_write]
+        if written != [schema[0].name]:
+            raise Untraceable(f"{call.function} writes to {', '.join(written)}")
+        planes = rule_for(call.function, call.name)(call)
+        self.memory.overwrite(call.arguments[written[0]], planes)
+
+    def _follow_view(self, call: Call) -> None:
+        if call.name in _RESHAPES:
+            planes = tuple(plane.reshape(call.outputs[0].shape) for plane in call.main)
+            self.memory.look(call.outputs[0], planes)
+        elif call.name in _VIEWS.split():
+            views = [call.function(plane, **call.rest) for plane in call.main]
+            many = isinstance(call.result, list | tuple)
+            for index, output in enumerate(call.outputs):
+                self.memory.look(output, tuple(view[index] if many else view for view in views))
+
+
+class _Guard(TorchFunctionMode):
+    """Notices numbers that leave torch, where the tracer can't follow them."""
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tracer = tracer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in LEAVES_TORCH and args and self.tracer.memory.holds(args[0]):
+            self.tracer.obstacle = self.tracer.obstacle or Untraceable(f"{func.__name__}() leaves torch")
+        return func(*args, **(kwargs or {}))
+
+
+def trace(net: Network, layer: LayerKey, size: tuple[int, int]) -> Planes:
+    """Return the planes of what a layer returns, for images of ``size`` (height, width).
+
+    Raises
+    ------
+    Untraceable
+        An operation on the way is not known, or looks at the numbers themselves.
+    LookupError
+        No such layer, or it is not called.
+    """
+    x = torch.zeros(1, net.input.channels or 3, *size, device=net.device, dtype=net.dtype)
+    with capture(net, [layer]) as seen:
+        if not net.knows(x):
+            # The first pass goes to the end, to learn about it; the next one stops at the layer.
+            net(x)
+        tracer = _Tracer(size)
+        with tracer, _Guard(tracer):
+            tracer.memory.define(x, image_planes(x.shape[1], size))
+            net(x)
+    if tracer.obstacle is not None:
+        raise tracer.obstacle
+    value = main_tensor(seen[layer])
+    if not tracer.memory.holds(value):
+        raise Untraceable("the layer's value does not depend on the image")
+    return tracer.memory.read(value)
