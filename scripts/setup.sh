@@ -54,7 +54,7 @@ make_venv() {
 }
 
 [ "$extra" = demo ] || [ "$extra" = dev ] || fail "usage: scripts/setup.sh demo|dev"
-"$python" -c '' 2>/dev/null || make_venv
+"$python" -c 'import pip' 2>/dev/null || make_venv
 is_recent "$python" || fail "$venv was made with $("$python" --version); Python 3.11 or newer is needed. Remove $venv and try again."
 
 missing=$("$python" hatch_build.py missing)
