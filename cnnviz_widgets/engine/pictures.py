@@ -183,6 +183,9 @@ def _from_tensor(tensor: Tensor, channels: int, where: str) -> Picture:
         raise InputError(f"{where} is a tensor {_shape(tensor)}; expected C x H x W")
     if not tensor.numel():
         raise InputError(f"{where} is empty: a tensor {_shape(tensor)}")
+    if tensor.is_meta or tensor.layout is not torch.strided:
+        kind = "on the device 'meta', without values" if tensor.is_meta else "sparse; give tensor.to_dense()"
+        raise InputTypeError(f"{where} is a tensor that is {kind}")
     tensor = tensor.detach().cpu()
     if tensor.dtype in (torch.uint8, torch.uint16):
         return _from_pixels(tensor.permute(1, 2, 0).numpy(), channels, where)

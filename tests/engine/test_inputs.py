@@ -311,6 +311,7 @@ def test_view_is_what_the_network_sees() -> None:
             InputError,
             r"takes a batch \(images, 3, rows, columns\), got shape \(3, 4, 4\)",
         ),
+        (torch.zeros(2, 3, 4), InputError, r"got shape \(2, 3, 4\)"),
         (torch.zeros(1, 1, 4, 4), InputError, r"got shape \(1, 1, 4, 4\)"),
         (np.zeros((1, 3, 4, 4)), InputTypeError, "got ndarray"),
         (torch.full((1, 3, 4, 4), torch.nan), InputError, "NaN"),

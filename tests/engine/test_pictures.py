@@ -424,6 +424,8 @@ def test_pil_images_are_not_changed() -> None:
         (torch.zeros(3, 4, 4, dtype=torch.bool), InputTypeError, "a tensor of torch.bool"),
         (torch.zeros(3, 4, 4, dtype=torch.int64), InputTypeError, "a tensor of torch.int64"),
         (torch.zeros(3, 4, 4, dtype=torch.complex64), InputTypeError, "a tensor of torch.complex64"),
+        (torch.zeros(3, 4, 4).to_sparse(), InputTypeError, r"is sparse; give tensor.to_dense\(\)"),
+        (torch.zeros(3, 4, 4, device="meta"), InputTypeError, "on the device 'meta', without values"),
         ([RGB, np.full((4, 5, 3), np.nan)], InputError, "image 1 of 2 holds NaN or infinity"),
         (torch.full((3, 4, 5), -torch.inf), InputError, "the image holds NaN or infinity"),
         (Image.fromarray(np.full((4, 5), np.nan, np.float32)), InputError, "the image holds NaN"),
