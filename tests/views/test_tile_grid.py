@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
+import math
 
 import ipywidgets
 import numpy as np
@@ -17,7 +19,7 @@ from PIL import Image
 
 from cnnviz_widgets.render.colormaps import DIVERGING, SEQUENTIAL, table
 from cnnviz_widgets.render.mosaic import mosaic_png
-from cnnviz_widgets.views._payload import check_order, pack
+from cnnviz_widgets.views._payload import _smallest_factor, check_order, pack
 from cnnviz_widgets.views.tile_grid import TileGrid
 
 random = np.random.default_rng(0)
@@ -118,6 +120,16 @@ def test_a_saved_grid_stays_under_four_megabytes(shape):
         assert values.size > 2_000_000
 
 
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 900), st.integers(900, 10**6))
+def test_maps_are_shrunk_no_more_than_they_must(count, height, width, pixels):
+    fitting = (
+        factor
+        for factor in itertools.count(1)
+        if count * math.ceil(height / factor) * math.ceil(width / factor) <= pixels
+    )
+    assert _smallest_factor(count, height, width, pixels) == next(fitting)
+
+
 @pytest.mark.parametrize("shape", [(900, 64, 64, 3), (3, 2000, 2000, 3), (60_000, 4, 4, 3)], ids=str)
 def test_saved_pictures_stay_under_four_megabytes(shape):
     grid = TileGrid(np.zeros(shape, np.uint8))
@@ -201,12 +213,13 @@ def test_a_refused_swap_changes_nothing():
     assert all(before[name] == after[name] for name in before if name != "layout")
 
 
-def test_observers_of_the_selection_already_see_the_new_maps():
+@pytest.mark.parametrize("name", ["selected", "zero_centered", "_shape"])
+def test_observers_see_all_of_the_new_maps_or_none(name):
     grid = TileGrid(maps, selected=9)
     seen = []
-    grid.observe(lambda change: seen.append((change["new"], grid.count)), "selected")
-    grid.set_maps(maps[:5])
-    assert seen == [(-1, 5)]
+    grid.observe(lambda change: seen.append((grid.count, grid.zero_centered, grid.selected)), name)
+    grid.set_maps(np.abs(maps[:5]))
+    assert seen == [(5, False, -1)]
 
 
 def test_order_sorts_and_filters():
