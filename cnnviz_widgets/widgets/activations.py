@@ -11,18 +11,22 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, OutputError, TargetError
+from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, TargetError
 from cnnviz_widgets.engine.layers import LayerKey, check_call, split_key
 from cnnviz_widgets.engine.network import Network, Prediction
 from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_field
 from cnnviz_widgets.methods.activations import ActivationMaps, activations
 from cnnviz_widgets.render.mosaic import mosaic_png
-from cnnviz_widgets.views.charts import ProbabilityBars, UnitBars
-from cnnviz_widgets.views.image_stage import ImageStage, StageBox
-from cnnviz_widgets.views.layer_tree import LayerTree
-from cnnviz_widgets.views.tile_grid import TileGrid
+from cnnviz_widgets.views._boxes import StageBox
 from cnnviz_widgets.widgets._base import Viewer, shown
 from cnnviz_widgets.widgets._job import once
+from cnnviz_widgets.widgets._layer_browser_parts import (
+    BrowserParts,
+    first_layer,
+    key_text,
+    predict_or_reason,
+    view_of,
+)
 from cnnviz_widgets.widgets._photos import PhotoPicker
 
 _ORDERS: dict[str, Callable[[ActivationMaps], NDArray[np.float32]]] = {
@@ -32,12 +36,6 @@ _ORDERS: dict[str, Callable[[ActivationMaps], NDArray[np.float32]]] = {
     "maximum": lambda result: -result.maps.max(axis=(1, 2)),
     "sparsity": lambda result: -result.sparsity,
 }
-
-# Where three columns do not fit, the tiles go below the tree and the photo, over the whole width.
-_STYLE = """<style>
-.cnnviz-browser { container-type: inline-size; }
-@container (max-width: 1056px) { .cnnviz-columns > .cnnviz-tiles { order: 1; flex-basis: 100% !important; } }
-</style>"""
 
 
 class LayerBrowser(Viewer):
@@ -105,11 +103,11 @@ class LayerBrowser(Viewer):
         self._photos = PhotoPicker(image, self._pick_image)
         self.image = next(iter(self._photos.images.values()))
         # A wrong image raises here, and not in a worker.
-        picture = _view(net, self.image)
-        self._make_views(picture)
-        super().__init__(layer=_first_layer(net) if layer is None else layer)
+        picture = view_of(net, self.image)
+        self.parts = BrowserParts(net, picture, list(_ORDERS))
+        super().__init__(layer=first_layer(net) if layer is None else layer)
         self.channel = channel
-        self.children = self._arranged()
+        self.children = self.parts.arranged(self._photos, self.status)
         self.add_class("cnnviz-browser")
         self._show_layer()
         self._link()
@@ -124,10 +122,10 @@ class LayerBrowser(Viewer):
 
     def set_image(self, image: Any, name: str = "image") -> None:
         """Show another image; it joins the list under its name. Raises where it can't be used."""
-        picture = _view(self.net, image)
+        picture = view_of(self.net, image)
         with self.lock:
             self.image = image
-            self._stage.image = picture
+            self.parts.stage.image = picture
             self._photos.add(image, name)
             self._run(new_image=True)
 
@@ -178,15 +176,15 @@ class LayerBrowser(Viewer):
 
     def _link(self) -> None:
         """Pass on what is chosen, from the page to the traits and from the traits to the page."""
-        self._tree.observe(self._on_tree, ["selected", "selected_call"])
-        self._grid.observe(self._on_tile, "selected")
-        self._grid.observe(self._on_tile_pointer, "pointer")
-        self._units.observe(self._on_tile, "selected")
-        self._stage.on_pointer(self._on_pointer)
+        self.parts.tree.observe(self._on_tree, ["selected", "selected_call"])
+        self.parts.grid.observe(self._on_tile, "selected")
+        self.parts.grid.observe(self._on_tile_pointer, "pointer")
+        self.parts.units.observe(self._on_tile, "selected")
+        self.parts.stage.on_pointer(self._on_pointer)
         # Clicks, and the row and column fields for those without a pointer.
-        self._stage.on_click(self._on_pointer)
-        ipywidgets.link((self, "sort"), (self._sorting, "value"))
-        ipywidgets.link((self._opacity, "value"), (self._stage, "opacity"))
+        self.parts.stage.on_click(self._on_pointer)
+        ipywidgets.link((self, "sort"), (self.parts.sorting, "value"))
+        ipywidgets.link((self.parts.opacity, "value"), (self.parts.stage, "opacity"))
         self.observe(self._on_layer, "layer")
         self.observe(self._on_channel, "channel")
         self.observe(lambda change: self._show_position(), "position")
@@ -195,8 +193,8 @@ class LayerBrowser(Viewer):
 
     @shown
     def _on_tree(self, change: Any) -> None:
-        call = self._tree.selected_call
-        self.layer = self._tree.selected if call < 0 else (self._tree.selected, call)
+        call = self.parts.tree.selected_call
+        self.layer = self.parts.tree.selected if call < 0 else (self.parts.tree.selected, call)
 
     @shown
     def _on_tile(self, change: Any) -> None:
@@ -244,7 +242,7 @@ class LayerBrowser(Viewer):
         self._field = None
 
         def look() -> tuple[Prediction | OutputError | None, ActivationMaps]:
-            return (_predict(net, image) if new_image else None), activations(net, image, layer)
+            return (predict_or_reason(net, image) if new_image else None), activations(net, image, layer)
 
         self.start_job(once(look), on_result=self._show)
 
@@ -254,7 +252,7 @@ class LayerBrowser(Viewer):
             self._show_prediction(prediction)
         self.result = result
         self._show_maps()
-        size = self._stage.image.shape[:2]
+        size = self.parts.stage.image.shape[:2]
         net, layer = self.net, self.layer
         self.start_job(once(lambda: receptive_field(net, layer, image_size=size)), on_result=self._show_field)
 
@@ -271,7 +269,7 @@ class LayerBrowser(Viewer):
         They come from the receptive field once it is known. Before, and for layers whose units see the whole
         picture, the map is stretched over the picture.
         """
-        units, pixels = self._map_size(), self._stage.image.shape[:2]
+        units, pixels = self._map_size(), self.parts.stage.image.shape[:2]
         field = self._field
         if (
             field is not None
@@ -285,21 +283,21 @@ class LayerBrowser(Viewer):
         return stride, (stride[0] / 2, stride[1] / 2)
 
     def _show_busy(self) -> None:
-        self._running.value = '<span role="status">running the network …</span>' if self.busy else ""
+        self.parts.running.value = '<span role="status">running the network …</span>' if self.busy else ""
 
     def _show_layer(self) -> None:
         """Mark the layer in the tree."""
         name, call = split_key(self.layer)
         calls = self.net.layer(name).calls
-        self._tree.select(name, call if call is not None and calls > 1 else -1)
+        self.parts.tree.select(name, call if call is not None and calls > 1 else -1)
 
     def _show_maps(self) -> None:
         result = self.result
         if result is None:
             return
         vector = result.is_vector
-        self._units.layout.display = None if vector else "none"
-        for tiles_only in (self._grid, self._sorting, self._opacity):
+        self.parts.units.layout.display = None if vector else "none"
+        for tiles_only in (self.parts.grid, self.parts.sorting, self.parts.opacity):
             tiles_only.layout.display = "none" if vector else None
         if vector:
             labels = self.net.labels
@@ -307,11 +305,13 @@ class LayerBrowser(Viewer):
             named = (
                 labels is not None and len(labels) == len(values) and self.layer == self.net.layers[-1].name
             )
-            self._units.set_values(values, labels=labels if named else None)
-            self._stage.clear_heat()
+            self.parts.units.set_values(values, labels=labels if named else None)
+            self.parts.stage.clear_heat()
         else:
             badges = {int(index): "all zero" for index in np.flatnonzero(result.all_zero)}
-            self._grid.set_maps(result.maps, badges=badges, order=self._order(result), selected=self.channel)
+            self.parts.grid.set_maps(
+                result.maps, badges=badges, order=self._order(result), selected=self.channel
+            )
         self._show_summary()
         self._show_channel()
 
@@ -320,7 +320,7 @@ class LayerBrowser(Viewer):
 
     def _show_order(self) -> None:
         if self.result is not None and not self.result.is_vector:
-            self._grid.order = self._order(self.result)
+            self.parts.grid.order = self._order(self.result)
 
     def _result_on_show(self) -> ActivationMaps | None:
         """Return the result, unless it is still that of a layer chosen before."""
@@ -331,12 +331,12 @@ class LayerBrowser(Viewer):
         if result is None:
             return
         if result.is_vector:
-            self._units.selected = self.channel
+            self.parts.units.selected = self.channel
         else:
-            self._grid.selected = self.channel
+            self.parts.grid.selected = self.channel
             stride, center = self._alignment()
             values = result.maps[self.channel]
-            self._stage.set_heat(
+            self.parts.stage.set_heat(
                 values,
                 low=float(min(values.min(), 0)),
                 stride=stride,
@@ -359,7 +359,7 @@ class LayerBrowser(Viewer):
                 text += f": {result.sparsity[self.channel]:.0%} zeros"
         if result is not None and position is not None and not result.is_vector:
             value = result.maps[self.channel, position[0], position[1]]
-            self._grid.position = list(position)
+            self.parts.grid.position = list(position)
             text = f"channel {self.channel}, unit ({position[0]}, {position[1]}): {value:.4g}"
             if field is not None:
                 box = field.box(*position)
@@ -369,8 +369,8 @@ class LayerBrowser(Viewer):
                     text += (
                         f"; sees rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
                     )
-        self._stage.set_boxes(boxes)
-        self._reading.value = html.escape(text)
+        self.parts.stage.set_boxes(boxes)
+        self.parts.reading.value = html.escape(text)
 
     def _show_summary(self) -> None:
         result, info = self.result, self.net.layer(self.layer)
@@ -381,67 +381,17 @@ class LayerBrowser(Viewer):
         dead = int(result.all_zero.sum())
         text = f"{info.kind}, {what}, {result.sparsity.mean():.0%} zeros"
         text += f", {dead} all zero on this image" if dead and not result.is_vector else ""
-        self._summary.value = f"<b>{html.escape(_key_text(self.layer))}</b> {html.escape(text)}"
+        self.parts.summary.value = f"<b>{html.escape(key_text(self.layer))}</b> {html.escape(text)}"
 
     def _show_prediction(self, prediction: Prediction | OutputError) -> None:
         self.prediction = None if isinstance(prediction, OutputError) else prediction
         if self.prediction is not None:
             labels, shares = self.prediction.labels, self.prediction.probabilities
-            self._bars.set_values(list(labels), [float(share) for share in shares])
-        self._bars.layout.display = "none" if self.prediction is None else None
-        self._no_classes.value = (
+            self.parts.bars.set_values(list(labels), [float(share) for share in shares])
+        self.parts.bars.layout.display = "none" if self.prediction is None else None
+        self.parts.no_classes.value = (
             "" if self.prediction is not None else html.escape(f"No class bars: {prediction}")
         )
-
-    # -- layout -----------------------------------------------------------------------------------------
-
-    def _make_views(self, picture: NDArray[np.uint8]) -> None:
-        self._tree = LayerTree(self.net.layers)
-        self._grid = TileGrid(np.zeros((1, 1, 1), np.float32))
-        self._units = UnitBars([0.0], labels=None)
-        self._stage = ImageStage(picture, width=336)
-        self._bars = ProbabilityBars(width=336)
-        self._sorting = ipywidgets.Dropdown(
-            options=list(_ORDERS),
-            description="Sort by",
-            layout={"width": "210px"},
-            tooltip="Order of the tiles",
-        )
-        self._opacity = ipywidgets.FloatSlider(
-            value=0.5,
-            min=0,
-            max=1,
-            step=0.05,
-            description="Opacity",
-            readout=False,
-            layout={"width": "280px"},
-        )
-        self._summary, self._reading, self._no_classes = (ipywidgets.HTML() for _ in range(3))
-        self._running = ipywidgets.HTML()
-
-    def _arranged(self) -> list[ipywidgets.Widget]:
-        column = {"min_width": "0", "width": "auto"}
-        left = ipywidgets.VBox(
-            [self._tree, self._bars, self._no_classes],
-            layout={"flex": "1 1 360px", "max_width": "480px", **column},
-        )
-        heading = ipywidgets.HBox(
-            [self._summary, self._sorting],
-            layout={"flex_flow": "row wrap", "justify_content": "space-between"},
-        )
-        middle = ipywidgets.VBox([heading, self._grid, self._units], layout={"flex": "3 1 320px", **column})
-        middle.add_class("cnnviz-tiles")
-        right = ipywidgets.VBox(
-            [self._stage, self._opacity, self._reading],
-            layout={"flex": "0 1 352px", **column},
-        )
-        columns = ipywidgets.HBox(
-            [ipywidgets.HTML(_STYLE, layout={"display": "none"}), left, middle, right],
-            layout={"flex_flow": "row wrap", "grid_gap": "12px"},
-        )
-        columns.add_class("cnnviz-columns")
-        top = ipywidgets.HBox([self._photos, self._running], layout={"flex_flow": "row wrap"})
-        return [top, self.status, columns]
 
     def to_png(self) -> bytes | None:
         """Return the channels as one picture."""
@@ -451,41 +401,3 @@ class LayerBrowser(Viewer):
         """Return what is shown, in words."""
         lines = [f"LayerBrowser: {self.result!r}"]
         return "\n".join(lines + ([str(self.prediction)] if self.prediction is not None else []))
-
-
-def _first_layer(net: Network) -> LayerKey:
-    for info in net.layers:
-        if info.output_shape is not None and len(info.output_shape) == 3:
-            return info.name if info.calls == 1 else (info.name, 0)
-    for info in net.layers:
-        if info.output_shape is not None:
-            return info.name if info.calls == 1 else (info.name, 0)
-    raise LayerNotFoundError("this network has no layer to browse: no submodule returns a tensor")
-
-
-def _predict(net: Network, image: Any) -> Prediction | OutputError:
-    """Return the prediction, or why there is none: a network need not be a classifier to be browsed."""
-    try:
-        return net.predict(image)
-    except OutputError as error:
-        return error
-
-
-def _view(net: Network, image: Any) -> NDArray[np.uint8]:
-    """Return the one image as the network sees it; channels that make no picture are shown as their mean."""
-    x = net.prepare(image)
-    if len(x) != 1:
-        raise InputError(
-            f"LayerBrowser shows one image at a time, got a batch of {len(x)}; give a list to choose from"
-        )
-    if net.input.channels in (1, 3):
-        picture: NDArray[np.uint8] = net.restore(x)[0]
-        return picture
-    gray = x[0].mean(dim=0).float().cpu().numpy()
-    span = float(gray.max() - gray.min()) or 1.0
-    return np.repeat((255 * (gray - gray.min()) / span).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def _key_text(key: LayerKey) -> str:
-    name, call = split_key(key)
-    return name if call is None else f"{name} (call {call})"

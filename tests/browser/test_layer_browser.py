@@ -53,8 +53,10 @@ def test_a_person_browses_layers_and_channels(open_notebook, net):
     # ... and the photo shows what that unit looks at.
     nb.kernel.wait_for("browser.position == (30, 20)")
     field = cv.receptive_field(net, "features.3", image_size=(224, 224)).box(30, 20)
-    nb.kernel.wait_for("len(browser._stage._boxes) == 1")
-    sides = "[int(getattr(browser._stage._boxes[0], side)) for side in ('top', 'left', 'bottom', 'right')]"
+    nb.kernel.wait_for("len(browser.parts.stage._boxes) == 1")
+    sides = (
+        "[int(getattr(browser.parts.stage._boxes[0], side)) for side in ('top', 'left', 'bottom', 'right')]"
+    )
     box = nb.kernel.value(sides)
     assert box == [field.top, field.left, field.bottom, field.right]
 
@@ -80,7 +82,7 @@ def test_a_person_browses_layers_and_channels(open_notebook, net):
 
     # One scale each.
     output.get_by_text("Each its own", exact=True).click()
-    nb.kernel.wait_for("browser._grid.scale == 'each'")
+    nb.kernel.wait_for("browser.parts.grid.scale == 'each'")
     nb.screenshot("chosen")
 
     # Reload: everything is found again.

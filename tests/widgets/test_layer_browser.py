@@ -63,11 +63,11 @@ def test_it_shows_what_the_method_returns_and_its_params_give_it_again(browser: 
     np.testing.assert_array_equal(browser.result.maps, again.maps)
     # 16-bit steps of each tile's own range.
     step = np.ptp(again.maps, axis=(1, 2)).max() / 65535
-    np.testing.assert_allclose(_shown(browser._grid), again.maps, atol=step)
+    np.testing.assert_allclose(_shown(browser.parts.grid), again.maps, atol=step)
     assert browser.prediction is not None
     expected = browser.net.predict(_photo(0))
     np.testing.assert_array_equal(browser.prediction.indices, expected.indices)
-    assert [row[0] for row in browser._bars._rows] == list(expected.labels)
+    assert [row[0] for row in browser.parts.bars._rows] == list(expected.labels)
 
 
 def test_setting_a_layer_runs_it_and_keeps_the_channel_where_there_is_one(browser: cv.LayerBrowser) -> None:
@@ -77,7 +77,7 @@ def test_setting_a_layer_runs_it_and_keeps_the_channel_where_there_is_one(browse
     assert browser.wait(SOON)
     assert browser.result is not None
     np.testing.assert_array_equal(browser.result.maps, cv.activations(browser.net, _photo(0), "left").maps)
-    assert (browser._tree.selected, browser._tree.selected_call) == ("left", -1)
+    assert (browser.parts.tree.selected, browser.parts.tree.selected_call) == ("left", -1)
     assert not browser.busy
 
 
@@ -88,7 +88,7 @@ def test_each_call_of_a_reused_layer_is_a_layer(browser: cv.LayerBrowser) -> Non
         assert browser.result is not None
         before = cv.activations(browser.net, _photo(0), name).maps
         np.testing.assert_array_equal(browser.result.maps, np.maximum(before, 0))
-        assert (browser._tree.selected, browser._tree.selected_call) == ("relu", call)
+        assert (browser.parts.tree.selected, browser.parts.tree.selected_call) == ("relu", call)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_sorting_orders_the_tiles_by_what_it_says(browser: cv.LayerBrowser, sort
         expected = sorted(range(len(maps)), key=lambda index: keys[sort](maps[index]))
     else:
         expected = list(range(len(maps)))
-    assert browser._grid.order.tolist() == expected
+    assert browser.parts.grid.order.tolist() == expected
 
 
 def test_channels_that_are_zero_on_this_image_are_marked() -> None:
@@ -138,35 +138,35 @@ def test_channels_that_are_zero_on_this_image_are_marked() -> None:
     with torch.no_grad():
         module.first.bias[2] = -100.0
     browser = cv.LayerBrowser(_network(module), _photo(), layer=("relu", 0))
-    assert browser._grid._badges == {"2": "all zero"}
+    assert browser.parts.grid._badges == {"2": "all zero"}
     browser.channel = 2
-    assert "zero everywhere on this image" in browser._reading.value
+    assert "zero everywhere on this image" in browser.parts.reading.value
 
 
 def test_the_unit_under_the_pointer_shows_its_receptive_field_and_its_value(browser: cv.LayerBrowser) -> None:
     browser.layer = "left"
     assert browser.wait(SOON)
     # Unit (r, c) of a stride 2 layer over a 3x3 layer looks at rows 2r - 2 to 2r + 2.
-    browser._stage.pointer = (8, 13)
+    browser.parts.stage.pointer = (8, 13)
     assert browser.position == (4, 6)
-    box = browser._stage._boxes[0]
+    box = browser.parts.stage._boxes[0]
     assert (box.top, box.left, box.bottom, box.right) == (6, 10, 11, 15)
     assert browser.result is not None
-    assert f"{browser.result.maps[0, 4, 6]:.4g}" in browser._reading.value
-    assert browser._grid.position == [4, 6]
+    assert f"{browser.result.maps[0, 4, 6]:.4g}" in browser.parts.reading.value
+    assert browser.parts.grid.position == [4, 6]
     # The pointer on a tile says the same.
-    browser._grid.pointer = [3, 0, 0]
+    browser.parts.grid.pointer = [3, 0, 0]
     assert browser.position == (0, 0)
-    box = browser._stage._boxes[0]
+    box = browser.parts.stage._boxes[0]
     assert (box.top, box.left, box.bottom, box.right) == (0, 0, 3, 3)
     browser.position = None
-    assert browser._stage._boxes == ()
+    assert browser.parts.stage._boxes == ()
 
 
 def test_the_map_lies_where_its_units_look(browser: cv.LayerBrowser) -> None:
     browser.layer = "left"
     assert browser.wait(SOON)
-    heat = browser._stage._heat
+    heat = browser.parts.stage._heat
     assert heat is not None
     # Unit 0 looks at pixels -2 to 2: its middle is that of pixel 0. Stretched evenly, it would be at 1.
     assert (heat.stride, heat.center) == ((2.0, 2.0), (0.5, 0.5))
@@ -176,22 +176,22 @@ def test_a_fully_connected_layer_shows_as_bars(browser: cv.LayerBrowser) -> None
     browser.layer = "fc"
     assert browser.wait(SOON)
     scores = browser.net.class_scores(browser.net.prepare(_photo(0)))[0].numpy()
-    np.testing.assert_allclose(browser._units._values, scores, rtol=1e-6)
-    assert browser._units.layout.display is None
-    assert browser._grid.layout.display == "none"
-    browser._units.selected = 3
+    np.testing.assert_allclose(browser.parts.units._values, scores, rtol=1e-6)
+    assert browser.parts.units.layout.display is None
+    assert browser.parts.grid.layout.display == "none"
+    browser.parts.units.selected = 3
     assert browser.channel == 3
     browser.layer = "first"
     assert browser.wait(SOON)
-    assert browser._grid.layout.display is None
-    assert browser._units.layout.display == "none"
+    assert browser.parts.grid.layout.display is None
+    assert browser.parts.units.layout.display == "none"
 
 
 def test_the_page_selects_tiles_and_layers(browser: cv.LayerBrowser) -> None:
     seen: list[Any] = []
     browser.observe(lambda change: seen.append((change["name"], change["new"])), ["layer", "channel"])
-    browser._grid.selected = 4
-    browser._tree.select("relu", 1)
+    browser.parts.grid.selected = 4
+    browser.parts.tree.select("relu", 1)
     assert browser.wait(SOON)
     # The new layer has four channels, so there is no channel 4.
     assert sorted(seen, key=str) == [("channel", 0), ("channel", 4), ("layer", ("relu", 1))]
@@ -221,7 +221,7 @@ def test_another_photo_from_the_list_by_path_and_by_upload(browser: cv.LayerBrow
 def _same_maps(browser: cv.LayerBrowser, photo: np.ndarray) -> None:
     assert browser.result is not None
     np.testing.assert_array_equal(browser.result.maps, cv.activations(browser.net, photo, "first").maps)
-    np.testing.assert_array_equal(browser._stage.image, browser.net.input.view(photo))
+    np.testing.assert_array_equal(browser.parts.stage.image, browser.net.input.view(photo))
 
 
 def test_a_photo_that_cannot_be_read_is_said_in_the_widget_and_nothing_is_lost(
@@ -274,12 +274,12 @@ def test_a_slow_network_does_not_block_and_only_the_last_choice_is_shown() -> No
     browser.layer = "right"
     browser.layer = ("relu", 2)
     assert browser.busy
-    assert "running" in browser._running.value
+    assert "running" in browser.parts.running.value
     go.set()
     assert browser.wait(SOON)
     assert browser.result is not None
     assert browser.result.layer == ("relu", 2)
-    assert browser._running.value == ""
+    assert browser.parts.running.value == ""
 
 
 def test_channel_and_position_can_be_set_while_their_layer_is_still_running() -> None:
@@ -296,13 +296,13 @@ def test_channel_and_position_can_be_set_while_their_layer_is_still_running() ->
     gate.clear()
     # `left` has 4 channels of 10 x 12, `first` has 6 of 20 x 24: none of this is there yet.
     browser.layer, browser.channel, browser.position = "first", 5, (19, 23)
-    reading = browser._reading.value
+    reading = browser.parts.reading.value
     gate.set()
     assert browser.wait(SOON)
     assert reading == "channel 5"
     assert (browser.layer, browser.channel, browser.position) == ("first", 5, (19, 23))
     value = cv.activations(net, _photo(), "first").maps[5, 19, 23]
-    assert f"unit (19, 23): {value:.4g}" in browser._reading.value
+    assert f"unit (19, 23): {value:.4g}" in browser.parts.reading.value
 
 
 def test_a_network_without_class_scores_is_browsed_all_the_same() -> None:
@@ -310,7 +310,7 @@ def test_a_network_without_class_scores_is_browsed_all_the_same() -> None:
     browser = cv.LayerBrowser(_network(module), _photo())
     assert browser.layer == "0"
     assert browser.prediction is None
-    assert "class scores" in browser._no_classes.value
+    assert "class scores" in browser.parts.no_classes.value
 
 
 def test_labels_are_text() -> None:
@@ -334,7 +334,7 @@ def test_gray_and_many_channel_networks() -> None:
         )
         image = torch.rand(channels, 12, 12, generator=torch.Generator().manual_seed(0))
         browser = cv.LayerBrowser(net, image)
-        assert browser._stage.image.shape == (12, 12, 3)
+        assert browser.parts.stage.image.shape == (12, 12, 3)
         np.testing.assert_array_equal(
             browser.result.maps,  # type: ignore[union-attr]
             net.module(net.prepare(image))[0].detach().numpy(),
