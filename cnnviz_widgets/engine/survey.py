@@ -69,7 +69,7 @@ class _WatchOperations(TorchDispatchMode):
     """Notices operations whose result, or the size of it, hangs on numbers, and those that write unseen."""
 
     def __init__(self, survey: Survey) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.survey = survey
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
