@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cnnviz_widgets.engine.capture import Capture
-from cnnviz_widgets.engine.errors import InputError, InputTypeError, OutputError, UnsupportedModuleError
+from cnnviz_widgets.engine.errors import (
+    InputError,
+    InputTypeError,
+    LabelNotFoundError,
+    OutputError,
+    UnsupportedModuleError,
+)
 from cnnviz_widgets.engine.forward import ForwardPass
 from cnnviz_widgets.engine.inputs import Images, InputSpec
 from cnnviz_widgets.engine.layers import (
@@ -286,7 +292,11 @@ class Network:
 
     def label(self, index: int) -> str:
         """Return the name of a class; its index as text where there are no labels."""
-        return str(index) if self.labels is None else self.labels[index]
+        if self.labels is None:
+            return str(index)
+        if not 0 <= index < len(self.labels):
+            raise LabelNotFoundError(f"class {index} does not exist; classes are 0 to {len(self.labels) - 1}")
+        return self.labels[index]
 
     @property
     def survey_if_known(self) -> Survey | None:

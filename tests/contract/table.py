@@ -1,0 +1,211 @@
+"""One row for every public method: all that tests/contract has to know of it.
+
+To add a method, add a row under its public name (``"deepdream"``; methods of `Network` as
+``"Network.predict"``)::
+
+    "saliency": Row(
+        lambda method, s: method(s.net, s.image, s.target, seed=s.seed),   # an ordinary call, small and quick
+        uses=("image", "target"),      # which fields of the Setting it takes: bad ones must be refused
+        gradients=True,                # it needs gradients; otherwise none may be recorded
+        wrong={"steps": (lambda method, s: method(s.net, s.image, s.target, steps=0), ValueError, "got 0")},
+    )
+
+``method`` is the method itself (or, for streamed ones that are stopped half way, its ``.steps``); ``s`` is a
+`tests.contract.settings.Setting`. What is checked of it stands in checks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+import cnnviz_widgets as cv
+from tests.contract.settings import Setting
+
+Call: TypeAlias = Callable[[Any, Setting], Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one public method is called, and what may be expected of it.
+
+    Attributes
+    ----------
+    call
+        An ordinary call, as a function of the method and a `Setting`.
+    uses
+        Which of ``image``, ``images``, ``layer``, ``target`` it takes from the setting.
+    wrong
+        What is refused beyond that: a call, the error, and a text (regular expression) in its message.
+    runs
+        Whether it runs the module at all.
+    remembers
+        Whether what it has learned from a pass makes the next one needless.
+    per_call
+        Whether it is about one call of a layer, so that of a layer called twice it must be told which.
+    ends_at_layer
+        Whether the pass ends at the setting's layer (``False``: it needs the network's output).
+    gradients
+        Whether it needs gradients.
+    tensors
+        Whether it returns tensors, on the network's device, in place of NumPy arrays.
+    """
+
+    call: Call
+    uses: tuple[str, ...] = ()
+    wrong: Mapping[str, tuple[Call, type[Exception], str]] = field(default_factory=dict)
+    runs: bool = True
+    remembers: bool = False
+    per_call: bool = False
+    ends_at_layer: bool = False
+    gradients: bool = False
+    tensors: bool = False
+
+
+def _captured(method: Any, s: Setting) -> Any:
+    with method(s.net, [s.layer]) as seen:
+        s.net(s.net.prepare(s.image))
+    return {s.layer: seen[s.layer]}
+
+
+def _field(method: Any, s: Setting) -> Any:
+    field = method(s.net, s.layer)
+    return field, field.box(1, 2)
+
+
+def _labelled() -> cv.Network:
+    return cv.Network(torch.nn.ReLU(), labels=["a", "b"])
+
+
+def _prepared(s: Setting) -> torch.Tensor:
+    return s.net.prepare(s.image)
+
+
+TABLE: dict[str, Row] = {
+    "capture": Row(
+        _captured,
+        uses=("image", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        tensors=True,
+        wrong={
+            "module": (lambda method, s: method(s.module, [s.layer]), TypeError, "wrap it: cv.Network"),
+            "none": (lambda method, s: method(s.net, []), LookupError, "no layers to capture"),
+        },
+    ),
+    "receptive_field": Row(
+        _field,
+        uses=("layer",),
+        per_call=True,
+        wrong={
+            "size": (lambda method, s: method(s.net, s.layer, image_size=0), ValueError, "0"),
+            "method": (lambda method, s: method(s.net, s.layer, method="magic"), ValueError, "magic"),
+        },
+    ),
+    "activations": Row(
+        lambda method, s: method(s.net, s.image, s.layer),
+        uses=("image", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        wrong={
+            "images": (lambda method, s: method(s.net, s.images, s.layer), ValueError, "one image, got 3")
+        },
+    ),
+    "kernels": Row(
+        lambda method, s: method(s.net, s.layer, shuffles=99),
+        uses=("layer",),
+        runs=False,
+        wrong={"shuffles": (lambda method, s: method(s.net, s.layer, shuffles=-3), ValueError, "-3")},
+    ),
+    "Network.__call__": Row(
+        lambda method, s: method(_prepared(s)),
+        tensors=True,
+        wrong={
+            "image": (lambda method, s: method(s.image), TypeError, "got ndarray; use net"),
+            "shape": (lambda method, s: method(torch.zeros(2, 3)), ValueError, r"got shape \(2, 3\)"),
+            "channels": (lambda method, s: method(torch.zeros(1, 9, 8, 8)), ValueError, "got 9"),
+            "integers": (lambda method, s: method(_prepared(s).int()), TypeError, "got torch.int32"),
+        },
+    ),
+    "Network.scores": Row(
+        lambda method, s: method(_prepared(s)),
+        tensors=True,
+        wrong={"image": (lambda method, s: method(s.image), TypeError, "got ndarray")},
+    ),
+    "Network.class_scores": Row(
+        lambda method, s: method(_prepared(s)),
+        tensors=True,
+        wrong={"image": (lambda method, s: method(s.image), TypeError, "got ndarray")},
+    ),
+    "Network.predict": Row(
+        lambda method, s: method(s.image, k=2),
+        uses=("image",),
+        wrong={
+            "k": (lambda method, s: method(s.image, k=0), ValueError, "got 0"),
+            "images": (lambda method, s: method(s.images), ValueError, "one image, got 3"),
+        },
+    ),
+    "Network.prepare": Row(lambda method, s: method(s.images), uses=("images",), runs=False, tensors=True),
+    "Network.restore": Row(
+        lambda method, s: method(_prepared(s)),
+        runs=False,
+        wrong={
+            "channels": (
+                lambda method, s: method(torch.zeros(1, 9, 8, 8)),
+                ValueError,
+                r"got shape \(1, 9, 8, 8\)",
+            ),
+            "NaN": (lambda method, s: method(_prepared(s) * torch.nan), ValueError, "NaN"),
+        },
+    ),
+    "Network.layer": Row(lambda method, s: method(s.layer), uses=("layer",), remembers=True),
+    "Network.layers": Row(lambda method, s: method, remembers=True),
+    "Network.knows": Row(lambda method, s: method(_prepared(s)), runs=False),
+    "Network.label": Row(
+        lambda method, s: method(s.target),
+        runs=False,
+        wrong={"index": (lambda method, s: _labelled().label(5), LookupError, "class 5 .* 0 to 1")},
+    ),
+}
+
+# Public callables that look into no network that was given to them.
+ELSEWHERE = {
+    "Network.from_torchvision": "makes a network: tests/engine/test_zoo.py",
+}
+
+BAD: dict[str, list[tuple[Any, type[Exception], str]]] = {
+    "image": [
+        (None, TypeError, "NoneType"),
+        ([], ValueError, "empty"),
+        (np.zeros(5), ValueError, "array 5"),
+        (np.full((12, 12, 3), np.nan, dtype=np.float32), ValueError, "NaN"),
+        (Path("no_such_picture.png"), ValueError, "no_such_picture.png"),
+    ],
+    "images": [
+        (7, TypeError, "int"),
+        ([], ValueError, "empty"),
+        (
+            [np.zeros((12, 12, 3), np.uint8), "no_such_picture.png"],
+            ValueError,
+            "image 1 of 2.*no_such_picture",
+        ),
+    ],
+    "layer": [
+        ("no_such_layer", LookupError, "no_such_layer"),
+        ("convv", LookupError, "convv"),
+        (3.5, TypeError, r"3\.5"),
+        (None, TypeError, "None"),
+    ],
+    "target": [
+        ("no such class", LookupError, "no such class"),
+        (99, LookupError, "99"),
+        (-1, LookupError, "-1"),
+        (2.5, TypeError, "float"),
+        (cv.Target(layer="no_such_layer", channel=0), LookupError, "no_such_layer"),
+    ],
+}
