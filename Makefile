@@ -24,7 +24,8 @@ help:
 	@echo "All of them first install what they need into .venv. PYTHON=python3.13 chooses the Python of a new .venv."
 
 demo: setup-demo
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) notebooks/01_layer_activations.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01_layer_activations.ipynb \
+		$(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 test: setup-dev setup-browser
 	npm --prefix js test
