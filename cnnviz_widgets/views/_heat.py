@@ -77,8 +77,9 @@ class Heat:
         colors = table(self.colormap)[np.linspace(0, 255, _LEGEND_STOPS).round().astype(int)]
         stops = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in colors.tolist())
         note = f"<span>({as_html(self.found.note)})</span>" if self.found.note else ""
+        spoken = as_html(f"color scale: {self.summary()}")
         return (
-            f'<div class="cvz-stage-legend" role="img" aria-label="{as_html("color scale: " + self.summary())}">'
+            f'<div class="cvz-stage-legend" role="img" aria-label="{spoken}">'
             f"<span>{as_html(self.name)}</span><span>{format_number(self.low)}</span>"
             f'<span class="cvz-stage-ramp" style="background:linear-gradient(90deg, {stops})"></span>'
             f"<span>{format_number(self.high)} {as_html(self.unit)}</span>{note}</div>"

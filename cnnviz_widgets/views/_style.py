@@ -20,15 +20,12 @@ _STYLES = """
 .cvz-frame > * { grid-area: 1 / 1; margin: 0; width: 100%; max-width: none; height: auto; }
 .cvz-frame > .cvz-layer { position: absolute; inset: 0; height: 100%; }
 .cvz-frame > .cvz-pixelated { image-rendering: pixelated; }
-/* An ipycanvas canvas takes the focus when pressed, and keeps every key while it has it, Tab included. What
-   is hidden loses the focus at once, so each is hidden as long as it has it, and while it isn't needed. */
+/* An ipycanvas canvas takes the focus by Tab and when pressed, and keeps every key while it has it, Tab
+   included. What is hidden loses the focus with the next frame, so each is hidden while it has it. */
 .cvz-frame > .cvz-boxes { pointer-events: none; interactivity: inert; }
 .cvz-frame > .cvz-boxes:focus { visibility: hidden; }
 .cvz-frame > .cvz-pointer { cursor: crosshair; outline: none; }
 .cvz-frame > .cvz-pointer:focus:not(:active) { visibility: hidden; }
-@media (hover: hover) {
-  .cvz-frame:not(:hover) > .cvz-pointer { visibility: hidden; }
-}
 .cvz-stage-legend { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 8px; }
 .cvz-stage-ramp { width: 140px; height: 10px; border: 1px solid var(--cvz-border); border-radius: 3px; }
 .cvz-chart.cvz-chart {

@@ -192,7 +192,8 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
         # Columns of full height take the pointer, so that a unit at zero can be read and selected, too.
         # Their true values travel as `color`, which changes without the columns being laid out anew.
         self._columns = bqplot.Bars(
-            scales={"x": units, "y": whole},
+            # A scale that counts its entries: on a linear one bqplot makes bars narrower than their places.
+            scales={"x": bqplot.OrdinalScale(allow_padding=False), "y": whole},
             colors=["transparent"],
             padding=0.0,
             stroke_width=0,

@@ -335,20 +335,26 @@ def test_a_box_is_drawn_around_its_pixels(unpaced, sent):
     assert corners == {(30, 20), (80, 20), (80, 60), (30, 60)}
 
 
-def test_sides_outside_the_image_are_dashed_at_its_border(unpaced, sent):
+@pytest.mark.parametrize(
+    ("box", "dashed", "solid"),
+    [
+        # On a canvas of 200 x 100 pixels; lines at the border keep DENSITY inside.
+        ((-4, 3, 6, 99), {"y": DENSITY, "x": 200 - DENSITY}, {"y": 60, "x": 30}),
+        ((2, -1, 11, 8), {"y": 100 - DENSITY, "x": DENSITY}, {"y": 20, "x": 80}),
+    ],
+)
+def test_sides_outside_the_image_are_dashed_at_its_border(unpaced, sent, box, dashed, solid):
     stage = ImageStage(picture(10, 20), width=100)
-    stage.set_boxes([(-4, 3, 6, 99)])
-    dashed, solid, dashing = [], [], False
+    stage.set_boxes([box])
+    seen, dashing = {True: {}, False: {}}, False
     for name, arguments in sent[-1]:
         if name == "setLineDash":
             dashing = bool(arguments[0])
         elif name == "strokeLine":
-            (dashed if dashing else solid).append(tuple(arguments))
-    edge = DENSITY  # half a line inside
-    assert {y0 for _, y0, _, y1 in dashed if y0 == y1} == {edge}
-    assert {x0 for x0, _, x1, _ in dashed if x0 == x1} == {200 - edge}
-    assert {y0 for _, y0, _, y1 in solid if y0 == y1} == {60}
-    assert {x0 for x0, _, x1, _ in solid if x0 == x1} == {30}
+            x0, y0, _, y1 = arguments
+            axis, place = ("y", y0) if y0 == y1 else ("x", x0)
+            assert seen[dashing].setdefault(axis, place) == place
+    assert seen == {True: dashed, False: solid}
 
 
 def test_a_box_that_is_nowhere_on_the_image_is_not_drawn(unpaced, sent):

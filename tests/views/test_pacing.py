@@ -84,14 +84,23 @@ def test_runs_never_overlap():
 
 def test_after_close_nothing_runs():
     runs = []
-    pacer = Pacer(lambda: runs.append(1), 0.01)
-    pacer.request()
+    pacer = Pacer(lambda: runs.append(1), 0.0)
     pacer.request()
     pacer.close()
     pacer.request()
-    timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
-    for timer in timers:
-        timer.join(10)
+    assert runs == [1]
+
+
+def test_close_forgets_the_run_that_was_to_come():
+    before = set(threading.enumerate())
+    runs = []
+    pacer = Pacer(lambda: runs.append(1), LONG)
+    pacer.request()
+    pacer.request()
+    (timer,) = set(threading.enumerate()) - before
+    pacer.close()
+    timer.join(10)
+    assert not timer.is_alive()
     assert runs == [1]
 
 
