@@ -135,6 +135,12 @@ def test_timm_configurations_get_their_own_numbers(config: dict[str, Any]) -> No
         assert torch.equal(spec.prepare(picture)[0], transform(picture))
 
 
+def test_what_a_timm_configuration_leaves_out_is_timms_default() -> None:
+    config = {"input_size": (3, 96, 96)}
+    transform = create_transform(**resolve_data_config({}, pretrained_cfg=config), is_training=False)
+    assert torch.equal(InputSpec.from_timm(config).prepare(PHOTOS[0])[0], transform(PHOTOS[0]))
+
+
 def test_the_timm_configurations_cover_what_differs() -> None:
     kinds = {(each["crop_mode"], each["interpolation"]) for each in CONFIGURATIONS}
     assert kinds >= {("center", "bilinear"), ("center", "bicubic"), ("squash", "bicubic")}

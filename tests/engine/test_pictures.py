@@ -203,7 +203,9 @@ def test_other_modes_are_what_pillow_makes_of_them(mode: str) -> None:
     if bands == 4 or mode == "PA":
         raw[..., -1] = 255
     image = Image.frombytes(mode, (5, 4), raw.tobytes())
-    np.testing.assert_array_equal(pixels(image)[0], np.asarray(image.convert("RGB")))
+    colors = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(pixels(image)[0], colors)
+    np.testing.assert_array_equal(pixels(image, GRAY)[0, ..., 0], luma(colors))
 
 
 def test_a_mode_that_pillow_cannot_convert_is_named() -> None:
