@@ -169,6 +169,9 @@ describe("scales", () => {
     const bytes = new Uint8Array(pixels.buffer);
     expect([0, 1, 2, 3, 4].map((index) => bytes[4 * index + 3])).toEqual([0, 255, 255, 255, 255]);
     expect([1, 2, 3, 4].map((index) => bytes[4 * index])).toEqual([255, 0, 0, 255]);
+    const constant = new TileData(traitsOf([[NAN, 1]], 2));
+    paintTile(constant, 0, { shared: true, zeroCentered: false }, colorTable(tables(1), 0), pixels);
+    expect([bytes[3], bytes[7]]).toEqual([0, 255]);
   });
 
   it("paint pictures as they are", () => {

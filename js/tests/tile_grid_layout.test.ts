@@ -158,6 +158,11 @@ describe("what is visible", () => {
           y >= top + layout.inset &&
           y + layout.tileHeight + layout.caption + layout.inset <= top + 200;
         expect(!seen || moved === top).toBe(true);
+        const flush = [
+          y - layout.inset,
+          y + layout.tileHeight + layout.caption + layout.inset - 200,
+        ];
+        expect([top, ...flush]).toContain(moved);
       }
     }
   });

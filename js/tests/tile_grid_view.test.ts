@@ -149,9 +149,13 @@ describe("TileGridView", () => {
 
   it("leaves keys with other meanings to the notebook", async () => {
     await show({ ...traitsOf([[1], [2]], 1), selected: 0 });
+    const outside = vi.fn();
+    host.addEventListener("keydown", outside);
     expect(press("a")).toBe(true); // not prevented
     expect(press("Escape")).toBe(true);
+    expect(outside).toHaveBeenCalledTimes(2);
     expect(press("ArrowRight")).toBe(false);
+    expect(outside).toHaveBeenCalledTimes(2);
     const run = new KeyboardEvent("keydown", {
       key: "Enter",
       shiftKey: true,
