@@ -17,7 +17,8 @@ MARK_COLOR = "#ffffff"
 _LABEL_EMS = 24.0
 _FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
-# ipycanvas sends everything through one object per process, which gathers commands while it is "held".
+# ipycanvas sends everything through one object per process, which gathers commands while it is held, from
+# whatever thread they come. So one stage at a time draws.
 CANVAS_LOCK = threading.RLock()
 
 
@@ -120,9 +121,9 @@ def draw_on_canvas(scene: Scene, canvas: ipycanvas.Canvas, before: ipycanvas.Can
 
     A page that was loaded anew doesn't know which canvas commands are for until it is told to switch, and
     ipycanvas only tells when the canvas changes. So each batch begins with a command to another canvas,
-    `before`, whose content is cleared.
+    `before`, whose content is cleared. The caller holds `CANVAS_LOCK`.
     """
-    with CANVAS_LOCK, ipycanvas.hold_canvas():
+    with ipycanvas.hold_canvas():
         before.clear()
         canvas.clear()
         for box in scene.boxes:

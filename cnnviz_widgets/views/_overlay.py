@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import ipycanvas
 
-from cnnviz_widgets.views._boxes import Scene, StageBox, draw_on_canvas
+from cnnviz_widgets.views._boxes import CANVAS_LOCK, Scene, StageBox, draw_on_canvas
 
 Position = tuple[int, int]
 
@@ -70,7 +70,10 @@ class Overlay:
 
     def draw(self, boxes: Sequence[StageBox], mark: Position | None) -> None:
         """Show these boxes and a mark around one pixel, in place of what was there."""
-        draw_on_canvas(self.scene(boxes, mark), self._drawing, self._pointer)
+        with CANVAS_LOCK:
+            # A command to a canvas the page doesn't have would end all drawing of ipycanvas there.
+            if all(canvas.comm is not None for canvas in self.canvases):
+                draw_on_canvas(self.scene(boxes, mark), self._drawing, self._pointer)
 
     def scene(self, boxes: Sequence[StageBox], mark: Position | None) -> Scene:
         """Return the same as something to be drawn elsewhere."""
@@ -78,8 +81,9 @@ class Overlay:
 
     def close(self) -> None:
         """Take the canvases away."""
-        for canvas in self.canvases:
-            canvas.close()
+        with CANVAS_LOCK:
+            for canvas in self.canvases:
+                canvas.close()
 
     def _position(self, x: float, y: float) -> Position:
         row, column = int(y / self._scale), int(x / self._scale)

@@ -86,7 +86,8 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._filling = False
         self._redraw = Pacer(self._draw)
         self._recolor = Pacer(self._show_heat, HEAT_INTERVAL)
-        self._pacers = (self._redraw, self._recolor)
+        self._reread = Pacer(self._read)
+        self._pacers = (self._redraw, self._recolor, self._reread)
         self._overlay = self._make_overlay()
         self._photo = widgets.Image()
         self._heat_view = widgets.Image(layout={"display": "none"})
@@ -193,14 +194,14 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         if opacity is not None:
             self.opacity = opacity
         self._recolor.request()
-        self._read()
+        self._reread.request()
 
     def clear_heat(self) -> None:
         """Take the heat map and its legend away."""
         with self._lock:
             self._heat = None
         self._recolor.request()
-        self._read()
+        self._reread.request()
 
     def set_boxes(self, boxes: Sequence[StageBox | tuple[float, float, float, float]]) -> None:
         """Show these boxes instead of the ones before: `StageBox` or plain (top, left, bottom, right)."""
@@ -241,11 +242,11 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
                 self._row.value, self._column.value = change["new"]
                 self._filling = False
         self._redraw.request()
-        self._read()
+        self._reread.request()
 
     @traitlets.observe("pointer")
     def _on_pointer(self, _change: dict[str, Any]) -> None:
-        self._read()
+        self._reread.request()
 
     @traitlets.observe("opacity")
     def _on_opacity(self, _change: dict[str, Any]) -> None:
@@ -289,7 +290,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._fill_photo()
         self._frame.children = (self._photo, self._heat_view, *overlay.canvases)
         self._redraw.request()
-        self._read()
+        self._reread.request()
 
     def _enlarged(self) -> int:
         """How many CSS pixels wide each pixel is where they are to be seen as squares, otherwise 1."""

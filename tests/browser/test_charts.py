@@ -52,6 +52,7 @@ def test_probabilities_are_as_long_as_they_are_large(open_notebook):
     nb.screenshot("probabilities")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_text_is_readable_in_both_themes(open_notebook):
     nb, chart = open_chart(open_notebook, PROBABILITIES)
     color = "node => getComputedStyle(node).fill.match(/[0-9.]+/g).slice(0, 3).map(Number)"
@@ -90,6 +91,7 @@ def test_units_are_read_by_hover_and_selected_by_click_and_by_number(open_notebo
     expect(nb.output(0).get_by_label("unit")).to_have_value(str(zero + 1))
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_bars_are_as_high_as_their_values(open_notebook):
     nb, chart = open_chart(open_notebook, UNITS.format(count=16))
     heights = """chart => {

@@ -112,6 +112,7 @@ def test_pointer_and_clicks_come_in_image_pixels(open_notebook):
     assert nb.kernel.value("stage.pressed") is False
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_a_box_follows_the_pointer_and_ends_where_it_ends(open_notebook):
     nb, frame = open_stage(open_notebook)
     nb.kernel.run(

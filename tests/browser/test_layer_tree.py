@@ -84,6 +84,7 @@ def test_selecting_by_mouse_and_by_keys(open_notebook):
     assert len(nb.cells()) == 2
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_python_and_page_select_for_each_other(open_notebook):
     nb, root = open_tree(open_notebook)
     item(root, "stem").locator(".cvz-tree-twisty").click()

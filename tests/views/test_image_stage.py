@@ -298,7 +298,7 @@ def test_a_position_set_in_python_fills_the_fields_and_calls_nobody():
         stage.clicked = (10, 0)
 
 
-def test_the_reading_tells_the_value_under_the_pointer():
+def test_the_reading_tells_the_value_under_the_pointer(unpaced):
     stage = ImageStage(picture(10, 10), width=100)
     stage.set_heat([[1.25, 2.5]], name="activation", unit="a.u.")
     Page(stage).send("mouse_move", 75, 5)
@@ -427,6 +427,18 @@ def test_a_burst_of_moves_draws_the_last_box(sent, monkeypatch):
     stage.close()
     assert len(sent) < 100
     assert min(y for _, y, _, _ in lines(sent[-1])) == 199 * DENSITY
+
+
+def test_a_closed_stage_draws_no_more(unpaced, sent):
+    """A late command to a canvas that is gone would break the page's drawing for good."""
+    stage = ImageStage(picture(10, 20), width=100)
+    old = stage._overlay
+    stage.image = picture(6, 6)
+    stage.close()
+    del sent[:]
+    old.draw([StageBox(0, 0, 5, 5)], None)
+    stage.set_boxes([(0, 0, 5, 5)])
+    assert sent == []
 
 
 def test_many_threads_leave_the_stage_in_a_state_one_of_them_set(sent):
