@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -16,30 +15,10 @@ from cnnviz_widgets.engine.errors import LayerNotFoundError
 from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, detached, kept_in_graph
 from cnnviz_widgets.engine.layers import LayerKey, check_call, find_module, map_tensors, split_key, tensors_in
 from cnnviz_widgets.engine.state import engine_lock
+from cnnviz_widgets.engine.watch_list import WatchedLayer, watch_list
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
-
-
-@dataclass
-class _Watched:
-    """One module of a capture: the calls asked for (``None``: all) and what each has returned."""
-
-    name: str
-    module: nn.Module
-    calls: set[int] | None
-    count: int = 0
-    due: int | None = None
-    records: dict[int, Record] = field(default_factory=dict)
-    gradients: dict[int, dict[int, Tensor]] = field(default_factory=dict)
-
-    def begin(self, run: ForwardPass | None) -> None:
-        """Forget the last pass. What is still ``due`` is ``None`` where only the end of the pass can tell."""
-        self.count, self.records, self.gradients = 0, {}, {}
-        if self.calls is not None:
-            self.due = len(self.calls)
-        else:
-            self.due = run.foreseen_calls(self.module) if run else None
 
 
 class _ByLayer(Mapping[LayerKey, Any]):
@@ -74,7 +53,7 @@ class Capture(_ByLayer):
         self._network = network
         self._with_gradients = gradients
         self._stop = stop
-        self._watched = _watch(network.core, layers)
+        self._watched = watch_list(network.core, layers)
         self._handles: list[RemovableHandle] = []
         self._thread: int | None = None
         self._run: ForwardPass | None = None
@@ -179,7 +158,7 @@ class Capture(_ByLayer):
         if self.belongs_here() and self._run is None and not self._network.is_surveying:
             self.end()
 
-    def _recorder(self, watched: _Watched) -> Any:
+    def _recorder(self, watched: WatchedLayer) -> Any:
         def record(module: nn.Module, arguments: Any, options: Any, output: Any) -> Any:
             if not (self._recording and self.belongs_here()):
                 return None
@@ -195,7 +174,7 @@ class Capture(_ByLayer):
 
         return record
 
-    def _take(self, watched: _Watched, call: int, output: Any, given: Any) -> Any:
+    def _take(self, watched: WatchedLayer, call: int, output: Any, given: Any) -> Any:
         """Keep what the layer returned; return what takes its place in the module, if anything does."""
         run, in_graph = self._run, self._with_gradients
         if run is None:  # the bare module: nothing is known, and there is no second try
@@ -215,7 +194,7 @@ class Capture(_ByLayer):
             raise ForwardStopped
         return successor
 
-    def _collect_gradients(self, watched: _Watched, call: int, value: Any) -> None:
+    def _collect_gradients(self, watched: WatchedLayer, call: int, value: Any) -> None:
         # The hook may not know the tensor it hangs on: in such a circle memory is given back late.
         arrived: dict[int, Tensor] = {}
         watched.gradients[call] = arrived
@@ -223,7 +202,7 @@ class Capture(_ByLayer):
             if tensor.requires_grad:
                 tensor.register_hook(lambda gradient, index=index: arrived.update({index: gradient.detach()}))
 
-    def find(self, key: LayerKey) -> tuple[_Watched, int]:
+    def find(self, key: LayerKey) -> tuple[WatchedLayer, int]:
         """Return where the value of a layer is, or say why there is none."""
         name, call = split_key(key)
         module = find_module(self._network.core, name)
@@ -284,39 +263,14 @@ class _Gradients(_ByLayer):
                 f"no gradient has reached layer {watched.name!r}; "
                 "call .backward() on a value that depends on it (layers that run without gradients get none)"
             )
-        position = iter(range(len(arrived) + len(list(tensors_in(watched.records[call].value)))))
-        return map_tensors(watched.records[call].value, lambda _: arrived.get(next(position)))
+        index = count()
+        return map_tensors(watched.records[call].value, lambda _: arrived.get(next(index)))
 
     def __iter__(self) -> Iterator[LayerKey]:
         return (key for key in self._capture if key in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def _watch(root: nn.Module, layers: Iterable[LayerKey] | None) -> dict[nn.Module, _Watched]:
-    if layers is None:
-        keys: list[LayerKey] = [name for name, _ in root.named_modules() if name]
-    elif isinstance(layers, str) or (
-        isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int | np.integer)
-    ):
-        keys = [layers]
-    elif isinstance(layers, Iterable):
-        keys = list(layers)
-    else:
-        raise TypeError(f"layers= takes a list of layer names, or None for all of them, got {layers!r}")
-    if not keys:
-        raise LayerNotFoundError("no layers to capture: name at least one, such as ['features.3']")
-    watched: dict[nn.Module, _Watched] = {}
-    for key in keys:
-        name, call = split_key(key)
-        module = find_module(root, name)
-        entry = watched.setdefault(module, _Watched(name, module, set()))
-        if call is None:
-            entry.calls = None
-        elif entry.calls is not None:
-            entry.calls.add(call)
-    return watched
 
 
 def capture(

@@ -178,11 +178,13 @@ def split_key(key: object) -> tuple[str, int | None]:
 def find_module(root: nn.Module, name: str) -> nn.Module:
     """Return the submodule of that dotted name, or say which names are near."""
     # Old habits and data-parallel checkpoints write 'module.' in front.
-    names: dict[str, nn.Module] = dict(root.named_modules(remove_duplicate=False))
     for candidate in (name, name.removeprefix("module.")):
-        if candidate in names:
-            return names[candidate]
-    known = [each for each in names if each]
+        module: nn.Module | None = root
+        for part in candidate.split(".") if candidate else ():
+            module = module._modules.get(part) if module is not None else None
+        if module is not None:
+            return module
+    known = [each for each, _ in root.named_modules(remove_duplicate=False) if each]
     raise LayerNotFoundError(
         f"layer {name!r} not found{did_you_mean(name, known)} (net.layers lists all {len(known)})"
     )

@@ -299,11 +299,6 @@ class Network:
         return self.labels[index]
 
     @property
-    def survey_if_known(self) -> Survey | None:
-        """What a forward pass of one image does, if one was watched already."""
-        return self._surveys.find((tuple(self.input.example().shape), False))
-
-    @property
     def survey(self) -> Survey:
         """What a forward pass of one image does; watched at first need and after the module has changed."""
         example = self.input.example(device=self.device, dtype=self.dtype)

@@ -1,0 +1,68 @@
+"""Which layers a capture is after, and what each of them has returned so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor, nn
+
+from cnnviz_widgets.engine.errors import LayerNotFoundError
+from cnnviz_widgets.engine.forward import ForwardPass, Record
+from cnnviz_widgets.engine.layers import LayerKey, find_module, split_key
+
+
+@dataclass
+class WatchedLayer:
+    """One module of a capture: the calls asked for (``None``: all) and what each has returned."""
+
+    name: str
+    module: nn.Module
+    calls: set[int] | None
+    count: int = 0
+    due: int | None = None
+    records: dict[int, Record] = field(default_factory=dict)
+    gradients: dict[int, dict[int, Tensor]] = field(default_factory=dict)
+
+    def begin(self, run: ForwardPass | None) -> None:
+        """Forget the last pass. What is still ``due`` is ``None`` where only the end of the pass can tell."""
+        self.count, self.records, self.gradients = 0, {}, {}
+        if self.calls is not None:
+            self.due = len(self.calls)
+        else:
+            self.due = run.foreseen_calls(self.module) if run else None
+
+
+def watch_list(root: nn.Module, layers: Iterable[LayerKey] | None) -> dict[nn.Module, WatchedLayer]:
+    """Return what is to be watched for a list of layers (``None``: all), by module.
+
+    Raises
+    ------
+    LayerNotFoundError
+        No such layer, with the nearest names; or an empty list.
+    TypeError
+        Something that is no list of layers.
+    """
+    if layers is None:
+        keys: list[LayerKey] = [name for name, _ in root.named_modules() if name]
+    elif isinstance(layers, str) or (
+        isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int | np.integer)
+    ):
+        keys = [layers]
+    elif isinstance(layers, Iterable):
+        keys = list(layers)
+    else:
+        raise TypeError(f"layers= takes a list of layer names, or None for all of them, got {layers!r}")
+    if not keys:
+        raise LayerNotFoundError("no layers to capture: name at least one, such as ['features.3']")
+    watched: dict[nn.Module, WatchedLayer] = {}
+    for key in keys:
+        name, call = split_key(key)
+        module = find_module(root, name)
+        entry = watched.setdefault(module, WatchedLayer(name, module, set()))
+        if call is None:
+            entry.calls = None
+        elif entry.calls is not None:
+            entry.calls.add(call)
+    return watched
