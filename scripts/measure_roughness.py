@@ -112,7 +112,7 @@ def report(name: str, weights: Weights) -> None:
 
 def report_false_alarms() -> None:
     print(f"\n{'layers of noise':<36} {'':>12}  {'p <= .01':>8}  {'p <= .05':>8}  of 1000 seeds")
-    for shape in ((16, 1, 7, 7), (64, 3, 3, 3), (32, 1, 3, 3), (32, 16, 5, 5)):
+    for shape in ((16, 1, 7, 7), (64, 3, 3, 3), (32, 1, 3, 3)):
         for kind in ("default", "normal", "orthogonal"):
             values = [
                 layer_p_value(random_kernels(shape, seed=seed, kind=kind), seed=seed) for seed in range(1000)

@@ -86,7 +86,9 @@ def test_the_ends_of_the_scale() -> None:
     assert incoherence(np.eye(9).reshape(9, 3, 3)) == pytest.approx(1 - 1 / 9)
 
 
-@given(st.sampled_from(SHAPES), st.integers(0, 99), st.floats(1e-30, 1e30), st.booleans())
+@given(
+    st.sampled_from(SHAPES), st.integers(0, 99), st.sampled_from([1e-100, 1e-9, 3.0, 1e100]), st.booleans()
+)
 @settings(max_examples=40)
 def test_neither_scale_sign_nor_mirrors_matter(
     shape: tuple[int, ...], seed: int, scale: float, negate: bool
