@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 from playwright.sync_api import expect
 
 from cnnviz_widgets.render.colormaps import apply, table
@@ -53,6 +53,9 @@ class Tiles:
         top = self.area.evaluate("node => node.scrollTop")
         frame = self.area.bounding_box()
         return frame["x"] + 1 + x, frame["y"] + 1 + y - top
+
+    def pixels_per_value(self, rows=6):
+        return self._number("tile-height") / rows
 
     def hover(self, slot, row=0, column=0, **shape):
         self.nb.page.mouse.move(*self.place(slot, row, column, **shape))
@@ -108,6 +111,19 @@ def check_colors(tiles, colors, range_of):
 
 def ends(values):
     return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def check_theme(tiles, theme):
+    """The marks drawn on the canvas wear the host's colors."""
+    tiles.nb.kernel.run("grid.selected = 0")
+    expect(tiles.root).to_have_attribute("data-theme", theme)
+    accent = tiles.root.evaluate(
+        "node => getComputedStyle(node).getPropertyValue('--jp-brand-color1').trim()"
+    )
+    # a row of screen pixels above the tile's first value crosses its outline
+    step = tiles.pixels_per_value()
+    outline = {tiles.color(0, -0.5 - distance / step, 2) for distance in (1.5, 2.5, 3.5)}
+    assert ImageColor.getrgb(accent) in outline
 
 
 def test_values_and_colors_are_those_of_the_arrays(tiles):
@@ -169,6 +185,10 @@ def test_mouse_and_keys_select_and_enlarge(tiles):
 @pytest.mark.parametrize("front_end", ["lab"])
 def test_python_swaps_filters_and_selects(tiles):
     kernel = tiles.nb.kernel
+    check_theme(tiles, "light")
+    tiles.nb.set_theme("dark")
+    check_theme(tiles, "dark")
+    tiles.nb.set_theme("light")
     kernel.run("grid.order = [7, 39, 2]; grid.selected = 39")
     expect(tiles.root).to_contain_text("3 of 40 filters")
     assert "filter 39" in tiles.hover(1)
