@@ -64,7 +64,8 @@ class Heat:
 
     def reading(self, value: float) -> str:
         """Return a value with the map's name and unit."""
-        return " ".join(part for part in (self.name, format_number(value), self.unit) if part)
+        named = f"{self.name}: " if self.name else ""
+        return f"{named}{format_number(value)} {self.unit}".rstrip()
 
     def summary(self) -> str:
         """Return what the legend says, as one line of text."""
@@ -80,7 +81,7 @@ class Heat:
         spoken = as_html(f"color scale: {self.summary()}")
         return (
             f'<div class="cvz-stage-legend" role="img" aria-label="{spoken}">'
-            f"<span>{as_html(self.name)}</span><span>{format_number(self.low)}</span>"
+            f"<b>{as_html(self.name)}</b><span>{format_number(self.low)}</span>"
             f'<span class="cvz-stage-ramp" style="background:linear-gradient(90deg, {stops})"></span>'
             f"<span>{format_number(self.high)} {as_html(self.unit)}</span>{note}</div>"
         )

@@ -27,6 +27,8 @@ _STYLES = """
 .cvz-frame > .cvz-pointer { cursor: crosshair; outline: none; }
 .cvz-frame > .cvz-pointer:focus:not(:active) { visibility: hidden; }
 .cvz-stage-legend { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 8px; }
+.cvz-stage-legend > b { margin-right: 6px; color: var(--cvz-text); font-weight: 600; }
+.cvz-stage-legend > b:empty { display: none; }
 .cvz-stage-ramp { width: 140px; height: 10px; border: 1px solid var(--cvz-border); border-radius: 3px; }
 .cvz-chart.cvz-chart {
   --bq-content-font-color: var(--cvz-text);

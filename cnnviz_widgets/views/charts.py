@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnviz_widgets.views._chart_data import outline_of_bars, round_ticks, unique_names
 from cnnviz_widgets.views._style import style_sheet
-from cnnviz_widgets.views._text import as_html, elide, format_number, format_share, printable
+from cnnviz_widgets.views._text import as_html, elide, format_number, format_share, printable, text_width
 
 BAR_COLOR = "#2e7ebb"  # a mid blue: enough contrast with the light and the dark theme's background
 ACCENT_COLOR = "#f28e2b"
@@ -71,7 +71,7 @@ class ProbabilityBars(widgets.Box):  # type: ignore[misc, unused-ignore]
         self._figure = bqplot.Figure(
             marks=[self._bars],
             axes=[self._names, self._shares],
-            fig_margin={"top": 2, "bottom": 2, "left": 172, "right": 52},
+            fig_margin=_margin(LABEL_EMS),
             padding_y=0,
             display_toolbar=False,
             layout={"width": "100%", "min_width": "0"},
@@ -95,7 +95,9 @@ class ProbabilityBars(widgets.Box):  # type: ignore[misc, unused-ignore]
         names = unique_names([printable(label) for label in labels])
         with self._lock:
             self._rows = list(zip(names, shares.tolist(), strict=True))
-            self._names.tick_labels = {name: elide(name, LABEL_EMS) for name in names}
+            shown = {name: elide(name, LABEL_EMS) for name in names}
+            self._names.tick_labels = shown
+            self._figure.fig_margin = _margin(max(map(text_width, shown.values()), default=0.0))
             self._shares.tick_labels = {name: format_share(share) for name, share in self._rows}
             self._figure.layout.height = f"{26 * max(len(names), 1) + 4}px"
             with self._bars.hold_sync():
@@ -106,6 +108,11 @@ class ProbabilityBars(widgets.Box):  # type: ignore[misc, unused-ignore]
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
         rows = [f"{format_share(share):>6}  {name}" for name, share in self._rows]
         return {**bundle, "text/plain": "\n".join(rows) or "no classes"}
+
+
+def _margin(label_ems: float) -> dict[str, int]:
+    """Room around the bars: on the left for labels of that width, on the right for percentages."""
+    return {"top": 2, "bottom": 2, "left": round(12 * label_ems) + 10, "right": 52}
 
 
 class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
