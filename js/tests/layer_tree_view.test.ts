@@ -84,6 +84,21 @@ describe("LayerTreeView", () => {
     ]);
   });
 
+  it("marks several finds and leaves the text whole", async () => {
+    await search("x one er");
+    expect(labels()).toEqual([HOSTILE]);
+    const marks = [...(rows()[0]?.querySelectorAll(".cvz-tree-name mark") ?? [])];
+    expect(marks.map((mark) => mark.textContent)).toEqual(["x", "one", "er"]);
+  });
+
+  it("keeps the focus in the tree when the focused row folds away", async () => {
+    rows()[2]?.focus();
+    model.receive({ _expanded: [] });
+    await settle();
+    expect(labels()).toEqual(["a", "aux", HOSTILE]);
+    expect(active()).toBe("a");
+  });
+
   it("walks by keys, expands, collapses, and selects a call", async () => {
     rows()[1]?.focus();
     await press("ArrowDown", "ArrowRight");
