@@ -27,9 +27,10 @@ demo: setup-demo
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01_layer_activations.ipynb \
 		$(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
+# Two workers with one thread each: the browser's tests wait most of the time.
 test: setup-dev setup-browser
 	npm --prefix js test
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .

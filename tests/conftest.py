@@ -25,3 +25,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for folder in MARKED_FOLDERS:
             if item.path.is_relative_to(HERE / folder):
                 item.add_marker(folder)
+                # Two workers share the tests; those of one folder stay together, since they share a server.
+                item.add_marker(pytest.mark.xdist_group(folder))
