@@ -38,7 +38,7 @@ describe("LayerTreeView", () => {
   const settle = () => new Promise<void>((resolve) => queueMicrotask(resolve));
   const rows = () => [...host.querySelectorAll<HTMLElement>("[role=treeitem]")];
   const labels = () => rows().map((row) => row.querySelector(".cvz-tree-name")?.textContent);
-  const active = () => document.activeElement?.querySelector(".cvz-tree-name")?.textContent;
+  const active = () => document.querySelector("[role=treeitem]:focus .cvz-tree-name")?.textContent;
   const selected = () => rows().filter((row) => row.getAttribute("aria-selected") === "true");
   const press = async (...keys: string[]) => {
     for (const key of keys) {
