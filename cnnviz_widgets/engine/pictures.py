@@ -111,7 +111,6 @@ def _upright(image: Image.Image, where: str) -> Image.Image:
     if 0 in image.size:
         raise InputError(f"{where} is empty: {image.width} x {image.height} pixels")
     try:
-        image.load()
         return ImageOps.exif_transpose(image)
     except Exception as error:  # whatever Pillow's readers make of a damaged file
         raise InputError(f"{where} can't be decoded: {_reason(error)}") from error
