@@ -162,9 +162,19 @@ class Call:
         return {name: _on_cpu(self.arguments[name]) for name in others if name != first}
 
     @property
+    def written(self) -> set[str]:
+        """The names of the arguments that the operation writes to."""
+        schema = self.function._schema.arguments
+        return {each.name for each in schema if each.alias_info is not None and each.alias_info.is_write}
+
+    @property
     def given(self) -> list[Tensor]:
         """The tensors that went in and depend on the image."""
-        return [each for each in tree_leaves(list(self.arguments.values())) if self.memory.holds(each)]
+        # What is written to is read as well, unless it is there for nothing else (``out=``).
+        schema = self.function._schema.arguments
+        only_written = {each.name for each in schema if each.kwarg_only} & self.written
+        read = [value for name, value in self.arguments.items() if name not in only_written]
+        return [each for each in tree_leaves(read) if self.memory.holds(each)]
 
     def planes(self, value: Any) -> Planes | None:
         """Return the planes of a tensor, or ``None`` for a constant."""

@@ -20,13 +20,10 @@ def reduced(call: Call) -> Planes:
 
 def along(call: Call) -> Planes:
     """Make every number depend on all along one axis, as in a softmax or a sorting."""
-    planes = call.only_main()
     source = next(iter(call.arguments.values()))
-    if "softmax" in call.name and source.is_floating_point():
-        # Logits of -inf are masked: they take no part.
-        kept = (source != -torch.inf).cpu()
-        planes = planes if bool(kept.all()) else tuple(torch.where(kept, plane, 0.0) for plane in planes)
-    mixed = mix(planes, [call.arguments["dim"]], call.size)
+    if "softmax" in call.name and bool(source.isneginf().any()):
+        raise Untraceable("a softmax with masked logits")
+    mixed = mix(call.only_main(), [call.arguments["dim"]], call.size)
     return tuple(plane.expand(call.outputs[0].shape) for plane in mixed)
 
 

@@ -102,23 +102,23 @@ def _interpolation_step(call: Call, axis: int, results: int, length: int) -> flo
 
 def _weights_along(call: Call, axis: int, results: int, length: int) -> Tensor:
     """Return the weights [results, length] with which an interpolation works along one axis."""
-    rest, one = call.rest, [1, 1]
+    rest, other = call.rest, 1 - axis
     if rest.get("output_size") is not None:
-        one[axis] = results
-        rest["output_size"] = one
+        rest["output_size"] = [results, 2] if axis == 0 else [2, results]
     elif rest.get("scale_factors") is not None:
         rest["scale_factors"] = [
-            scale if each == axis else 1.0 for each, scale in enumerate(rest["scale_factors"])
+            1.0 if each == other else scale for each, scale in enumerate(rest["scale_factors"])
         ]
-    for name in ("scales_h", "scales_w"):
-        if name in rest and name != ("scales_h", "scales_w")[axis]:
-            rest[name] = None
+    if ("scales_h", "scales_w")[other] in rest:
+        rest[("scales_h", "scales_w")[other]] = None
     # As many channels as positions, each with a single 1. In the network's own precision: a weight that is zero
-    # on paper may be rounded to something else, and then pixels count.
+    # on paper may be rounded to something else, and then pixels count. Two columns, since torch 2.15 gets the
+    # antialiased weights of a single one wrong.
     like = call.outputs[0]
-    probe = torch.eye(length, dtype=like.dtype, device=like.device).unsqueeze(-1 if axis == 0 else -2)[None]
-    weights: Tensor = call.function(probe, **rest)[0]
-    return weights.flatten(1).T.cpu()
+    probe = torch.eye(length, dtype=like.dtype, device=like.device).unsqueeze(other - 2)
+    shape = [length, length, 2] if axis == 0 else [length, 2, length]
+    weights: Tensor = call.function(probe.expand(shape)[None].contiguous(), **rest)[0]
+    return weights.select(other - 2, 0).T.cpu()
 
 
 def constant_padding(call: Call) -> Planes:

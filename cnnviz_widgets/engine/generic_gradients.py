@@ -64,9 +64,11 @@ def _windows_of_adaptive_pool(gradient: Tensor, x: Tensor, indices: Tensor) -> T
 
 def _all_along_softmax(gradient: Tensor, output: Tensor, dim: int, dtype: Any) -> Tensor:
     # A softmax of exactly 0, or its logarithm of -inf, is where the logit was masked.
-    masked = (output == 0) if bool((output >= 0).all()) else output.isneginf()
+    closed = (output == 0) if bool((output >= 0).all()) else output.isneginf()
+    # The softmax of a single logit is 1, whatever that is.
+    closed = closed | ((~closed).sum(dim, keepdim=True) == 1)
     return (
-        gradient.masked_fill(masked, 0).abs().sum(dim, keepdim=True).expand_as(output).masked_fill(masked, 0)
+        gradient.masked_fill(closed, 0).abs().sum(dim, keepdim=True).expand_as(output).masked_fill(closed, 0)
     )
 
 
@@ -112,21 +114,23 @@ class Support(TorchDispatchMode):
 
 def positive(shape: torch.Size, random: torch.Generator) -> Tensor:
     """Return random numbers, uniform in [0.5, 1.5]."""
-    return torch.rand(shape, generator=random) + 0.5
+    return torch.rand(shape, generator=random, device="cpu") + 0.5
 
 
 _LOOKS = frozenset(_VALUE_DEPENDENT.split())
 
 
 class Watch(TorchDispatchMode):
-    """In the forward pass: notes whether anything looked at the numbers."""
+    """In the forward pass: notes whether anything looked at the numbers, until it is `finished`."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.looked = False
+        self.finished = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.looked |= func._schema.name.removeprefix("aten::").removesuffix("_") in _LOOKS
+        if not self.finished:
+            self.looked |= func._schema.name.removeprefix("aten::").removesuffix("_") in _LOOKS
         return func(*args, **(kwargs or {}))
 
 
@@ -139,7 +143,12 @@ def _mean_instead(x: Tensor, *args: Any, **options: Any) -> Any:
     if isinstance(dim, int):
         indices = x.argmax(dim, keepdim=keepdim)
         return torch.return_types.max((x.mean(dim, keepdim=keepdim), indices))
-    return x.mean() if dim is None else x.mean(dim, keepdim=keepdim)
+    return x.mean()
+
+
+def _mean_along(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """Stand in for ``amax`` and ``amin``."""
+    return x.mean(dim, keepdim=keepdim)
 
 
 def _unpool_instead(
@@ -170,9 +179,10 @@ def _single_views(function: Any) -> Callable[..., Any]:
     return split
 
 
-_EXTREMES = ["max", "min", "amax", "amin", "maximum", "minimum", "fmax", "fmin"]
+_EXTREMES = ["max", "min", "maximum", "minimum", "fmax", "fmin"]
 _FORWARD: dict[Any, Callable[..., Any]] = {
     **{getattr(place, name): _mean_instead for place in (torch, Tensor) for name in _EXTREMES},
+    **{getattr(place, name): _mean_along for place in (torch, Tensor) for name in ("amax", "amin")},
     **{
         getattr(place, name): _single_views(getattr(place, name))
         for place in (torch, Tensor)
@@ -185,7 +195,14 @@ _FORWARD: dict[Any, Callable[..., Any]] = {
 
 
 class Openings(TorchFunctionMode):
-    """In the forward pass: puts functions with a gradient everywhere in place of those that pick or cut."""
+    """In the forward pass: puts functions with a gradient everywhere in place of those that pick or cut.
+
+    Once it is `finished`, gradients do not matter any more, and numbers may leave torch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finished = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch._C._set_grad_enabled:
@@ -194,6 +211,8 @@ class Openings(TorchFunctionMode):
         first = args[0] if args else None
         if not isinstance(first, Tensor) or not first.is_floating_point():
             return func(*args, **(kwargs or {}))
+        if func in LEAVES_TORCH and self.finished:
+            return func(first.detach(), *args[1:], **(kwargs or {}))
         if func in LEAVES_TORCH and first.requires_grad:
             raise UnsupportedModuleError(
                 f"the receptive field can't be found: on the way to the layer numbers leave torch by "

@@ -11,8 +11,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cnnviz_widgets.engine.capture import capture
-from cnnviz_widgets.engine.errors import OutputError, TargetError
+from cnnviz_widgets.engine.errors import (
+    LayerNotFoundError,
+    OutputError,
+    TargetError,
+    UnsupportedModuleError,
+)
 from cnnviz_widgets.engine.generic_gradients import Openings, Support, Watch, generic_copy, positive
+from cnnviz_widgets.engine.layer_reached import layer_reached
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
 from cnnviz_widgets.engine.state import engine_lock
 
@@ -34,6 +40,7 @@ _IMAGES: tuple[Callable[[Tensor], Tensor], ...] = (
 class GradientProbe:
     """A private copy of a network with generic weights, in which one layer is asked what it depends on."""
 
+    @torch.inference_mode(False)
     def __init__(self, net: Network, layer: LayerKey, seed: int = 0) -> None:
         from cnnviz_widgets.engine.network import Network
 
@@ -41,6 +48,7 @@ class GradientProbe:
         self._net = Network(generic_copy(net.core, self._random), input=net.input)
         self._layer = layer
 
+    @torch.inference_mode(False)
     def support(self, size: tuple[int, int]) -> GradientSupport:
         """Return what the layer's units depend on in images of this size (height, width).
 
@@ -48,17 +56,27 @@ class GradientProbe:
         ------
         TargetError
             The layer does not depend on the image.
+        UnsupportedModuleError
+            The network does not run with gradients.
         OutputError
             What it returns is not finite, or has another shape for another image.
         """
-        passes = []
+        passes: list[tuple[Tensor, Tensor]] = []
+        missing: LayerNotFoundError | None = None
         for image in _IMAGES:
             u = positive(torch.Size([1, self._net.input.channels or 3, *size]), self._random)
             x = image(u).to(self._net.device, self._net.dtype).requires_grad_()
-            value, looked = self._run(x)
+            try:
+                value, looked = self._run(x)
+            except LayerNotFoundError as error:
+                # A network that looks at the numbers may call the layer for some images only.
+                missing = error
+                continue
             passes.append((x, value))
             if not looked:
                 break
+        if missing is not None and not passes:
+            raise missing
         return GradientSupport(self._checked(passes), self._random)
 
     def support_if_runs(self, size: tuple[int, int]) -> GradientSupport | None:
@@ -70,16 +88,24 @@ class GradientProbe:
 
     def _run(self, x: Tensor) -> tuple[Tensor, bool]:
         """Return the layer's value and whether anything on the way looked at the numbers."""
-        watch = Watch()
-        with capture(self._net, [self._layer], gradients=True, stop=True) as seen:
-            if not self._net.knows(x):
-                # Learn about the pass first, lest this is done with what follows in place.
+        watch, openings = Watch(), Openings()
+
+        def finish(output: object) -> None:
+            watch.finished = openings.finished = True
+
+        # What is saved for the way back is copied, since the network may overwrite it: without gradients it
+        # may do that, and then nothing else is wrong with it.
+        saved = saved_tensors_hooks(Tensor.clone, lambda tensor: tensor)
+        seen = capture(self._net, [self._layer], gradients=True, stop=True)
+        reached = layer_reached(self._net, self._layer, finish)
+        with reached, seen, torch.enable_grad(), saved, sdpa_kernel(SDPBackend.MATH), openings, watch:
+            try:
                 self._net(x)
-            # What is saved for the way back is copied, since the network may overwrite it: without gradients
-            # it may do that, and then nothing else is wrong with it.
-            saved = saved_tensors_hooks(Tensor.clone, lambda tensor: tensor)
-            with torch.enable_grad(), saved, sdpa_kernel(SDPBackend.MATH), Openings(), watch:
-                self._net(x)
+            except RuntimeError as error:
+                raise UnsupportedModuleError(
+                    "the receptive field can't be found: operations on the way to the layer are not known, "
+                    f"and the network does not run with gradients ({error})"
+                ) from error
         return main_tensor(seen[self._layer]), watch.looked
 
     def _checked(self, passes: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
@@ -120,6 +146,7 @@ class GradientSupport:
                 self._known[row, column] = self._find_edges(row, column)
             return self._known[row, column]
 
+    @torch.inference_mode(False)
     def _find_edges(self, row: int | None, column: int | None) -> Edges | None:
         support = None
         for x, value in self._passes:

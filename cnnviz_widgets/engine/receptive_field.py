@@ -184,7 +184,7 @@ def receptive_field(
     ReceptiveField
         Size, stride and offset in pixels, and ``.box(row, column)``. With ``method="gradient"`` each box takes
         a backward pass when it is first asked for; and a layer counts as seeing everything where the windows
-        of neighboring units do not fit into images of four times the size (or of 512 pixels, or of those that
+        of neighboring units do not fit into images of four times the size (or of 256 pixels, or of those that
         the network takes).
 
     Raises

@@ -13,6 +13,7 @@ from cnnviz_widgets.engine.extent_memory import Call, Memory, Untraceable
 from cnnviz_widgets.engine.extent_rules import rule_for
 from cnnviz_widgets.engine.extents import Planes, image_planes
 from cnnviz_widgets.engine.generic_gradients import LEAVES_TORCH
+from cnnviz_widgets.engine.layer_reached import layer_reached
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
 
 if TYPE_CHECKING:
@@ -38,15 +39,30 @@ class _Tracer(TorchDispatchMode):
         self.size = size
         self.memory = Memory()
         self.obstacle: Untraceable | None = None
+        self.planes: Planes | None = None
+        self.finished = False
+
+    def finish(self, output: Any) -> None:
+        """Keep the planes of what the layer returned. What comes after it is of no concern."""
+        self.finished = True
+        value = main_tensor(output)
+        try:
+            if self.obstacle is None and self.memory.holds(value):
+                with torch.device("cpu"):
+                    self.planes = self.memory.read(value)
+        except Untraceable as obstacle:
+            self.obstacle = obstacle
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.obstacle is None:
+        if self.obstacle is None and not self.finished:
             names = [argument.name for argument in func._schema.arguments]
             defaults = {each.name: each.default_value for each in func._schema.arguments}
             arguments = {**defaults, **dict(zip(names, args, strict=False)), **(kwargs or {})}
             try:
-                self._follow(Call(self.memory, self.size, func, arguments, result))
+                # Planes stay on the CPU, whatever the user's default device is.
+                with torch.device("cpu"):
+                    self._follow(Call(self.memory, self.size, func, arguments, result))
             except Untraceable as obstacle:
                 # Not raised here: it would have to pass through the user's code.
                 self.obstacle = obstacle
@@ -67,12 +83,11 @@ class _Tracer(TorchDispatchMode):
                 self.memory.define(output, planes if same else None)
 
     def _follow_write(self, call: Call) -> None:
-        schema = call.function._schema.arguments
-        written = [each.name for each in schema if each.alias_info is not None and each.alias_info.is_write]
-        if written != [schema[0].name]:
-            raise Untraceable(f"{call.function} writes to {', '.join(written)}")
+        target, *more = (name for name in call.arguments if name in call.written)
+        if more:
+            raise Untraceable(f"{call.function} writes to several tensors")
         planes = rule_for(call.function, call.name)(call)
-        self.memory.overwrite(call.arguments[written[0]], planes)
+        self.memory.overwrite(call.arguments[target], planes)
 
     def _follow_view(self, call: Call) -> None:
         if call.name in _RESHAPES:
@@ -89,11 +104,11 @@ class _Guard(TorchFunctionMode):
     """Notices numbers that leave torch, where the tracer can't follow them."""
 
     def __init__(self, tracer: _Tracer) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.tracer = tracer
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in LEAVES_TORCH and args and self.tracer.memory.holds(args[0]):
+        if func in LEAVES_TORCH and not self.tracer.finished and self.tracer.memory.holds(args[0]):
             self.tracer.obstacle = self.tracer.obstacle or Untraceable(f"{func.__name__}() leaves torch")
         return func(*args, **(kwargs or {}))
 
@@ -109,17 +124,19 @@ def trace(net: Network, layer: LayerKey, size: tuple[int, int]) -> Planes:
         No such layer, or it is not called.
     """
     x = torch.zeros(1, net.input.channels or 3, *size, device=net.device, dtype=net.dtype)
-    with capture(net, [layer]) as seen:
-        if not net.knows(x):
-            # The first pass goes to the end, to learn about it; the next one stops at the layer.
+    tracer = _Tracer(size)
+    with torch.device("cpu"):
+        tracer.memory.define(x, image_planes(x.shape[1], size))
+    if not net.knows(x):
+        # The first pass goes to the end, to learn about it; the next one stops at the layer.
+        with capture(net, [layer]):
             net(x)
-        tracer = _Tracer(size)
-        with tracer, _Guard(tracer):
-            tracer.memory.define(x, image_planes(x.shape[1], size))
-            net(x)
+    with layer_reached(net, layer, tracer.finish), capture(net, [layer]) as seen, tracer, _Guard(tracer):
+        net(x)
     if tracer.obstacle is not None:
         raise tracer.obstacle
-    value = main_tensor(seen[layer])
-    if not tracer.memory.holds(value):
+    # Says so if the layer was not called, or several times.
+    main_tensor(seen[layer])
+    if tracer.planes is None:
         raise Untraceable("the layer's value does not depend on the image")
-    return tracer.memory.read(value)
+    return tracer.planes

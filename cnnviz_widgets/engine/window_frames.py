@@ -21,7 +21,7 @@ _UNITS = 8
 _PERIODS = (1, 2, 3, 4)
 # Fewer do where every unit's window is one step further than the last one's.
 _FEWER_UNITS = 4
-_LARGE = 512
+_LARGE = 256
 
 
 class Frame(NamedTuple):
@@ -79,7 +79,7 @@ def measured_frames(
 ) -> tuple[Frame, Frame]:
     """Return the frames of a map's rows and columns from the windows of the units in its middle.
 
-    Where these are cut off at the border, images up to four times as high (or wide) are tried, and up to 512
+    Where these are cut off at the border, images up to four times as high (or wide) are tried, and up to 256
     pixels in any case.
     """
     rows, columns = (_measured_along(probe, support, size, axis) for axis in (0, 1))

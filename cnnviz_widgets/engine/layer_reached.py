@@ -1,0 +1,39 @@
+"""Be told, in the middle of a forward pass, that a layer has returned."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from cnnviz_widgets.engine.layers import LayerKey, find_module, split_key
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+
+
+@contextmanager
+def layer_reached(net: Network, layer: LayerKey, note: Callable[[Any], None]) -> Iterator[None]:
+    """Call ``note`` with what the layer returns, once, the first time that its call is over.
+
+    Enter it before a `capture` of the layer, which may end the pass as soon as the layer has returned.
+    """
+    name, call = split_key(layer)
+    thread = threading.get_ident()
+    calls = 0
+
+    def count(module: nn.Module, arguments: Any, output: Any) -> None:
+        nonlocal calls
+        if threading.get_ident() == thread:
+            calls += 1
+            if calls == (call or 0) + 1:
+                note(output)
+
+    handle = find_module(net.core, name).register_forward_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
