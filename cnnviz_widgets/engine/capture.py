@@ -188,7 +188,7 @@ class Capture(_ByLayer):
         else:
             value, successor = detached(output), None
             value = map_tensors(value, Tensor.clone) if copied else value
-        watched.records[call] = Record(value, copied)
+        watched.records[call] = Record(value, copied or stop)
         if run is not None and stop:
             run.stopped = True
             raise ForwardStopped

@@ -30,14 +30,14 @@ class Record:
     ----------
     value
         What is read.
-    copied
-        Whether ``value`` is apart from what the module goes on with.
+    safe
+        Whether nothing writes to ``value``: it is a copy, or the pass ends here.
     """
 
-    def __init__(self, value: Any, copied: bool) -> None:
+    def __init__(self, value: Any, safe: bool) -> None:
         self.value = value
-        self.copied = copied
-        self._versions = [] if copied else [(tensor, version(tensor)) for tensor in tensors_in(value)]
+        self.safe = safe
+        self._versions = [] if safe else [(tensor, version(tensor)) for tensor in tensors_in(value)]
 
     def is_overwritten(self) -> bool:
         """Return whether something has written to the value, or may have."""
@@ -111,10 +111,8 @@ class ForwardPass:
             for module, call, record in each.records():
                 if record.is_overwritten():
                     self._survey.overwritten.add((module, call))
+                if not record.safe and self.must_copy(module, call, each.with_gradients):
                     exact = False
-                # Of what a pass ended at, nothing is left that could write to it.
-                safe = record.copied or self.stopped or not self.must_copy(module, call, each.with_gradients)
-                exact = exact and safe
                 record.settle()
                 # The module's own memory will be written to some day.
                 record.value = copied_from(record.value, held)
