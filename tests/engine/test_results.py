@@ -169,7 +169,7 @@ class Box:
         [{"deep": (object(),)}],
         {object(): 1},
     ],
-    ids=repr,
+    ids=lambda each: type(each).__name__,
 )
 def test_other_values_are_refused_before_a_file_appears(value: Any, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="a result can't hold"):

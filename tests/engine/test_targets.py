@@ -99,7 +99,9 @@ CASES: list[tuple[Any, Callable[[Small, Tensor], Tensor]]] = [
 
 
 @pytest.mark.parametrize(
-    ("target", "oracle"), CASES, ids=lambda each: repr(each) if isinstance(each, cv.Target) else ""
+    ("target", "oracle"),
+    CASES,
+    ids=lambda each: repr(each).split(" at 0x")[0] if isinstance(each, cv.Target) else "",
 )
 def test_values_and_gradients_are_those_of_the_plain_module(
     target: Any, oracle: Callable[[Small, Tensor], Tensor], net: Any, module: Small, x: Tensor
