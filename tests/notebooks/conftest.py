@@ -1,0 +1,25 @@
+"""Each notebook is executed once, for all tests of this folder; its kernel lives until the last of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.notebooks._execute import Run, executed
+
+
+@pytest.fixture(scope="package")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Run]]:
+    """A function that executes a notebook, or finds it executed."""
+    runs: dict[Path, Run] = {}
+    with ExitStack() as stack:
+
+        def run_of_one(path: Path) -> Run:
+            if path not in runs:
+                runs[path] = stack.enter_context(executed(path, tmp_path_factory.mktemp(path.stem)))
+            return runs[path]
+
+        yield run_of_one
