@@ -19,11 +19,13 @@ HERE = Path(__file__).parent
 MARKED_FOLDERS = ("browser", "packaging")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers read the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of tests/browser and tests/packaging, so that `-m "not browser"` leaves them out."""
     for item in items:
         for folder in MARKED_FOLDERS:
             if item.path.is_relative_to(HERE / folder):
                 item.add_marker(folder)
-                # Two workers share the tests; those of one folder stay together, since they share a server.
-                item.add_marker(pytest.mark.xdist_group(folder))
+        # Two workers share the tests, but what builds the package builds it in one place.
+        if item.path.is_relative_to(HERE / "packaging"):
+            item.add_marker(pytest.mark.xdist_group("packaging"))
