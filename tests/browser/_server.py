@@ -57,12 +57,10 @@ class JupyterServer:
         for name in ("notebooks", "config", "data", "runtime", "ipython"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.reset_settings()
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
         command = [
             *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"),
             "--JupyterNotebookApp.expose_app_in_browser=True",
-            *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
+            *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={_free_port()}", "--ServerApp.port_retries=50"),
             f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.root}",
             "--LabApp.extension_manager=readonly",
@@ -113,8 +111,11 @@ class JupyterServer:
             if self._process.poll() is not None:
                 raise RuntimeError(f"The Jupyter server did not start:\n{self.log()}")
             try:
+                # Another process may have taken the port meanwhile: the server writes down the one it got.
+                runtime = self.folder / "runtime" / f"jpserver-{self._process.pid}.json"
+                self.url = f"http://127.0.0.1:{json.loads(runtime.read_text('utf-8'))['port']}"
                 self.request("GET", "/api/status")
-            except urllib.error.URLError:
+            except (FileNotFoundError, json.JSONDecodeError, urllib.error.URLError):
                 time.sleep(0.1)  # a process that is still starting sends no event to wait for
             else:
                 return
