@@ -1,7 +1,7 @@
 """Whether a module is still what it was, to the last hook: an oracle that shares nothing with the engine.
 
->>> with untouched(module, x):
-...     cv.activations(net, image, "features.3")
+with untouched(module, x):
+    cv.activations(net, image, "features.3")
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets
@@ -12,7 +13,7 @@ import traitlets
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, TargetError
-from cnnviz_widgets.engine.layers import LayerKey, check_call, split_key
+from cnnviz_widgets.engine.layers import LayerInfo, LayerKey, check_call, find_module, split_key
 from cnnviz_widgets.engine.network import Network, Prediction
 from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_field
 from cnnviz_widgets.methods.activations import ActivationMaps, activations
@@ -97,6 +98,11 @@ class LayerBrowser(Viewer):
                 f"LayerBrowser takes a cv.Network, got {type(net).__name__}; use cv.Network(module)"
             )
         self.net = net
+        # Asked once: the network could only tell again when it is not running.
+        layers = net.layers
+        modules = dict(net.core.named_modules())
+        self._infos = {modules[info.name]: info for info in layers}
+        self._last_layer = layers[-1].name if layers else ""
         self.result: ActivationMaps | None = None
         self.prediction: Prediction | None = None
         self._field: ReceptiveField | None = None
@@ -134,7 +140,7 @@ class LayerBrowser(Viewer):
     @traitlets.validate("layer")
     def _check_layer(self, proposal: Any) -> LayerKey:
         key: LayerKey = proposal["value"]
-        info = self.net.layer(key)
+        info = self._info(key)
         name, call = split_key(key)
         check_call(name, call, info.calls)
         if info.output_shape is None:
@@ -146,7 +152,7 @@ class LayerBrowser(Viewer):
     @traitlets.validate("channel")
     def _check_channel(self, proposal: Any) -> int:
         channel = int(proposal["value"])
-        shape = self.net.layer(self.layer).output_shape or (0,)
+        shape = self._info(self.layer).output_shape or (0,)
         if not 0 <= channel < shape[0]:
             raise TargetError(f"layer {self.layer!r} has channels 0 to {shape[0] - 1}, got {channel}")
         return channel
@@ -165,11 +171,21 @@ class LayerBrowser(Viewer):
             )
         return row, column
 
+    def _info(self, key: LayerKey) -> LayerInfo:
+        """Return what is known of a layer, with the shape of the call that is meant."""
+        name, call = split_key(key)
+        info = self._infos.get(find_module(self.net.core, name))
+        if info is None:
+            raise LayerNotFoundError(f"layer {name!r} is newer than this browser; make a new cv.LayerBrowser")
+        if call is None:
+            return info
+        return replace(info, output_shape=info.output_shapes[check_call(name, call, info.calls)])
+
     def _map_size(self) -> tuple[int, int]:
         """Return height and width of the layer's maps; of a fully connected layer, 1 and 1."""
         if self.net.input.size is None and self.result is not None:
             return self.result.maps.shape[1], self.result.maps.shape[2]
-        shape = self.net.layer(self.layer).output_shape or ()
+        shape = self._info(self.layer).output_shape or ()
         return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
     # -- the page's acts --------------------------------------------------------------------------------
@@ -224,7 +240,7 @@ class LayerBrowser(Viewer):
     def _on_layer(self, change: Any) -> None:
         with self.lock:
             self.position = None
-            shape = self.net.layer(self.layer).output_shape or (0,)
+            shape = self._info(self.layer).output_shape or (0,)
             if self.channel >= shape[0]:
                 self.channel = 0
             self._show_layer()
@@ -288,7 +304,7 @@ class LayerBrowser(Viewer):
     def _show_layer(self) -> None:
         """Mark the layer in the tree."""
         name, call = split_key(self.layer)
-        calls = self.net.layer(name).calls
+        calls = self._info(name).calls
         self.parts.tree.select(name, call if call is not None and calls > 1 else -1)
 
     def _show_maps(self) -> None:
@@ -302,9 +318,7 @@ class LayerBrowser(Viewer):
         if vector:
             labels = self.net.labels
             values = result.maps[:, 0, 0]
-            named = (
-                labels is not None and len(labels) == len(values) and self.layer == self.net.layers[-1].name
-            )
+            named = labels is not None and len(labels) == len(values) and self.layer == self._last_layer
             self.parts.units.set_values(values, labels=labels if named else None)
             self.parts.stage.clear_heat()
         else:
@@ -373,7 +387,7 @@ class LayerBrowser(Viewer):
         self.parts.reading.value = html.escape(text)
 
     def _show_summary(self) -> None:
-        result, info = self.result, self.net.layer(self.layer)
+        result, info = self.result, self._info(self.layer)
         if result is None:
             return
         channels, height, width = result.maps.shape

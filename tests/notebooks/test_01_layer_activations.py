@@ -150,7 +150,9 @@ def test_the_killed_filter_is_marked_and_gets_no_gradient(run: Run) -> None:
     assert run.value("[accuracy(trained), accuracy(broken)]") == pytest.approx([0.894, 0.869], abs=0.01)
     ((_, output),) = [pair for pair in run.widgets() if pair[0] == "broken-browser"]
     marks = [
-        model["state"]["badges"] for model in run.widget_state(output).values() if "badges" in model["state"]
+        model["state"]["_badges"]
+        for model in run.widget_state(output).values()
+        if "_badges" in model["state"]
     ]
     assert marks == [{"3": "all zero"}]
     everywhere = "[[bool(cv.activations(broken, p, 'relu1').all_zero[3]) for p in clothes.values()],"
