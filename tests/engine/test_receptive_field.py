@@ -218,6 +218,14 @@ def test_transposed_convolution_by_hand() -> None:
     assert (field.stride, field.size, field.offset) == ((1, 0.5), (1, 3), (0, -1))
 
 
+def test_padding_after_a_transposed_convolution_by_hand() -> None:
+    """Result columns 2i and 2i + 1 see input column i, also beyond the border: windows alternate in their form."""
+    enlarged = nn.ConvTranspose2d(1, 1, (1, 2), stride=(1, 2))
+    module = nn.Sequential(enlarged, nn.Conv2d(1, 1, 1, stride=(1, 2), padding=(0, 3)))
+    field = cv.receptive_field(network(module, (9, 5)), "1")
+    assert (field.size[1], field.stride[1], field.offset[1]) == (1, 1, -2)
+
+
 def test_adaptive_pooling_by_hand() -> None:
     # Result c sees floor(8c / 3) to ceil(8(c + 1) / 3).
     assert columns_of(nn.Sequential(nn.AdaptiveAvgPool2d((9, 3))), 8) == [(0, 3), (2, 6), (5, 8)]

@@ -43,6 +43,21 @@ def _written_through_a_transposed_view(x: Tensor) -> Tensor:
     return y.t_() if y.ndim == 2 else y.unsqueeze_(0).squeeze_(0)
 
 
+def _viewed_before_it_is_overwritten(x: Tensor) -> Tensor:
+    y = x.clone()
+    view = y[:, 1:3]
+    y.mul_(x.flip(2))
+    return view + 1
+
+
+def _used_before_it_is_overwritten(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, :, 1:] += x[:, :, :-1]
+    before = y * 2
+    y[:, :, :, 1:] += x[:, :, :, :-1]
+    return before + 1
+
+
 def _written_into_out(x: Tensor) -> Tensor:
     y = x[:, :, :, 1:].contiguous()
     torch.add(x[:, :, :, :-1], 1.0, out=y)
@@ -104,6 +119,8 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "expand": lambda x: x[:, :, 2:3].expand(-1, -1, 4, -1) + 1,
     "in place through slices": _sliced_in_place,
     "in place through a transposed view": _written_through_a_transposed_view,
+    "viewed before it is overwritten": _viewed_before_it_is_overwritten,
+    "used before it is overwritten": _used_before_it_is_overwritten,
     "out=": _written_into_out,
     "fill": lambda x: x.clone().fill_(1.0) + F.dropout(x[:, :, :1], training=False),
     "copy": lambda x: torch.empty_like(x).copy_(x[:, 2:3]),

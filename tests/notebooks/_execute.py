@@ -129,6 +129,8 @@ def executed(path: Path, folder: Path) -> Iterator[Run]:
     environment = {
         **os.environ,
         "IPYTHONDIR": str(folder / "ipython"),
+        # Other tests run meanwhile: threads that wait for each other's core take several times as long.
+        "OMP_NUM_THREADS": "1",
         "TORCH_HOME": str(folder / "torch"),
         "HF_HOME": str(folder / "huggingface"),
     }
