@@ -15,11 +15,19 @@ from tests.notebooks._execute import Run, executed
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Run]]:
     """A function that executes a notebook, or finds it executed."""
     runs: dict[Path, Run] = {}
+    failures: dict[Path, Exception] = {}
     with ExitStack() as stack:
 
         def run_of_one(path: Path) -> Run:
+            if path in failures:
+                raise failures[path]
             if path not in runs:
-                runs[path] = stack.enter_context(executed(path, tmp_path_factory.mktemp(path.stem)))
+                try:
+                    runs[path] = stack.enter_context(executed(path, tmp_path_factory.mktemp(path.stem)))
+                except Exception as error:
+                    # Its other tests fail the same way, without waiting for it again.
+                    failures[path] = error
+                    raise
             return runs[path]
 
         yield run_of_one
