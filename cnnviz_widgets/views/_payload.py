@@ -70,7 +70,7 @@ class Payload:
         return self.tiles.restore(index)
 
 
-def pack(maps: ArrayLike, *, other_bytes: int = 0) -> Payload:
+def pack(maps: ArrayLike, *, other_bytes: int = 0, data_bytes: int = DATA_BYTES) -> Payload:
     """Bring maps or pictures into the byte budget: 16 bits a value, else 8, else means of blocks.
 
     Parameters
@@ -78,6 +78,8 @@ def pack(maps: ArrayLike, *, other_bytes: int = 0) -> Payload:
     maps : array [N, H, W] of real numbers, or uint8 array [N, H, W, 3]
     other_bytes : int
         What the rest of the state takes in a saved notebook, such as labels.
+    data_bytes : int
+        What the tiles may take at most, before base64.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def pack(maps: ArrayLike, *, other_bytes: int = 0) -> Payload:
     array = _tiles(maps)
     count, height, width = array.shape[:3]
     pictures = array.ndim == 4
-    budget = min(DATA_BYTES, (SAVED_BYTES - FIXED_BYTES - other_bytes) * 3 // 4 - 12 * count)
+    budget = min(data_bytes, DATA_BYTES, (SAVED_BYTES - FIXED_BYTES - other_bytes) * 3 // 4 - 12 * count)
     width_of_one = 3 if pictures else 1
     if budget < count * width_of_one:
         raise ValueError(
@@ -192,6 +194,30 @@ def check_order(order: ArrayLike | None, count: int) -> bytes:
     if len(np.unique(array)) != len(array):
         raise ValueError("an order names each tile at most once; got one twice")
     return array.astype("<u4").tobytes()
+
+
+def check_steps(steps: ArrayLike, frames: int) -> list[int]:
+    """Return the training step of each frame, ascending."""
+    array = np.asarray(steps)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) != frames or frames == 0:
+        raise ValueError(
+            f"expected one whole number a frame, {frames} of them, one at least; "
+            f"got {array.dtype} {list(array.shape)}"
+        )
+    if array.min() < 0 or np.any(np.diff(array.astype(np.int64)) <= 0):
+        raise ValueError("steps must ascend, from 0 or more, each once")
+    return [int(step) for step in array]
+
+
+def nearest_frame(steps: Sequence[int], step: int) -> int:
+    """Return the frame nearest to a step, the earlier one of two; the last one for -1 (as in the page).
+
+    >>> nearest_frame([0, 10, 20], 15), nearest_frame([0, 10, 20], -1)
+    (1, 2)
+    """
+    if step < 0 or not steps:
+        return max(0, len(steps) - 1)
+    return min(range(len(steps)), key=lambda frame: abs(steps[frame] - step))
 
 
 def saved_size(labels: list[str], badges: dict[str, str]) -> int:

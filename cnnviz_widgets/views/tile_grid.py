@@ -17,11 +17,14 @@ from cnnviz_widgets.render.mosaic import PNG_TILES, mosaic_png
 from cnnviz_widgets.render.normalize import shared_range
 from cnnviz_widgets.views._bundle import bundle
 from cnnviz_widgets.views._payload import (
+    DATA_BYTES,
     Payload,
     check_badges,
     check_index,
     check_labels,
     check_order,
+    check_steps,
+    nearest_frame,
     pack,
     saved_size,
 )
@@ -77,6 +80,8 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         `maps`; [-1, -1] for none. It is marked in the selected tile.
     pointer : [tile, row, column]
         What the pointer is on, at most some twenty times a second; [-1, -1, -1] outside.
+    step : int
+        With `set_frames`: the step whose frame is shown, or else the one nearest to it; -1 for the last.
     scale, zero_centered, tile_size, sequential, diverging
         The choices of the page's controls; `sequential` and `diverging` are the names of color tables.
 
@@ -105,6 +110,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     _badges = traitlets.Dict(value_trait=traitlets.Unicode(), key_trait=traitlets.Unicode()).tag(sync=True)
     _order = traitlets.Bytes(b"").tag(sync=True)
     _serial = traitlets.Int(0).tag(sync=True)
+    _steps = traitlets.List(traitlets.Int()).tag(sync=True)
 
     _tables = traitlets.Bytes().tag(sync=True)
     _sequential_names = traitlets.List(traitlets.Unicode(), list(SEQUENTIAL)).tag(sync=True)
@@ -122,6 +128,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     enlarged = traitlets.Int(-1).tag(sync=True)
     position = traitlets.List(traitlets.Int(), [-1, -1], minlen=2, maxlen=2).tag(sync=True)
     pointer = traitlets.List(traitlets.Int(), [-1, -1, -1], minlen=3, maxlen=3).tag(sync=True)
+    step = traitlets.Int(-1, min=-1).tag(sync=True)
 
     def __init__(
         self,
@@ -182,6 +189,57 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             and what is enlarged, as far as the new maps have them.
         """
         traits = _tile_traits(maps, labels, badges, order, zero_centered)
+        self._swap(traits, selected=selected, unit=unit, noun=noun)
+
+    def set_frames(
+        self,
+        frames: ArrayLike,
+        steps: ArrayLike,
+        *,
+        badges: Sequence[Mapping[int, str]] | None = None,
+        data_bytes: int = DATA_BYTES,
+        unit: str | None = None,
+        noun: str | None = None,
+        zero_centered: bool | None = None,
+    ) -> None:
+        """Show the same tiles at several steps, all on one scale; `step` chooses, in the page alone.
+
+        Parameters
+        ----------
+        frames : array [F, N, H, W] of values, or uint8 array [F, N, H, W, 3]
+        steps : F whole numbers, ascending
+            When in training each frame was taken.
+        badges : for each frame a mapping from tile index to text, optional
+        data_bytes : int
+            What all frames may take together; beyond that they are made coarser, as many maps are.
+        unit, noun : str, optional
+            Kept as they are by default.
+        zero_centered : bool, optional
+            The default does so when any value of any frame is negative.
+        """
+        array = np.asarray(frames)
+        if array.ndim not in (4, 5):
+            raise ValueError(f"expected frames [F, N, H, W] or [F, N, H, W, 3]; got {list(array.shape)}")
+        count, chosen = array.shape[1], check_steps(steps, len(array))
+        flat = {
+            frame * count + check_index(tile, count, "a badge's tile"): text
+            for frame, each in enumerate(badges or ())
+            for tile, text in each.items()
+        }
+        tiles = array.reshape(-1, *array.shape[2:])
+        traits = _tile_traits(tiles, None, flat, None, zero_centered, data_bytes=data_bytes)
+        traits["_shape"] = [count, *traits["_shape"][1:]]
+        traits["_order"] = check_order(None, count)
+        self._swap(traits | {"_steps": chosen}, unit=unit, noun=noun)
+
+    def _swap(
+        self,
+        traits: dict[str, Any],
+        *,
+        selected: int | None = None,
+        unit: str | None,
+        noun: str | None,
+    ) -> None:
         count, (rows, columns) = traits["_shape"][0], traits["_extent"]
         if selected is None:
             selected = self.selected if self.selected < count else -1
@@ -217,7 +275,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def to_png(self, max_tiles: int = PNG_TILES) -> bytes | None:
         """Return a picture of the first tiles on show, or `None` where there is none."""
-        shown = self.order[:max_tiles]
+        shown = self.order[:max_tiles] + nearest_frame(self._steps, self.step) * self.count
         if len(shown) == 0:
             return None
         colors = self.diverging if self.zero_centered else self.sequential
@@ -230,6 +288,8 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if count == 0:
             return "TileGrid: no tiles"
         parts = [f"TileGrid: {count} tiles of {rows} x {columns}"]
+        if self._steps:
+            parts.append(f"step {self._steps[nearest_frame(self._steps, self.step)]}")
         if self._encoding != "rgb":
             low, high = shared_range(self._payload().tiles.ranges)
             parts.append(f"{self.unit} from {low:.4g} to {high:.4g}")
@@ -254,7 +314,8 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     def _payload(self) -> Payload:
         count, rows, columns = self._shape
         extent = (self._extent[0], self._extent[1])
-        return Payload(self._data, self._ranges, (count, rows, columns), extent, self._factor, self._encoding)
+        shape = (count * max(1, len(self._steps)), rows, columns)
+        return Payload(self._data, self._ranges, shape, extent, self._factor, self._encoding)
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundled: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**options)
@@ -274,12 +335,14 @@ def _tile_traits(
     badges: Mapping[int, str] | Sequence[str | None] | None,
     order: ArrayLike | None,
     zero_centered: bool | None,
+    *,
+    data_bytes: int = DATA_BYTES,
 ) -> dict[str, Any]:
     """Check everything that belongs to the tiles and bring it into the form of the traits."""
     count = len(maps) if isinstance(maps, Sized) else 0
     texts, remarks = check_labels(labels, count), check_badges(badges, count)
     shown = check_order(order, count)
-    payload = pack(maps, other_bytes=saved_size(texts, remarks))
+    payload = pack(maps, other_bytes=saved_size(texts, remarks), data_bytes=data_bytes)
     if zero_centered is None:
         zero_centered = payload.encoding != "rgb" and shared_range(payload.tiles.ranges)[0] < 0
     return {
@@ -292,5 +355,6 @@ def _tile_traits(
         "_labels": texts,
         "_badges": remarks,
         "_order": shown,
+        "_steps": [],
         "zero_centered": zero_centered,
     }

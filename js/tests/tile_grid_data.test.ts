@@ -284,3 +284,68 @@ describe("the state of a view", () => {
     expect(stateOf({ ...traits, position: [-1, -1] }).position).toBeUndefined();
   });
 });
+
+describe("frames of several steps", () => {
+  const frames = [
+    [
+      [0, 1],
+      [2, 3],
+    ],
+    [
+      [4, 5],
+      [6, 7],
+    ],
+    [
+      [8, 9],
+      [-10, 11],
+    ],
+  ];
+  const traits = {
+    ...traitsOf(frames.flat(), 2),
+    _shape: [2, 1, 2],
+    _order: new DataView(Uint32Array.from([0, 1]).buffer),
+    _steps: [0, 10, 40],
+    _badges: { "1": "early", "4": "late" },
+  };
+
+  it.each([
+    [-1, 2],
+    [0, 0],
+    [5, 0],
+    [6, 1],
+    [25, 1],
+    [26, 2],
+    [900, 2],
+  ])("step %i shows the nearest one, the earlier of two", (step, frame) => {
+    const state = stateOf({ ...traits, step });
+    expect(state.data.frame).toBe(frame);
+    expect(state.step).toBe([0, 10, 40][frame]);
+    for (const tile of [0, 1]) {
+      for (const column of [0, 1]) {
+        const read = state.data.read(tile, 0, column);
+        expect(read.value).toBeCloseTo(frames[frame]?.[tile]?.[column] ?? Number.NaN, 3);
+      }
+    }
+  });
+
+  it("share one scale, and each has its own badges", () => {
+    const first = stateOf({ ...traits, step: 0 });
+    const last = stateOf({ ...traits, step: 40 });
+    expect(first.data.shared).toEqual({ low: -10, high: 11 });
+    expect(last.data.shared).toEqual(first.data.shared);
+    expect(first.badges).toEqual({ "1": "early" });
+    expect(last.badges).toEqual({ "0": "late" });
+    expect(countText(last)).toBe("2 channels, 1\u00d72, step 40");
+  });
+
+  it("are read anew when the step changes, and only then", () => {
+    const model = fakeModel({ ...traits, step: 0 });
+    const store = new TileStore();
+    const before = store.read(model).data;
+    expect(store.read(model).data).toBe(before);
+    model.set("step", 3);
+    expect(store.read(model).data).toBe(before);
+    model.set("step", 39);
+    expect(store.read(model).data.frame).toBe(2);
+  });
+});

@@ -54,8 +54,11 @@ export function traitsOf(tiles: number[][], columns: number, bits: 8 | 16 = 16):
     _extent: [rows, columns],
     _factor: 1,
     _encoding: `uint${bits}`,
+    _steps: [],
     _labels: [],
     _badges: {},
+    _badge_colors: {},
+    _channels: 1,
     _order: new DataView(Uint32Array.from(tiles.keys()).buffer),
     _serial: 0,
     _tables: tables(2),
@@ -63,6 +66,7 @@ export function traitsOf(tiles: number[][], columns: number, bits: 8 | 16 = 16):
     _diverging_names: ["second"],
     unit: "activation",
     noun: "channel",
+    axes: ["row", "column"],
     scale: "shared",
     zero_centered: false,
     sequential: "first",
@@ -73,5 +77,6 @@ export function traitsOf(tiles: number[][], columns: number, bits: 8 | 16 = 16):
     enlarged: -1,
     position: [-1, -1],
     pointer: [-1, -1, -1],
+    step: -1,
   };
 }

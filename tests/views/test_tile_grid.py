@@ -385,3 +385,52 @@ def test_payload_bytes_are_little_endian():
 def test_it_is_a_widget_that_can_stand_in_a_box():
     box = ipywidgets.VBox([TileGrid(maps)])
     assert len(box.children) == 1
+
+
+def test_frames_share_one_scale_and_the_step_chooses_the_nearest() -> None:
+    frames = np.random.default_rng(3).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    frames[2] *= 50
+    grid = TileGrid(np.zeros((1, 1, 1)))
+    grid.set_frames(frames, [0, 10, 40], badges=[{}, {2: "dead"}, {}], unit="weight", noun="kernel")
+    assert grid.count == 4
+    assert grid._badges == {"6": "dead"}
+    assert grid.zero_centered
+    carried = grid._payload().carried().reshape(frames.shape)
+    # 16 bits of each tile's own range
+    assert np.abs(carried - frames).max() <= np.ptp(frames, axis=(2, 3)).max() / 65531
+    for step, shown in [(-1, 40), (0, 0), (5, 0), (6, 10), (25, 10), (26, 40), (900, 40)]:
+        grid.step = step
+        assert f"step {shown}," in grid.to_text()
+    grid.step = 10
+    single = TileGrid(carried[1])
+    assert grid.to_png() == single.to_png()
+    grid.set_maps(frames[0])
+    assert grid._steps == []
+    assert grid._shape == [4, 5, 6]
+
+
+def test_frames_keep_to_the_bytes_they_are_given() -> None:
+    frames = np.random.default_rng(4).normal(size=(20, 8, 24, 24)).astype(np.float32)
+    grid = TileGrid(np.zeros((1, 1, 1)))
+    grid.set_frames(frames, np.arange(20), data_bytes=20_000)
+    assert len(grid._data) <= 20_000
+    assert grid._extent == [24, 24]
+    assert grid._factor == 3  # 20 * 8 * 24 * 24 / 9 = 10240 values fit into 8 bits, with 12 bytes a tile
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps", "message"),
+    [
+        ((2, 3, 4), [0, 1], r"\[F, N, H, W\]"),
+        ((2, 3, 4, 4), [0], "one whole number a frame, 2 of them"),
+        ((2, 3, 4, 4), [0.5, 1.5], "whole number"),
+        ((2, 3, 4, 4), [5, 5], "ascend"),
+        ((2, 3, 4, 4), [-1, 5], "ascend, from 0"),
+        ((0, 3, 4, 4), [], "one at least"),
+    ],
+)
+def test_frames_that_do_not_fit_their_steps_are_refused(shape, steps, message) -> None:
+    grid = TileGrid(np.ones((2, 3, 3)))
+    with pytest.raises(ValueError, match=message):
+        grid.set_frames(np.zeros(shape, np.float32), steps)
+    assert grid.count == 2

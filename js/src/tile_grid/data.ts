@@ -8,6 +8,10 @@ export interface DataTraits {
   _extent: number[];
   _factor: number;
   _encoding: string;
+  /** Values a pixel: 1, or 3 that are colored as red, green and blue around a gray zero. */
+  _channels: number;
+  /** The training step of each frame; empty where there is one frame only. */
+  _steps: number[];
 }
 
 export interface Range {
@@ -30,7 +34,7 @@ export const SPECIALS = [
 ] as const;
 
 /**
- * N tiles of `rows` x `columns` carried values each.
+ * N tiles of `rows` x `columns` carried values each: one frame of those that were sent, all of one scale.
  *
  * A value is carried as a code from 0 to `levels`, which divides the tile's own range evenly; the four
  * codes above are exactly zero, -∞, +∞ and NaN. Color pictures carry red, green and blue instead and have no values.
@@ -43,6 +47,10 @@ export class TileData {
   readonly extent: { rows: number; columns: number };
   readonly factor: number;
   readonly pictures: boolean;
+  /** Whether each pixel has three values of its own, for red, green and blue. */
+  readonly colored: boolean;
+  /** Codes a pixel. */
+  readonly depth: number;
   readonly levels: number;
   readonly codes: Uint8Array | Uint16Array;
   /** The range that holds all tiles; NaN where no value is finite. */
@@ -50,7 +58,10 @@ export class TileData {
   #ranges: Float32Array;
   #specials = new Map<number, Specials>();
 
-  constructor(traits: DataTraits) {
+  constructor(
+    traits: DataTraits,
+    readonly frame = 0,
+  ) {
     const [count = 0, rows = 1, columns = 1] = traits._shape;
     const [extentRows = rows, extentColumns = columns] = traits._extent;
     this.count = count;
@@ -59,17 +70,23 @@ export class TileData {
     this.extent = { rows: extentRows, columns: extentColumns };
     this.factor = traits._factor;
     this.pictures = traits._encoding === "rgb";
+    this.colored = !this.pictures && traits._channels === 3;
+    this.depth = this.pictures || this.colored ? 3 : 1;
     const wide = traits._encoding === "uint16";
-    this.codes = wide ? asUint16(traits._data) : asUint8(traits._data);
+    const codes = wide ? asUint16(traits._data) : asUint8(traits._data);
     this.levels = (wide ? 65535 : 255) - SPECIALS.length;
-    this.#ranges = asFloat32(traits._ranges);
-    const expected = count * rows * columns * (this.pictures ? 3 : 1);
-    if (this.codes.length !== expected || (!this.pictures && this.#ranges.length !== 2 * count)) {
+    const ranges = asFloat32(traits._ranges);
+    const frames = Math.max(1, traits._steps.length);
+    const size = count * rows * columns * this.depth;
+    const rangesSize = this.pictures ? 0 : 2 * count;
+    if (codes.length !== frames * size || ranges.length !== frames * rangesSize) {
       throw new RangeError(
-        `expected ${expected} values of ${count} tiles, got ${this.codes.length}`,
+        `expected ${frames * size} values of ${count} tiles, got ${codes.length}`,
       );
     }
-    this.shared = this.#sharedRange();
+    this.codes = codes.subarray(frame * size, (frame + 1) * size);
+    this.#ranges = ranges.subarray(frame * rangesSize, (frame + 1) * rangesSize);
+    this.shared = sharedRange(ranges);
   }
 
   /** The smallest and the largest finite value of a tile; NaN where it has none. */
@@ -91,8 +108,9 @@ export class TileData {
   }
 
   /** The value at a place of a tile, in carried rows and columns, and how far it can lie from the true one. */
-  read(tile: number, row: number, column: number): { value: number; error: number } {
-    const code = this.codes[(tile * this.rows + row) * this.columns + column] ?? Number.NaN;
+  read(tile: number, row: number, column: number, channel = 0): { value: number; error: number } {
+    const place = (tile * this.rows + row) * this.columns + column;
+    const code = this.codes[place * this.depth + channel] ?? Number.NaN;
     return { value: this.decode(tile, code), error: code > this.levels ? 0 : this.error(tile) };
   }
 
@@ -123,7 +141,7 @@ export class TileData {
   }
 
   #countSpecials(tile: number): Specials {
-    const size = this.rows * this.columns;
+    const size = this.rows * this.columns * this.depth;
     const found = { missing: 0, infinite: 0 };
     for (let index = tile * size; index < (tile + 1) * size; index += 1) {
       const code = this.codes[index] ?? 0;
@@ -133,18 +151,28 @@ export class TileData {
     }
     return found;
   }
+}
 
-  #sharedRange(): Range {
-    let low = Number.POSITIVE_INFINITY;
-    let high = Number.NEGATIVE_INFINITY;
-    for (let index = 0; index < this.#ranges.length; index += 2) {
-      // Comparisons with NaN are false, so tiles without a finite value leave the range alone.
-      low = Math.min(low, Number.isNaN(this.#ranges[index]) ? low : (this.#ranges[index] ?? low));
-      high = Math.max(
-        high,
-        Number.isNaN(this.#ranges[index]) ? high : (this.#ranges[index + 1] ?? high),
-      );
-    }
-    return low <= high ? { low, high } : { low: Number.NaN, high: Number.NaN };
+/** The range that holds all of these; NaN where none has a finite value. */
+function sharedRange(ranges: Float32Array): Range {
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (let index = 0; index < ranges.length; index += 2) {
+    // Comparisons with NaN are false, so tiles without a finite value leave the range alone.
+    low = Math.min(low, Number.isNaN(ranges[index]) ? low : (ranges[index] ?? low));
+    high = Math.max(high, Number.isNaN(ranges[index]) ? high : (ranges[index + 1] ?? high));
   }
+  return low <= high ? { low, high } : { low: Number.NaN, high: Number.NaN };
+}
+
+/** The frame nearest to a step, the earlier one of two; the last one for -1. */
+export function frameAt(steps: number[], step: number): number {
+  let nearest = Math.max(0, steps.length - 1);
+  if (step >= 0) {
+    for (let frame = nearest; frame >= 0; frame -= 1) {
+      const distance = (at: number) => Math.abs((steps[at] ?? 0) - step);
+      nearest = distance(frame) <= distance(nearest) ? frame : nearest;
+    }
+  }
+  return nearest;
 }

@@ -1,12 +1,13 @@
 /** What one view shows, read from the model's traits in one go. */
 import type { AnyModel } from "@anywidget/types";
 import { asUint32, type Binary } from "../lib/buffers";
-import { type DataTraits, TileData } from "./data";
+import { type DataTraits, frameAt, TileData } from "./data";
 import { type ColorTable, colorTable, type ScaleChoice } from "./scale";
 
 export interface Traits extends DataTraits, Record<string, unknown> {
   _labels: string[];
   _badges: Record<string, string>;
+  _badge_colors: Record<string, string>;
   _order: Binary;
   _serial: number;
   _tables: Binary;
@@ -14,6 +15,7 @@ export interface Traits extends DataTraits, Record<string, unknown> {
   _diverging_names: string[];
   unit: string;
   noun: string;
+  axes: string[];
   scale: string;
   zero_centered: boolean;
   sequential: string;
@@ -24,6 +26,7 @@ export interface Traits extends DataTraits, Record<string, unknown> {
   enlarged: number;
   position: number[];
   pointer: number[];
+  step: number;
 }
 
 export type Model = AnyModel<Traits>;
@@ -35,10 +38,16 @@ export interface State {
   /** Slot by tile index, -1 for tiles not on show. */
   slots: Int32Array;
   serial: number;
+  /** The training step on show, if there are several. */
+  step: number | undefined;
   labels: string[];
   badges: Record<string, string>;
+  /** Badges that stand below their tile, with the color of each. */
+  badgeColors: Record<string, string>;
   unit: string;
   noun: string;
+  /** What rows and columns are called. */
+  axes: string[];
   choice: ScaleChoice;
   table: ColorTable;
   /** All that the colors of a tile depend on, besides its index. */
@@ -60,15 +69,19 @@ export const DATA_TRAITS = [
   "_extent",
   "_factor",
   "_encoding",
+  "_channels",
+  "_steps",
 ] as const;
 
 /** What changes how they are shown. */
 export const VIEW_TRAITS = [
   "_labels",
   "_badges",
+  "_badge_colors",
   "_order",
   "unit",
   "noun",
+  "axes",
   "scale",
   "zero_centered",
   "sequential",
@@ -78,6 +91,7 @@ export const VIEW_TRAITS = [
   "selected",
   "enlarged",
   "position",
+  "step",
 ] as const;
 
 /** The decoded tiles of a model, shared by all of its views and decoded once. */
@@ -92,17 +106,14 @@ export class TileStore {
   }
 
   read(model: Model): State {
-    this.#data ??= new TileData({
-      _data: model.get("_data"),
-      _ranges: model.get("_ranges"),
-      _shape: model.get("_shape"),
-      _extent: model.get("_extent"),
-      _factor: model.get("_factor"),
-      _encoding: model.get("_encoding"),
-    });
+    const steps = model.get("_steps");
+    const frame = frameAt(steps, model.get("step"));
+    if (this.#data?.frame !== frame) {
+      this.#data = this.#readData(model, steps, frame);
+    }
     const data = this.#data;
     const { order, slots } = this.#readOrder(model.get("_order"), data.count);
-    const zeroCentered = model.get("zero_centered");
+    const zeroCentered = data.colored || model.get("zero_centered");
     const shared = model.get("scale") === "shared";
     const { table, name } = readTable(model, zeroCentered);
     return {
@@ -110,19 +121,36 @@ export class TileStore {
       order,
       slots,
       serial: model.get("_serial"),
+      step: steps[frame],
       labels: model.get("_labels"),
-      badges: model.get("_badges"),
+      badges: badgesOf(model.get("_badges"), frame * data.count, data.count),
+      badgeColors: model.get("_badge_colors"),
       unit: model.get("unit"),
       noun: model.get("noun"),
+      axes: model.get("axes"),
       choice: { shared, zeroCentered },
       table,
-      colorKey: `${shared} ${zeroCentered} ${name}`,
+      colorKey: `${shared} ${zeroCentered} ${name} ${data.colored}`,
       tileSize: model.get("tile_size"),
       maxHeight: model.get("max_height"),
       selected: model.get("selected"),
       enlarged: model.get("enlarged"),
       position: readPosition(model.get("position"), data),
     };
+  }
+
+  #readData(model: Model, steps: number[], frame: number): TileData {
+    const traits = {
+      _data: model.get("_data"),
+      _ranges: model.get("_ranges"),
+      _shape: model.get("_shape"),
+      _extent: model.get("_extent"),
+      _factor: model.get("_factor"),
+      _encoding: model.get("_encoding"),
+      _channels: model.get("_channels"),
+      _steps: steps,
+    };
+    return new TileData(traits, frame);
   }
 
   #readOrder(source: Binary, count: number): { order: Uint32Array; slots: Int32Array } {
@@ -136,6 +164,14 @@ export class TileStore {
     }
     return this.#order;
   }
+}
+
+/** The badges of one frame, whose tiles are counted on from those of the frames before. */
+function badgesOf(badges: Record<string, string>, first: number, count: number): State["badges"] {
+  const inFrame = Object.entries(badges)
+    .map(([key, text]): [number, string] => [Number(key) - first, text])
+    .filter(([tile]) => tile >= 0 && tile < count);
+  return Object.fromEntries(inFrame);
 }
 
 function readTable(model: Model, zeroCentered: boolean): { table: ColorTable; name: string } {

@@ -57,8 +57,9 @@ export function describeTile(state: State, tile: number): string {
 
 /** Rows and columns of the maps themselves that a carried place stands for. */
 export function placeText(state: State, row: number, column: number): string {
-  const { factor, extent } = state.data;
-  return `row ${span(row, factor, extent.rows)}, column ${span(column, factor, extent.columns)}`;
+  const { axes, data } = state;
+  const { factor, extent } = data;
+  return `${axes[0]} ${span(row, factor, extent.rows)}, ${axes[1]} ${span(column, factor, extent.columns)}`;
 }
 
 function span(index: number, factor: number, limit: number): string {
@@ -74,9 +75,12 @@ export function valueText(state: State, tile: number, row: number, column: numbe
     const [red, green, blue] = data.color(tile, row, column);
     return `red ${red}, green ${green}, blue ${blue}`;
   }
-  const { value, error } = data.read(tile, row, column);
   const mean = data.factor > 1 ? ` (mean of ${data.factor}\u00d7${data.factor})` : "";
-  return `${formatWithin(value, error)} ${state.unit}${mean}`;
+  const texts = (data.colored ? ["red ", "green ", "blue "] : [""]).map((name, channel) => {
+    const { value, error } = data.read(tile, row, column, channel);
+    return name + formatWithin(value, error);
+  });
+  return `${texts.join(", ")} ${state.unit}${mean}`;
 }
 
 /** How many tiles are on show, and what was done to make them fit. */
@@ -89,9 +93,9 @@ export function countText(state: State): string {
       ? `${formatCount(count)} ${noun}`
       : `${formatCount(shown)} of ${formatCount(count)} ${noun}`;
   const size = `${extent.rows}\u00d7${extent.columns}`;
-  return factor > 1
-    ? `${counted}, ${size} as means of ${factor}\u00d7${factor}`
-    : `${counted}, ${size}`;
+  const means = factor > 1 ? ` as means of ${factor}\u00d7${factor}` : "";
+  const step = state.step === undefined ? "" : `, step ${formatCount(state.step)}`;
+  return `${counted}, ${size}${means}${step}`;
 }
 
 /** What stands in place of the tiles when there are none. */

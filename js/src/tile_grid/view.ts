@@ -235,6 +235,7 @@ export class TileGridView {
     dataset.pitchY = String(layout.pitchY);
     dataset.tileWidth = String(layout.tileWidth);
     dataset.tileHeight = String(layout.tileHeight);
+    dataset.step = String(this.#state.step ?? "");
     const serial = String(this.#state.serial);
     if (dataset.painted !== serial) {
       dataset.painted = serial;
