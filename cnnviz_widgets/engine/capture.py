@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from cnnviz_widgets.engine.errors import LayerNotFoundError
+from cnnviz_widgets.engine.errors import LayerNotFoundError, did_you_mean
 from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, detached, kept_in_graph
-from cnnviz_widgets.engine.layers import LayerKey, check_call, find_module, map_tensors, split_key, tensors_in
+from cnnviz_widgets.engine.layers import LayerKey, Place, check_call, map_tensors, split_key, tensors_in
+from cnnviz_widgets.engine.rectifiers import find_place, is_function
 from cnnviz_widgets.engine.state import engine_lock
 from cnnviz_widgets.engine.watch_list import WatchedLayer, watch_list
 
@@ -59,7 +60,11 @@ class Capture(_ByLayer):
         self._run: ForwardPass | None = None
         self._recording = False
         self._missing = 0
-        self._calls: dict[nn.Module, int] | None = None
+        self._calls: dict[Place, int] | None = None
+        self._known_functions: list[str] = []
+        self._functions: dict[str, Callable[..., Any]] = {
+            place: self._recorder(each) for place, each in self._watched.items() if isinstance(place, str)
+        }
 
     def __enter__(self) -> Capture:
         if self._handles:
@@ -85,8 +90,9 @@ class Capture(_ByLayer):
         core = self._network.core
         # The root's own hooks tell where a pass of `module(x)`, without the network, begins and ends.
         self._handles.append(core.register_forward_pre_hook(self._root_begins))
-        for module, watched in self._watched.items():
-            self._handles.append(module.register_forward_hook(self._recorder(watched), with_kwargs=True))
+        for place, watched in self._watched.items():
+            if isinstance(place, nn.Module):
+                self._handles.append(place.register_forward_hook(self._recorder(watched), with_kwargs=True))
         self._handles.append(core.register_forward_hook(self._root_ends, always_call=True))
 
     def _remove_hooks(self) -> None:
@@ -133,9 +139,10 @@ class Capture(_ByLayer):
         # A checkpointed module is run again in the backward pass.
         self._recording = False
         self._calls = {
-            module: max(watched.count, self._run.known_calls(module) if self._run else 0)
-            for module, watched in self._watched.items()
+            place: max(watched.count, self._run.known_calls(place) if self._run else 0)
+            for place, watched in self._watched.items()
         }
+        self._known_functions = self._run.functions() if self._run else []
         self._run = None
 
     def discard(self) -> None:
@@ -144,11 +151,20 @@ class Capture(_ByLayer):
             watched.begin(None)
         self._calls = None
 
-    def records(self) -> Iterator[tuple[nn.Module, int, Record]]:
-        """Yield what was captured: module, call, record."""
+    def records(self) -> Iterator[tuple[Place, int, Record]]:
+        """Yield what was captured: place, call, record."""
         for watched in self._watched.values():
             for call, record in watched.records.items():
-                yield watched.module, call, record
+                yield watched.place, call, record
+
+    @property
+    def watches_functions(self) -> bool:
+        """Whether rectifiers that are called as functions are among what is captured."""
+        return bool(self._functions)
+
+    def note_function(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
+        """Be told of a rectifier called as a function; return what takes the place of its output, if anything."""
+        return self._functions[name](None, args, kwargs, output) if name in self._functions else None
 
     def _root_begins(self, module: nn.Module, arguments: Any) -> None:
         if self.belongs_here() and self._run is None and not self._network.is_surveying:
@@ -159,7 +175,7 @@ class Capture(_ByLayer):
             self.end()
 
     def _recorder(self, watched: WatchedLayer) -> Any:
-        def record(module: nn.Module, arguments: Any, options: Any, output: Any) -> Any:
+        def record(module: nn.Module | None, arguments: Any, options: Any, output: Any) -> Any:
             if not (self._recording and self.belongs_here()):
                 return None
             if self._run is not None and self._run.stopped:
@@ -181,7 +197,7 @@ class Capture(_ByLayer):
             stop, copied = False, not in_graph
         else:
             stop = run.may_stop()
-            copied = not stop and run.must_copy(watched.module, call, in_graph)
+            copied = not stop and run.must_copy(watched.place, call, in_graph)
         if in_graph:
             value, successor = kept_in_graph(output, list(tensors_in(given)), copied)
             self._collect_gradients(watched, call, value)
@@ -205,8 +221,8 @@ class Capture(_ByLayer):
     def find(self, key: LayerKey) -> tuple[WatchedLayer, int]:
         """Return where the value of a layer is, or say why there is none."""
         name, call = split_key(key)
-        module = find_module(self._network.core, name)
-        watched = self._watched.get(module)
+        place = find_place(self._network.core, name)
+        watched = self._watched.get(place)
         if watched is None:
             raise LayerNotFoundError(
                 f"layer {name!r} was not captured; name it in cv.capture(net, [..., {name!r}])"
@@ -215,7 +231,12 @@ class Capture(_ByLayer):
             raise LayerNotFoundError(
                 f"layer {name!r} holds nothing yet; run net(x) inside the with block first"
             )
-        call = check_call(name, call, self._calls[module])
+        if is_function(name) and not self._calls[place]:
+            raise LayerNotFoundError(
+                f"the forward pass never calls a rectifier {name!r}{did_you_mean(name, self._known_functions)} "
+                f"(net(x) calls {len(self._known_functions)} as functions; they are not seen in module(x))"
+            )
+        call = check_call(name, call, self._calls[place])
         if call not in watched.records:
             raise LayerNotFoundError(
                 f"call {call} of layer {name!r} was not captured; ask for ({name!r}, {call})"
@@ -231,6 +252,15 @@ class Capture(_ByLayer):
                 "run net(x) inside the with block, which keeps it, instead of the module itself"
             )
         return record.value
+
+    def keys_of(self, key: LayerKey) -> list[LayerKey]:
+        """Return the keys of what a layer returned: one for each call, for a bare name of several calls."""
+        name, call = split_key(key)
+        watched = self._watched.get(find_place(self._network.core, name))
+        if call is None and watched is not None and self._calls and self._calls[watched.place] > 1:
+            return [(name, each) for each in range(self._calls[watched.place])]
+        self.find(key)
+        return [key]
 
     def __iter__(self) -> Iterator[LayerKey]:
         for watched in self._watched.values():
@@ -291,7 +321,9 @@ def capture(
         The network.
     layers
         Names, or ``(name, call)`` for one call of a layer that is used more than once. A bare name captures
-        every call. ``None`` captures all layers.
+        every call. ``None`` captures all layers. A rectifier that is called as a function has the name of the
+        module in whose ``forward`` that is and its own, with parentheses: ``"block.relu()"``, or ``"relu()"``
+        in the network's own.
     gradients
         Keep the graph, so that ``.backward()`` fills ``seen.gradients``. Gradients flow to the input and to
         the captured values, never to the parameters. A module that checkpoints its activations runs again in

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from cnnviz_widgets.engine.layers import map_tensors, tensors_in, version
+from cnnviz_widgets.engine.layers import Place, map_tensors, tensors_in, version
+from cnnviz_widgets.engine.rectifiers import rectifier_calls
 from cnnviz_widgets.engine.state import ModuleState
 from cnnviz_widgets.engine.survey import Survey
 
@@ -69,8 +71,10 @@ class ForwardPass:
         """
         for each in self._captures:
             each.begin(self)
+        functions = any(each.watches_functions for each in self._captures)
         try:
-            output = module(batch)
+            with rectifier_calls(module, self._note_function) if functions else nullcontext():
+                output = module(batch)
         except ForwardStopped:
             output = None
         except BaseException:
@@ -82,25 +86,38 @@ class ForwardPass:
             each.end()
         return None if all(each.stops for each in self._captures) else output
 
+    def _note_function(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
+        """Tell the captures of a rectifier called as a function; return what takes its output's place."""
+        successor = None
+        for each in self._captures:
+            given = output if successor is None else successor
+            replaced = each.note_function(name, args, kwargs, given)
+            successor = successor if replaced is None else replaced
+        return successor
+
     def may_stop(self) -> bool:
         """Return whether every capture has all it wants."""
         return not self._learning and all(each.satisfied for each in self._captures)
 
-    def foreseen_calls(self, module: nn.Module) -> int | None:
-        """Return how often the pass is going to call a submodule, ``None`` where that can't be relied on."""
+    def foreseen_calls(self, place: Place) -> int | None:
+        """Return how often the pass is going to call a place, ``None`` where that can't be relied on."""
         if self._learning or not self._survey.predictable:
             return None
-        return self._survey.calls(module) or None
+        return self._survey.calls(place) or None
 
-    def known_calls(self, module: nn.Module) -> int:
-        """Return how often a pass that ended early would have called a submodule."""
-        return self._survey.calls(module) if self.stopped else 0
+    def known_calls(self, place: Place) -> int:
+        """Return how often a pass that ended early would have called a place."""
+        return self._survey.calls(place) if self.stopped else 0
 
-    def must_copy(self, module: nn.Module, call: int, in_graph: bool) -> bool:
+    def functions(self) -> list[str]:
+        """Return the full names of the rectifiers that such a pass calls as functions."""
+        return self._survey.functions
+
+    def must_copy(self, place: Place, call: int, in_graph: bool) -> bool:
         """Return whether the value of a call is known to be overwritten, or may be without a trace."""
         # What stays in the graph is left alone where it can be: autograd tells of traceless writes no more.
         hidden = not self._survey.predictable and not in_graph
-        return hidden or (module, call) in self._survey.overwritten
+        return hidden or (place, call) in self._survey.overwritten
 
     def settle(self, output: Any, state: ModuleState) -> tuple[Any, bool]:
         """Return the output, and whether all captured values are right; learn what to copy next time."""
@@ -108,10 +125,10 @@ class ForwardPass:
         kept: set[int] = set()
         held = memory_of((*state.parameters, *state.tensors))
         for each in self._captures:
-            for module, call, record in each.records():
+            for place, call, record in each.records():
                 if record.is_overwritten():
-                    self._survey.overwritten.add((module, call))
-                if not record.safe and self.must_copy(module, call, each.with_gradients):
+                    self._survey.overwritten.add((place, call))
+                if not record.safe and self.must_copy(place, call, each.with_gradients):
                     exact = False
                 record.settle()
                 # The module's own memory will be written to some day.

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LayerKey: TypeAlias = str | tuple[str, int]
 """A layer: its dotted name, or ``(name, call)`` for one call of a module that is used more than once."""
 
+Place: TypeAlias = nn.Module | str
+"""Where a value comes from: a module, or the full name of a rectifier called as a function, ``"relu()"``."""
+
 
 @dataclass(frozen=True)
 class LayerInfo:

@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnviz_widgets.engine.errors import OutputError
-from cnnviz_widgets.engine.layers import main_tensor
+from cnnviz_widgets.engine.layers import Place, main_tensor
+from cnnviz_widgets.engine.rectifiers import rectifier_calls
 from cnnviz_widgets.engine.state import CONTAINERS, same_content
 
 PassKind: TypeAlias = tuple[tuple[int, ...], bool]
@@ -47,8 +48,8 @@ class Survey:
     Attributes
     ----------
     shapes
-        For each submodule the shape of what each of its calls returned, without the batch axis; ``None``
-        where that is no tensor.
+        For each submodule, and each rectifier called as a function, the shape of what each of its calls
+        returned, without the batch axis; ``None`` where that is no tensor. In the order of first returns.
     predictable
         Whether all passes of this kind do the same: nothing in Python looked at a number (which could steer
         what is called) or got hold of memory (which could be written to without a trace).
@@ -56,13 +57,18 @@ class Survey:
         Calls that were captured, and whose value was written to afterwards.
     """
 
-    shapes: dict[nn.Module, list[tuple[int, ...] | None]] = field(default_factory=dict)
+    shapes: dict[Place, list[tuple[int, ...] | None]] = field(default_factory=dict)
     predictable: bool = True
-    overwritten: set[tuple[nn.Module, int]] = field(default_factory=set)
+    overwritten: set[tuple[Place, int]] = field(default_factory=set)
 
-    def calls(self, module: nn.Module) -> int:
-        """Return how often the pass called a submodule."""
-        return len(self.shapes.get(module, ()))
+    def calls(self, place: Place) -> int:
+        """Return how often the pass called a submodule, or a rectifier as a function."""
+        return len(self.shapes.get(place, ()))
+
+    @property
+    def functions(self) -> list[str]:
+        """The full names of the rectifiers that are called as functions."""
+        return [place for place in self.shapes if isinstance(place, str)]
 
 
 class _WatchOperations(TorchDispatchMode):
@@ -109,10 +115,13 @@ def watched(module: nn.Module) -> Iterator[Survey]:
         if threading.get_ident() == thread:
             survey.shapes.setdefault(each, []).append(_shape(output))
 
+    def note_function(name: str, args: Any, kwargs: Any, output: Any) -> None:
+        survey.shapes.setdefault(name, []).append(_shape(output))
+
     handles = [each.register_forward_hook(note) for each in module.modules()]
     before = _draws()
     try:
-        with _WatchOperations(survey), _WatchLeaks(survey):
+        with _WatchOperations(survey), _WatchLeaks(survey), rectifier_calls(module, note_function):
             yield survey
     finally:
         for handle in handles:

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from cnnviz_widgets.engine.errors import LayerNotFoundError
 from cnnviz_widgets.engine.forward import ForwardPass, Record
-from cnnviz_widgets.engine.layers import LayerKey, find_module, split_key
+from cnnviz_widgets.engine.layers import LayerKey, Place, split_key
+from cnnviz_widgets.engine.rectifiers import find_place
 
 
 @dataclass
 class WatchedLayer:
-    """One module of a capture: the calls asked for (``None``: all) and what each has returned."""
+    """One module or function of a capture: the calls asked for (``None``: all), and what each has returned."""
 
     name: str
-    module: nn.Module
+    place: Place
     calls: set[int] | None
     count: int = 0
     due: int | None = None
@@ -31,11 +32,11 @@ class WatchedLayer:
         if self.calls is not None:
             self.due = len(self.calls)
         else:
-            self.due = run.foreseen_calls(self.module) if run else None
+            self.due = run.foreseen_calls(self.place) if run else None
 
 
-def watch_list(root: nn.Module, layers: Iterable[LayerKey] | None) -> dict[nn.Module, WatchedLayer]:
-    """Return what is to be watched for a list of layers (``None``: all), by module.
+def watch_list(root: nn.Module, layers: Iterable[LayerKey] | None) -> dict[Place, WatchedLayer]:
+    """Return what is to be watched for a list of layers (``None``: all), by its place.
 
     Raises
     ------
@@ -56,11 +57,11 @@ def watch_list(root: nn.Module, layers: Iterable[LayerKey] | None) -> dict[nn.Mo
         raise TypeError(f"layers= takes a list of layer names, or None for all of them, got {layers!r}")
     if not keys:
         raise LayerNotFoundError("no layers to capture: name at least one, such as ['features.3']")
-    watched: dict[nn.Module, WatchedLayer] = {}
+    watched: dict[Place, WatchedLayer] = {}
     for key in keys:
         name, call = split_key(key)
-        module = find_module(root, name)
-        entry = watched.setdefault(module, WatchedLayer(name, module, set()))
+        place = find_place(root, name)
+        entry = watched.setdefault(place, WatchedLayer(name, place, set()))
         if call is None:
             entry.calls = None
         elif entry.calls is not None:
