@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cnnviz_widgets.render.colormaps import DIVERGING, SEQUENTIAL, apply, table
-from cnnviz_widgets.render.mosaic import color_tiles, fit_tiles, mosaic
+from cnnviz_widgets.render.mosaic import color_tiles, fit_tiles, mosaic, signed_colors
 from cnnviz_widgets.render.normalize import real_array, symmetric_range
 from cnnviz_widgets.render.resize import block_mean, enlarge
 
@@ -52,10 +52,7 @@ def color_kernels(weights: ArrayLike, *, limit: float | None = None) -> NDArray[
     strongest = float(np.abs(kernels).max(initial=0.0)) if limit is None else float(limit)
     if limit is not None and not 0 < strongest < math.inf:
         raise ValueError(f"limit must be a positive number; got {limit!r}")
-    share = kernels.astype(np.float64) / (2 * strongest if strongest else 1.0) + 0.5
-    # Half a level up rather than to even: 127.5, the gray of zero, is 128 on every machine.
-    levels: NDArray[np.uint8] = np.floor(np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+    return np.ascontiguousarray(signed_colors(kernels, strongest).transpose(0, 2, 3, 1))
 
 
 def kernel_picture(weights: ArrayLike, *, in_color: bool = False) -> NDArray[np.uint8]:

@@ -79,7 +79,7 @@ def color_tiles(
 
     Parameters
     ----------
-    maps : array [N, H, W]
+    maps : array [N, H, W], or [N, H, W, 3] for values of red, green and blue (see `signed_colors`)
     scale : {"shared", "each"}
     zero_centered : bool, optional
         Put zero in the middle of the scale. The default does so when any value is negative.
@@ -94,7 +94,11 @@ def color_tiles(
     if scale not in ("shared", "each"):
         raise ValueError(f'scale is "shared" or "each"; got {scale!r}')
     values = real_array(maps)
-    ranges = tile_ranges(values)
+    ranges = tile_ranges(values.reshape(*values.shape[:2], -1) if values.ndim == 4 else values)
+    if values.ndim == 4:
+        limits = np.abs(np.nan_to_num(ranges)).max(axis=1, initial=0.0)
+        limits = limits if scale == "each" else np.full_like(limits, limits.max(initial=0.0))
+        return signed_colors(values, limits[:, None, None, None])
     whole = shared_range(ranges)
     if zero_centered is None:
         zero_centered = whole[0] < 0
@@ -106,6 +110,24 @@ def color_tiles(
     for index, ends in enumerate(ranges):
         pictures[index] = apply(values[index], colors, *_ends((ends[0], ends[1]), zero_centered))
     return pictures
+
+
+def signed_colors(values: NDArray[Any], limit: ArrayLike) -> NDArray[np.uint8]:
+    """See three signed values a pixel as one color: zero is middle gray (128), as is NaN.
+
+    Each of red, green and blue is ``0.5 + value / (2 * limit)``, cut off at 0 and 1. A limit of zero is one
+    of values that are all zero.
+
+    Parameters
+    ----------
+    values : array [..., 3]
+    limit : array that broadcasts to the values
+    """
+    limits = np.asarray(limit, np.float64)
+    share = np.nan_to_num(values.astype(np.float64), nan=0.0) / (2 * np.where(limits > 0, limits, 1.0)) + 0.5
+    # Half a level up rather than to even: 127.5, the gray of zero, is 128 on every machine.
+    levels: NDArray[np.uint8] = np.floor(np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return levels
 
 
 def mosaic_png(
@@ -121,7 +143,7 @@ def mosaic_png(
 
     Parameters
     ----------
-    maps : array [N, H, W] of values, or uint8 array [N, H, W, 3] of pictures
+    maps : array [N, H, W] or [N, H, W, 3] of values, or uint8 array [N, H, W, 3] of pictures
     scale, zero_centered, colormap
         As in `color_tiles`; pictures have no use for them.
     max_tiles : int
@@ -133,7 +155,7 @@ def mosaic_png(
     if array.ndim not in (3, 4) or array.size == 0:
         raise ValueError(f"nothing to show: expected maps [N, H, W], one at least; got {list(array.shape)}")
     first = array[:max_tiles]
-    if array.ndim == 3:
+    if array.ndim == 3 or array.dtype != np.uint8:
         first = color_tiles(first, scale=scale, zero_centered=zero_centered, colormap=colormap)
     return png(mosaic(fit_tiles(first), gap=2), effort=3, max_bytes=max_bytes)
 

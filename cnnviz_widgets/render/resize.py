@@ -36,8 +36,8 @@ def block_mean(tiles: NDArray[Any], factor: int) -> NDArray[Any]:
     row_counts = np.minimum(rows + factor, height) - rows
     column_counts = np.minimum(columns + factor, width) - columns
     counts = np.multiply.outer(row_counts, column_counts)
+    counts = counts[..., None] if tiles.ndim == 4 else counts
     if pictures:
-        counts = counts[..., None] if tiles.ndim == 4 else counts
         means: NDArray[Any] = ((2 * sums + counts) // (2 * counts)).astype(np.uint8)
     else:
         means = sums / counts.astype(np.float32)

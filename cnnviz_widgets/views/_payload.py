@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ class Payload:
     Attributes
     ----------
     data : bytes
-        Little-endian codes [N, rows, columns], or pictures [N, rows, columns, 3].
+        Little-endian codes [N, rows, columns], with three channels [N, rows, columns, 3], as pictures are.
     ranges : bytes
         float32 [N, 2], low and high of each tile; empty for pictures.
     shape : (N, rows, columns)
@@ -45,6 +46,8 @@ class Payload:
     factor : int
         Each carried value is the mean of `factor` x `factor` values.
     encoding : {"uint16", "uint8", "rgb"}
+    channels : {1, 3}
+        Values a pixel; not of pictures.
     """
 
     data: bytes
@@ -53,21 +56,25 @@ class Payload:
     extent: tuple[int, int]
     factor: int
     encoding: str
+    channels: int = 1
 
     @property
     def tiles(self) -> QuantizedTiles:
-        """The carried values; not for pictures."""
+        """The carried values, those of a row's pixels side by side; not for pictures."""
         dtype = np.uint16 if self.encoding == "uint16" else np.uint8
-        codes: NDArray[Any] = np.frombuffer(self.data, np.dtype(dtype).newbyteorder("<")).reshape(self.shape)
+        count, rows, columns = self.shape
+        codes: NDArray[Any] = np.frombuffer(self.data, np.dtype(dtype).newbyteorder("<"))
+        codes = codes.reshape(count, rows, columns * self.channels)
         ranges: FloatArray = np.frombuffer(self.ranges, "<f4").reshape(-1, 2)
         return QuantizedTiles(codes, ranges)
 
     def carried(self, index: Any = slice(None)) -> NDArray[Any]:
-        """Return tiles as the page has them: float32 [n, rows, columns] or uint8 [n, rows, columns, 3]."""
+        """Return tiles as the page has them: float32 [n, rows, columns(, 3)] or uint8 [n, rows, columns, 3]."""
         if self.encoding == "rgb":
             pictures: NDArray[Any] = np.frombuffer(self.data, np.uint8).reshape(*self.shape, 3)[index]
             return pictures
-        return self.tiles.restore(index)
+        values: NDArray[Any] = self.tiles.restore(index)
+        return values if self.channels == 1 else values.reshape(*values.shape[:-1], -1, 3)
 
 
 def pack(maps: ArrayLike, *, other_bytes: int = 0, data_bytes: int = DATA_BYTES) -> Payload:
@@ -75,7 +82,7 @@ def pack(maps: ArrayLike, *, other_bytes: int = 0, data_bytes: int = DATA_BYTES)
 
     Parameters
     ----------
-    maps : array [N, H, W] of real numbers, or uint8 array [N, H, W, 3]
+    maps : array [N, H, W] or [N, H, W, 3] of real numbers, or uint8 array [N, H, W, 3]
     other_bytes : int
         What the rest of the state takes in a saved notebook, such as labels.
     data_bytes : int
@@ -88,9 +95,10 @@ def pack(maps: ArrayLike, *, other_bytes: int = 0, data_bytes: int = DATA_BYTES)
     """
     array = _tiles(maps)
     count, height, width = array.shape[:3]
-    pictures = array.ndim == 4
+    pictures = array.dtype == np.uint8 and array.ndim == 4
+    channels = 3 if array.ndim == 4 and not pictures else 1
     budget = min(data_bytes, DATA_BYTES, (SAVED_BYTES - FIXED_BYTES - other_bytes) * 3 // 4 - 12 * count)
-    width_of_one = 3 if pictures else 1
+    width_of_one = 3 if array.ndim == 4 else 1
     if budget < count * width_of_one:
         raise ValueError(
             f"labels and badges take {other_bytes:,} bytes, which leaves no room for {count} tiles in the "
@@ -102,23 +110,18 @@ def pack(maps: ArrayLike, *, other_bytes: int = 0, data_bytes: int = DATA_BYTES)
     if pictures:
         return Payload(np.ascontiguousarray(reduced).tobytes(), b"", shape, (height, width), factor, "rgb")
     bits = 16 if 2 * reduced.size <= budget else 8
-    tiles = quantize(reduced, bits)
+    tiles = quantize(reduced.reshape(count, shape[1], shape[2] * channels), bits)
     codes = tiles.codes.astype(tiles.codes.dtype.newbyteorder("<"), copy=False).tobytes()
     ranges = tiles.ranges.astype("<f4", copy=False).tobytes()
-    return Payload(codes, ranges, shape, (height, width), factor, "uint16" if bits == 16 else "uint8")
+    encoding = "uint16" if bits == 16 else "uint8"
+    return Payload(codes, ranges, shape, (height, width), factor, encoding, channels)
 
 
 def _tiles(maps: ArrayLike) -> NDArray[Any]:
     array = np.asarray(maps)
-    if array.ndim == 4:
-        if array.dtype != np.uint8 or array.shape[3] != 3:
-            raise ValueError(
-                "color pictures are uint8 [N, H, W, 3], maps are numbers [N, H, W]; "
-                f"got {array.dtype} {list(array.shape)}"
-            )
-    elif array.ndim != 3:
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3):
         raise ValueError(f"expected maps [N, H, W] or color pictures [N, H, W, 3]; got {list(array.shape)}")
-    else:
+    if array.ndim == 3 or array.dtype != np.uint8:
         array = real_array(array)
     if len(array) > MAX_TILES:
         raise ValueError(f"a grid shows at most {MAX_TILES:,} tiles; got {len(array):,}: pass a part of them")
@@ -218,6 +221,14 @@ def nearest_frame(steps: Sequence[int], step: int) -> int:
     if step < 0 or not steps:
         return max(0, len(steps) - 1)
     return min(range(len(steps)), key=lambda frame: abs(steps[frame] - step))
+
+
+def check_colors(colors: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the colors of badges, each ``"#rrggbb"``."""
+    for text, color in (colors or {}).items():
+        if not isinstance(color, str) or not re.fullmatch("#[0-9a-fA-F]{6}", color):
+            raise ValueError(f'the color of badge {text!r} must be written as "#rrggbb"; got {color!r}')
+    return dict(colors or {})
 
 
 def saved_size(labels: list[str], badges: dict[str, str]) -> int:

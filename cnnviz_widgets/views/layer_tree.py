@@ -57,6 +57,10 @@ class LayerTree(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         Which of its calls, from 0, where it is called more than once.
     max_height : int
         Height of the list in CSS pixels beyond which it scrolls.
+    shapes : str
+        What the shapes are, for the heading of their column and for the hover text.
+    missing : str
+        What to say of modules that are not among the layers, but have such inside.
     layout : ipywidgets.Layout or dict, optional
 
     Attributes
@@ -93,6 +97,8 @@ class LayerTree(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     selected = traitlets.Unicode("").tag(sync=True)
     selected_call = traitlets.Int(-1, min=-1).tag(sync=True)
     max_height = traitlets.Int(420, min=60).tag(sync=True)
+    shapes = traitlets.Unicode("output").tag(sync=True)
+    missing = traitlets.Unicode("not a layer").tag(sync=True)
 
     def __init__(
         self,
@@ -101,6 +107,8 @@ class LayerTree(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         selected: str = "",
         selected_call: int = -1,
         max_height: int = 420,
+        shapes: str = "output",
+        missing: str = "not a layer",
         layout: ipywidgets.Layout | dict[str, Any] | None = None,
     ) -> None:
         rows = [_row(layer) for layer in layers]
@@ -110,7 +118,14 @@ class LayerTree(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"each layer has a name of its own, but two are called {twice!r}")
         options = {} if layout is None else {"layout": layout}
-        super().__init__(_rows=rows, _expanded=_expanded_at_first(rows), max_height=max_height, **options)
+        super().__init__(
+            _rows=rows,
+            _expanded=_expanded_at_first(rows),
+            max_height=max_height,
+            shapes=shapes,
+            missing=missing,
+            **options,
+        )
         if selected:
             self.select(selected, selected_call)
 

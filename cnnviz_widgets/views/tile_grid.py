@@ -20,6 +20,7 @@ from cnnviz_widgets.views._payload import (
     DATA_BYTES,
     Payload,
     check_badges,
+    check_colors,
     check_index,
     check_labels,
     check_order,
@@ -44,19 +45,24 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     Parameters
     ----------
-    maps : array [N, H, W], or uint8 array [N, H, W, 3]
-        Values of any real type, or color pictures (which have no scale). Values beyond float32 count as
-        infinite; NaN and infinities are marked.
+    maps : array [N, H, W] or [N, H, W, 3], or uint8 array [N, H, W, 3]
+        Values of any real type; three a pixel are shown as red, green and blue, where zero is middle gray.
+        Or, as uint8, color pictures (which have no scale). Values beyond float32 count as infinite; NaN and
+        infinities are marked.
     labels : N strings, optional
         What to call the tiles. The default counts them: "channel 0", "channel 1", ...
     badges : mapping from tile index to text, or N texts, optional
         Short remarks such as "dead", drawn on the tile and read out with it.
+    badge_colors : mapping from badge to "#rrggbb", optional
+        For badges that every tile has: they stand below the tile, in white on their colors, and cover nothing.
     order : list of tile indices, optional
         Which tiles to show and in which order; see `order`.
     unit : str
         What the values are, for the legend and the hover text.
     noun : str
         What a tile is, for the default labels.
+    axes : two strings
+        What the rows and the columns of a tile are, for the hover text.
     zero_centered : bool, optional
         Put zero in the middle of a diverging scale. The default does so when any value is negative.
     scale : {"shared", "each"}
@@ -106,8 +112,10 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     _extent = traitlets.List(traitlets.Int(), [1, 1]).tag(sync=True)
     _factor = traitlets.Int(1).tag(sync=True)
     _encoding = traitlets.Enum(["uint16", "uint8", "rgb"], "uint16").tag(sync=True)
+    _channels = traitlets.Int(1).tag(sync=True)
     _labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _badges = traitlets.Dict(value_trait=traitlets.Unicode(), key_trait=traitlets.Unicode()).tag(sync=True)
+    _badge_colors = traitlets.Dict(value_trait=traitlets.Unicode()).tag(sync=True)
     _order = traitlets.Bytes(b"").tag(sync=True)
     _serial = traitlets.Int(0).tag(sync=True)
     _steps = traitlets.List(traitlets.Int()).tag(sync=True)
@@ -118,6 +126,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     unit = traitlets.Unicode("activation").tag(sync=True)
     noun = traitlets.Unicode("channel").tag(sync=True)
+    axes = traitlets.List(traitlets.Unicode(), ["row", "column"], minlen=2, maxlen=2).tag(sync=True)
     scale = traitlets.Enum(["shared", "each"], "shared").tag(sync=True)
     zero_centered = traitlets.Bool(False).tag(sync=True)
     sequential = traitlets.Enum(list(SEQUENTIAL), SEQUENTIAL[0]).tag(sync=True)
@@ -136,9 +145,11 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         *,
         labels: Iterable[str] | None = None,
         badges: Mapping[int, str] | Sequence[str | None] | None = None,
+        badge_colors: Mapping[str, str] | None = None,
         order: ArrayLike | None = None,
         unit: str = "activation",
         noun: str = "channel",
+        axes: Sequence[str] = ("row", "column"),
         zero_centered: bool | None = None,
         scale: str = "shared",
         selected: int = -1,
@@ -155,8 +166,10 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         super().__init__(
             **tiles,
             _tables=b"".join(table(name).tobytes() for name in (*SEQUENTIAL, *DIVERGING)),
+            _badge_colors=check_colors(badge_colors),
             unit=unit,
             noun=noun,
+            axes=list(axes),
             scale=scale,
             selected=selected,
             tile_size=tile_size,
@@ -173,6 +186,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         order: ArrayLike | None = None,
         unit: str | None = None,
         noun: str | None = None,
+        axes: Sequence[str] | None = None,
         zero_centered: bool | None = None,
         selected: int | None = None,
     ) -> None:
@@ -182,13 +196,15 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         ----------
         maps, labels, badges, order, zero_centered
             As for the constructor; what is left out takes its default again.
-        unit, noun : str, optional
+        unit, noun, axes
             Kept as they are by default.
         selected : int, optional
             The tile to select, -1 for none. The default keeps the selected index, and with it the position
             and what is enlarged, as far as the new maps have them.
         """
         traits = _tile_traits(maps, labels, badges, order, zero_centered)
+        if axes is not None:
+            traits["axes"] = list(axes)
         self._swap(traits, selected=selected, unit=unit, noun=noun)
 
     def set_frames(
@@ -315,7 +331,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         count, rows, columns = self._shape
         extent = (self._extent[0], self._extent[1])
         shape = (count * max(1, len(self._steps)), rows, columns)
-        return Payload(self._data, self._ranges, shape, extent, self._factor, self._encoding)
+        return Payload(self._data, self._ranges, shape, extent, self._factor, self._encoding, self._channels)
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundled: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**options)
@@ -344,7 +360,8 @@ def _tile_traits(
     shown = check_order(order, count)
     payload = pack(maps, other_bytes=saved_size(texts, remarks), data_bytes=data_bytes)
     if zero_centered is None:
-        zero_centered = payload.encoding != "rgb" and shared_range(payload.tiles.ranges)[0] < 0
+        low, _ = (0.0, 0.0) if payload.encoding == "rgb" else shared_range(payload.tiles.ranges)
+        zero_centered = low < 0 or payload.channels == 3
     return {
         "_data": payload.data,
         "_ranges": payload.ranges,
@@ -352,6 +369,7 @@ def _tile_traits(
         "_extent": list(payload.extent),
         "_factor": payload.factor,
         "_encoding": payload.encoding,
+        "_channels": payload.channels,
         "_labels": texts,
         "_badges": remarks,
         "_order": shown,

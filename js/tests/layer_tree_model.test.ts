@@ -66,6 +66,10 @@ group("buildTree", () => {
     expect(state("aux")).toEqual([false, "never called"]);
     expect(state("body")).toEqual([false, "not a layer"]);
     expect(byId.get(rowId("stem.relu", 1))?.shape).toEqual([8, 4, 4]);
+    const kernels = new Map(
+      [...walk(buildTree(ROWS, "no kernels"))].map((node) => [node.id, node]),
+    );
+    expect(kernels.get("body")?.reason).toBe("no kernels");
   });
 
   it("keeps names apart that only look like calls or like properties of objects", () => {
@@ -192,6 +196,7 @@ group("texts", () => {
       "stem.conv\nConv2d\noutput 8\u2009\u00d7\u20098\u2009\u00d7\u20098\n224 parameters",
     );
     expect(describe(call as TreeNode)).toContain("stem.relu, call 1");
+    expect(describe(conv as TreeNode, "kernels")).toContain("\nkernels 8\u2009");
     expect(describe(aux as TreeNode)).toContain("2,359,296 parameters\nnever called");
   });
 });

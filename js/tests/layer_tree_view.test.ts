@@ -27,6 +27,8 @@ function traits(): Traits {
     selected: "a.conv",
     selected_call: -1,
     max_height: 300,
+    shapes: "output",
+    missing: "not a layer",
   };
 }
 

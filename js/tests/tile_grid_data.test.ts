@@ -187,6 +187,34 @@ describe("scales", () => {
     expect([...new Uint8Array(pixels.buffer)]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
   });
 
+  it("paint three values a pixel as red, green and blue around gray", () => {
+    const colored = new TileData({
+      ...traitsOf(
+        [
+          [2, -1, 0, NAN, 0, 0],
+          [-4, 4, 1, 0, 0, 0],
+        ],
+        6,
+      ),
+      _channels: 3,
+      _shape: [2, 1, 2],
+      _extent: [1, 2],
+    });
+    const pixels = new Uint32Array(2);
+    const bytes = () => [...new Uint8Array(pixels.buffer)];
+    const table = colorTable(tables(1), 0);
+    const each = { shared: false, zeroCentered: true };
+    paintTile(colored, 0, each, table, pixels);
+    expect(bytes().slice(0, 4)).toEqual([255, 64, 128, 255]);
+    expect(bytes()[7]).toBe(0);
+    paintTile(colored, 0, { ...each, shared: true }, table, pixels);
+    expect(bytes().slice(0, 4)).toEqual([191, 96, 128, 255]);
+    paintTile(colored, 1, each, table, pixels);
+    expect(bytes()).toEqual([0, 255, 159, 255, 128, 128, 128, 255]);
+    expect(colored.read(1, 0, 0, 2).value).toBeCloseTo(1, 3);
+    expect(colored.specials(0)).toEqual({ missing: 1, infinite: 0 });
+  });
+
   it("take their colors from the right table", () => {
     expect(cssColor(colorTable(tables(3), 2), 7)).toBe("rgb(7 2 248)");
     expect(() => colorTable(tables(3), 3)).toThrow(/no color table 3/);
@@ -237,6 +265,17 @@ describe("texts", () => {
     expect(placeText(state, 1, 0)).toBe("row 2, column 0\u20131");
     expect(valueText(state, 0, 1, 1)).toBe("4 activation (mean of 2\u00d72)");
     expect(countText(state)).toBe("1 channel, 3\u00d74 as means of 2\u00d72");
+  });
+
+  it("give three values where a pixel has three, and call the axes what they are", () => {
+    const traits = traitsOf([[0.5, -2, 0]], 3);
+    const state = stateOf({ ...traits, _channels: 3, _shape: [1, 1, 1], _extent: [1, 1] });
+    expect(valueText(state, 0, 0, 0)).toMatch(
+      /^red \S*\s?0\.5\S*, green \u22122, blue 0 activation$/,
+    );
+    expect(state.choice.zeroCentered).toBe(true);
+    const matrix = stateOf({ ...traits, axes: ["kernel", "input channel"] });
+    expect(placeText(matrix, 0, 2)).toBe("kernel 0, input channel 2");
   });
 
   it("give the color of a picture", () => {

@@ -85,6 +85,13 @@ describe("arrangement", () => {
     expect(layoutOf().caption).toBeGreaterThan(0);
   });
 
+  it("makes room for badges below the captions, where there are captions", () => {
+    const [plain, badged] = [arrange(INPUT), arrange({ ...INPUT, badges: true })];
+    expect(badged.pitchY - plain.pitchY).toBe(badged.caption - plain.caption);
+    expect(badged.caption).toBeGreaterThan(plain.caption + 12);
+    expect(arrange({ ...INPUT, tileSize: 16, badges: true }).caption).toBe(0);
+  });
+
   it("has no height without tiles", () => {
     expect(layoutOf({ count: 0 })).toMatchObject({ down: 0, height: 0 });
   });

@@ -109,5 +109,11 @@ def test_names_stay_as_they_are_and_lines_one_line():
     assert tree.to_text() == f"{name}  two lines  4 \u00d7 8 \u00d7 8"
 
 
+def test_what_the_shapes_are_can_be_said(tree):
+    assert (tree.shapes, tree.missing) == ("output", "not a layer")
+    kernels = LayerTree([layer("body.conv")], shapes="kernels", missing="no kernels")
+    assert (kernels.shapes, kernels.missing) == ("kernels", "no kernels")
+
+
 def test_no_layers_is_a_tree_too():
     assert LayerTree([]).to_text() == "no layers"

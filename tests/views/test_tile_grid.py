@@ -263,6 +263,8 @@ def test_impossible_orders_are_refused(order, error, message):
         ({"scale": "both"}, ValueError, "'both'"),
         ({"selected": 12}, IndexError, "`selected`"),
         ({"selected": True}, TypeError, "whole number"),
+        ({"badge_colors": {"dead": "red"}}, ValueError, "#rrggbb.*'red'"),
+        ({"axes": ["row"]}, traitlets.TraitError, "axes"),
     ],
 )
 def test_what_does_not_fit_the_maps_is_refused(options, error, message):
@@ -274,7 +276,7 @@ def test_what_does_not_fit_the_maps_is_refused(options, error, message):
     ("values", "error", "message"),
     [
         (np.zeros((2, 2)), ValueError, r"\[2, 2\]"),
-        (np.zeros((2, 2, 2, 3)), ValueError, "uint8"),
+        (np.zeros((2, 2, 2, 2)), ValueError, r"\[2, 2, 2, 2\]"),
         (np.zeros((2, 2, 2, 4), np.uint8), ValueError, r"\[2, 2, 2, 4\]"),
         (np.zeros((2, 0, 2)), ValueError, "one row and one column"),
         (np.zeros((65_537, 1, 1)), ValueError, "65,536"),
@@ -287,6 +289,37 @@ def test_what_does_not_fit_the_maps_is_refused(options, error, message):
 def test_what_is_no_tile_is_refused(values, error, message):
     with pytest.raises(error, match=message):
         TileGrid(values)
+
+
+def test_three_values_a_pixel_travel_as_values_and_are_seen_as_colors_around_gray():
+    colored = (
+        random.normal(size=(4, 5, 3, 3)).astype(np.float32) * np.array([1, 2, 3, 4])[:, None, None, None]
+    )
+    grid = TileGrid(colored)
+    assert (grid._shape, grid._channels, grid._encoding) == ([4, 5, 3], 3, "uint16")
+    assert grid.zero_centered
+    codes = np.frombuffer(grid._data, "<u2").reshape(4, 5, 3, 3)
+    low, high = np.frombuffer(grid._ranges, "<f4").reshape(4, 2).T[..., None, None, None].astype(float)
+    np.testing.assert_allclose(low + codes / 65531 * (high - low), colored, atol=np.ptp(colored) / 65531)
+    np.testing.assert_allclose(grid._payload().carried([2]), colored[[2]], atol=np.ptp(colored) / 65531)
+    for scale, limits in (
+        ("shared", np.full(4, abs(colored).max())),
+        ("each", abs(colored).max(axis=(1, 2, 3))),
+    ):
+        grid.scale = scale
+        picture = np.asarray(Image.open(io.BytesIO(grid.to_png())).convert("RGB")).astype(int)
+        # The first tile is at the top left; few tiles are enlarged evenly.
+        side = round(160 / 5)
+        for row, column in ((0, 0), (4, 2), (2, 1)):
+            seen = picture[row * side + side // 2, column * side + side // 2]
+            np.testing.assert_allclose(seen, 127.5 + 127.5 * colored[0, row, column] / limits[0], atol=1.5)
+
+
+def test_many_colored_tiles_keep_to_the_budget():
+    grid = TileGrid(np.zeros((500, 40, 50, 3), np.float32))
+    assert saved_bytes(grid) < 4_000_000
+    assert grid._shape[1] < 40
+    assert grid._payload().carried([3]).shape == (1, *grid._shape[1:], 3)
 
 
 @pytest.mark.parametrize("name", ["selected", "enlarged"])

@@ -54,7 +54,7 @@ export function rowId(name: string, call: number): string {
 }
 
 /** Nest the modules by their dotted names, in the order given; parents that are missing are added. */
-export function buildTree(rows: readonly LayerRow[]): TreeNode[] {
+export function buildTree(rows: readonly LayerRow[], missing = "not a layer"): TreeNode[] {
   const roots: TreeNode[] = [];
   const byName = new Map<string, TreeNode>();
   const rowsByName = new Map(rows.map((row) => [row.name, row]));
@@ -65,7 +65,7 @@ export function buildTree(rows: readonly LayerRow[]): TreeNode[] {
     }
     const dot = name.lastIndexOf(".");
     const parent = dot < 0 ? null : place(name.slice(0, dot));
-    const node = moduleNode(name, rowsByName.get(name), parent);
+    const node = moduleNode(name, rowsByName.get(name), parent, missing);
     byName.set(name, node);
     (parent?.children ?? roots).push(node);
     return node;
@@ -76,7 +76,12 @@ export function buildTree(rows: readonly LayerRow[]): TreeNode[] {
   return roots;
 }
 
-function moduleNode(name: string, row: LayerRow | undefined, parent: TreeNode | null): TreeNode {
+function moduleNode(
+  name: string,
+  row: LayerRow | undefined,
+  parent: TreeNode | null,
+  missing: string,
+): TreeNode {
   const shapes = row?.shapes ?? [];
   const reused = shapes.length > 1;
   const shape = reused ? null : (shapes[0] ?? null);
@@ -88,7 +93,7 @@ function moduleNode(name: string, row: LayerRow | undefined, parent: TreeNode | 
     kind: row?.kind ?? "",
     shape,
     parameters: row?.parameters ?? null,
-    reason: row ? reasonOf(shapes) : "not a layer",
+    reason: row ? reasonOf(shapes) : missing,
     selectable: shape !== null,
     parent,
     children: [],
@@ -279,14 +284,14 @@ export function formatShape(shape: readonly number[]): string {
 }
 
 /** All a row knows, for its tooltip. */
-export function describe(node: TreeNode): string {
+export function describe(node: TreeNode, shapes = "output"): string {
   const call = node.call < 0 ? "" : `, call ${node.call}`;
   const lines = [`${node.name}${call}`];
   if (node.kind) {
     lines.push(node.kind);
   }
   if (node.shape) {
-    lines.push(`output ${formatShape(node.shape)}`);
+    lines.push(`${shapes} ${formatShape(node.shape)}`);
   }
   if (node.parameters !== null) {
     lines.push(node.parameters === 1 ? "1 parameter" : `${exact(node.parameters)} parameters`);

@@ -4,13 +4,13 @@ import type { Range, VisibleRow } from "./model";
 import { describe, formatParameters, formatShape } from "./model";
 
 /** The column names. Each row says what it is by itself, so they are not read out. */
-export function header(): HTMLElement {
+export function header(shapes: string): HTMLElement {
   return element(
     "div",
     { class: "cvz-tree-head", "aria-hidden": "true" },
     element("span", {}, "layer"),
     element("span", { class: "cvz-tree-kind" }, "kind"),
-    element("span", { class: "cvz-tree-shape" }, "output"),
+    element("span", { class: "cvz-tree-shape" }, shapes),
     element("span", { class: "cvz-tree-parameters", title: "number of parameters" }, "params"),
   );
 }
@@ -19,6 +19,9 @@ export function header(): HTMLElement {
 export class RowElement {
   readonly node = element("div", { class: "cvz-tree-row", role: "treeitem", tabindex: -1 });
   #content = "";
+
+  /** `shapes` says what the shapes are. */
+  constructor(private readonly shapes: string) {}
 
   /** Show a row with its place and state. The element keeps the focus, if it has it. */
   update(row: VisibleRow, selected: boolean): void {
@@ -43,7 +46,7 @@ export class RowElement {
     const content = JSON.stringify([row.expandable, row.labelMatches, row.kindMatches]);
     if (content !== this.#content) {
       this.#content = content;
-      this.node.title = describe(node);
+      this.node.title = describe(node, this.shapes);
       this.node.replaceChildren(...cells(row));
     }
   }

@@ -15,6 +15,8 @@ export type Traits = {
   selected: string;
   selected_call: number;
   max_height: number;
+  shapes: string;
+  missing: string;
 };
 
 /** Milliseconds after which typed letters begin a new word. */
@@ -32,10 +34,10 @@ export class LayerTreeView {
   });
   #count = element("span", { class: "cvz-tree-count" });
   #live = liveRegion();
-  #head = header();
+  #head: HTMLElement;
   #list = element("div", { role: "tree", "aria-label": "Layers", id: uniqueId("cvz-tree") });
   #none = element("div", { class: "cvz-tree-none" });
-  #scroller = element("div", { class: "cvz-tree-scroll" }, this.#head, this.#list, this.#none);
+  #scroller = element("div", { class: "cvz-tree-scroll" });
   #nodes: TreeNode[] = [];
   #byId = new Map<string, TreeNode>();
   #rows: VisibleRow[] = [];
@@ -51,6 +53,8 @@ export class LayerTreeView {
   ) {
     this.#search.setAttribute("aria-controls", this.#list.id);
     this.#search.value = model.get("_query");
+    this.#head = header(model.get("shapes"));
+    this.#scroller.append(this.#head, this.#list, this.#none);
     const bar = element("div", { class: "cvz-tree-search" }, this.#search, this.#count);
     this.#root.append(bar, this.#scroller, this.#live);
     el.append(this.#root);
@@ -85,7 +89,7 @@ export class LayerTreeView {
   }
 
   #readRows(): void {
-    this.#nodes = buildTree(this.model.get("_rows"));
+    this.#nodes = buildTree(this.model.get("_rows"), this.model.get("missing"));
     this.#byId = new Map([...walk(this.#nodes)].map((node) => [node.id, node]));
     this.#elements.clear();
   }
@@ -117,7 +121,7 @@ export class LayerTreeView {
   /** Bring the list up to date without taking any row that stays out of the page: it may have the focus. */
   #place(selected: string): void {
     const wanted = this.#rows.map((row) => {
-      const element = this.#elements.get(row.node.id) ?? new RowElement();
+      const element = this.#elements.get(row.node.id) ?? new RowElement(this.model.get("shapes"));
       this.#elements.set(row.node.id, element);
       element.update(row, row.node.id === selected);
       return element.node;

@@ -22,12 +22,12 @@ export class Controls {
     { type: "button", "aria-label": "Larger tiles", title: "Larger tiles" },
     "+",
   );
-  #valued: HTMLElement[];
+  #scale: HTMLElement;
+  #zeroLabel = element("label", { class: "cvz-check" }, this.#zero, "Zero-centered");
   #names = "";
 
   constructor(private readonly model: Model) {
-    const scales = this.#scaleSwitch();
-    const zero = element("label", { class: "cvz-check" }, this.#zero, "Zero-centered");
+    this.#scale = this.#scaleSwitch();
     const size = element(
       "div",
       { class: "cvz-buttons", role: "group" },
@@ -35,8 +35,14 @@ export class Controls {
       this.#larger,
     );
     size.setAttribute("aria-label", "Tile size");
-    this.#valued = [scales, zero, this.#colors];
-    this.node = element("div", { class: "cvz-tiles-controls" }, scales, zero, this.#colors, size);
+    this.node = element(
+      "div",
+      { class: "cvz-tiles-controls" },
+      this.#scale,
+      this.#zeroLabel,
+      this.#colors,
+      size,
+    );
     this.#cleanup.listen(this.#zero, "change", () => {
       setTraits(this.model, { zero_centered: this.#zero.checked });
     });
@@ -52,9 +58,10 @@ export class Controls {
   update(state: State): void {
     this.#state = state;
     this.node.hidden = state.data.count === 0;
-    for (const node of this.#valued) {
-      node.hidden = state.data.pictures;
-    }
+    const { pictures, colored } = state.data;
+    this.#scale.hidden = pictures;
+    this.#zeroLabel.hidden = pictures || colored;
+    this.#colors.hidden = pictures || colored;
     const { shared, zeroCentered } = state.choice;
     for (const [name, input] of this.#scales) {
       input.checked = name === (shared ? "shared" : "each");

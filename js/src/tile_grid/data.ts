@@ -164,15 +164,3 @@ function sharedRange(ranges: Float32Array): Range {
   }
   return low <= high ? { low, high } : { low: Number.NaN, high: Number.NaN };
 }
-
-/** The frame nearest to a step, the earlier one of two; the last one for -1. */
-export function frameAt(steps: number[], step: number): number {
-  let nearest = Math.max(0, steps.length - 1);
-  if (step >= 0) {
-    for (let frame = nearest; frame >= 0; frame -= 1) {
-      const distance = (at: number) => Math.abs((steps[at] ?? 0) - step);
-      nearest = distance(frame) <= distance(nearest) ? frame : nearest;
-    }
-  }
-  return nearest;
-}

@@ -1,7 +1,7 @@
 /** Drawing tiles with their captions, badges and marks on a canvas. */
 import { resolveColor } from "../lib/theme";
 import type { Bitmaps } from "./bitmaps";
-import { cornerOf, type Layout, visibleSlots } from "./layout";
+import { CAPTION, cornerOf, type Layout, visibleSlots } from "./layout";
 import type { State } from "./state";
 import { badgesOf, captionOf } from "./texts";
 
@@ -107,7 +107,9 @@ function drawTile(context: CanvasRenderingContext2D, frame: Frame, tile: number,
   drawMap(context, frame, tile, box);
   const badges = badgesOf(state, tile);
   if (badges.length > 0) {
-    drawBadge(context, palette, badges.join(" "), box);
+    const color = state.badgeColors[state.badges[String(tile)] ?? ""];
+    const place = frame.layout.caption > CAPTION && color ? belowCaption(frame.layout, box) : box;
+    drawBadge(context, palette, badges.join(" "), place, color);
   }
 }
 
@@ -210,11 +212,17 @@ export function drawPosition(
   context.strokeRect(x, y, side, Math.max(5, height));
 }
 
+/** Where a badge goes that must not cover its tile: a line of its own, centered as the caption is. */
+function belowCaption(layout: Layout, box: Box): Box {
+  return { ...box, y: box.y + box.height + CAPTION + 1, width: layout.pitchX - 4, height: 13 };
+}
+
 function drawBadge(
   context: CanvasRenderingContext2D,
   palette: Palette,
   text: string,
   box: Box,
+  color = "rgb(20 20 20)",
 ): void {
   context.font = `600 9px ${palette.font}`;
   const room = box.width - 6;
@@ -224,7 +232,7 @@ function drawBadge(
   // A light edge sets the label off from dark tiles as its dark face does from light ones.
   context.fillStyle = "rgb(255 255 255 / 75%)";
   context.fillRect(box.x + box.width - width - 1, box.y, width + 1, height + 1);
-  context.fillStyle = "rgb(20 20 20)";
+  context.fillStyle = color;
   context.fillRect(box.x + box.width - width, box.y, width, height);
   context.fillStyle = "white";
   context.textAlign = "center";

@@ -11,6 +11,8 @@ export interface LayoutInput {
   /** Longer side of a tile in CSS pixels; 0 picks one. */
   tileSize: number;
   pixelRatio: number;
+  /** Whether each tile has a badge below it. */
+  badges?: boolean;
 }
 
 export interface Layout {
@@ -23,7 +25,7 @@ export interface Layout {
   pitchY: number;
   /** Free space around all tiles. */
   inset: number;
-  /** Height of the line below each tile; 0 where the tiles are too narrow for one. */
+  /** Height of what stands below each tile; 0 where the tiles are too narrow for one. */
   caption: number;
   across: number;
   down: number;
@@ -38,7 +40,8 @@ export interface Hit {
 }
 
 const INSET = 8;
-const CAPTION = 15;
+export const CAPTION = 15;
+const BADGE_LINE = 15;
 const WIDEST_EXTRA_GAP = 12;
 const NARROWEST_CAPTION = 22;
 const THINNEST_TILE = 6;
@@ -65,7 +68,7 @@ export function arrange(input: LayoutInput): Layout {
   const tileWidth = Math.max(THINNEST_TILE, columns * perValue);
   const tileHeight = Math.max(THINNEST_TILE, rows * perValue);
   const gap = tileWidth < 36 ? 4 : 8;
-  const caption = tileWidth >= NARROWEST_CAPTION ? CAPTION : 0;
+  const caption = tileWidth < NARROWEST_CAPTION ? 0 : CAPTION + (input.badges ? BADGE_LINE : 0);
   const pitchY = tileHeight + caption + gap;
   const across = Math.max(1, Math.floor((room + gap) / (tileWidth + gap)));
   const down = Math.ceil(count / across);

@@ -37,9 +37,11 @@ export class Legend {
     }
     if (this.#key !== state.colorKey) {
       this.#key = state.colorKey;
-      const colors = Array.from({ length: STOPS }, (_, stop) =>
-        cssColor(state.table, Math.round((255 * stop) / (STOPS - 1))),
-      );
+      const colors = state.data.colored
+        ? ["#000", "#fff"]
+        : Array.from({ length: STOPS }, (_, stop) =>
+            cssColor(state.table, Math.round((255 * stop) / (STOPS - 1))),
+          );
       this.#bar.style.background = `linear-gradient(to right, ${colors.join(", ")})`;
     }
     const { shared } = state.choice;
@@ -48,7 +50,8 @@ export class Legend {
       : tile >= 0
         ? `, ${labelOf(state, tile)}`
         : ", each tile its own scale";
-    setText(this.#title, state.unit + whose);
+    const colors = state.data.colored ? ", of red, green and blue each" : "";
+    setText(this.#title, state.unit + colors + whose);
     if (!shared && tile < 0) {
       this.#write("lowest", state.choice.zeroCentered ? "0" : "", "highest", 0.5);
       return;

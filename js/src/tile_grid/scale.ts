@@ -75,6 +75,10 @@ export function paintTile(
     return;
   }
   const scale = scaleOf(data, tile, choice) ?? { low: 0, high: 1 };
+  if (data.colored) {
+    paintColors(data, tile, symmetric(scale), pixels);
+    return;
+  }
   const size = data.rows * data.columns;
   const start = tile * size;
   let lastCode = -1;
@@ -87,6 +91,21 @@ export function paintTile(
       lastColor = Number.isNaN(value) ? 0 : (table[colorIndex(value, scale)] ?? 0);
     }
     pixels[index] = lastColor;
+  }
+}
+
+/** Three values a pixel: 0 is middle gray, the ends of the scale are no light and full light of a color. */
+function paintColors(data: TileData, tile: number, scale: Range, pixels: Uint32Array): void {
+  const bytes = new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.byteLength);
+  const start = 3 * tile * pixels.length;
+  for (let index = 0; index < pixels.length; index += 1) {
+    let alpha = 255;
+    for (let channel = 0; channel < 3; channel += 1) {
+      const value = data.decode(tile, data.codes[start + 3 * index + channel] ?? 0);
+      bytes[4 * index + channel] = colorIndex(value, scale);
+      alpha = Number.isNaN(value) ? 0 : alpha;
+    }
+    bytes[4 * index + 3] = alpha;
   }
 }
 

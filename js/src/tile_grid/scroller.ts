@@ -128,6 +128,7 @@ export class Scroller {
       columns: state.data.columns,
       tileSize: state.tileSize,
       pixelRatio: window.devicePixelRatio || 1,
+      badges: Object.keys(state.badgeColors).length > 0,
     });
     this.#layout = layout;
     const empty = layout.count === 0;

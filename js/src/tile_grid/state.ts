@@ -1,7 +1,8 @@
 /** What one view shows, read from the model's traits in one go. */
 import type { AnyModel } from "@anywidget/types";
 import { asUint32, type Binary } from "../lib/buffers";
-import { type DataTraits, frameAt, TileData } from "./data";
+import { nearestStep } from "../lib/steps";
+import { type DataTraits, TileData } from "./data";
 import { type ColorTable, colorTable, type ScaleChoice } from "./scale";
 
 export interface Traits extends DataTraits, Record<string, unknown> {
@@ -107,7 +108,7 @@ export class TileStore {
 
   read(model: Model): State {
     const steps = model.get("_steps");
-    const frame = frameAt(steps, model.get("step"));
+    const frame = Math.max(0, nearestStep(steps, model.get("step")));
     if (this.#data?.frame !== frame) {
       this.#data = this.#readData(model, steps, frame);
     }
