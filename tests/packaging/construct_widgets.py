@@ -33,6 +33,7 @@ VIEWS = {
     "LayerTree": lambda view: view(fashion()[0].layers),
     "ProbabilityBars": lambda view: view(),
     "TileGrid": lambda view: view(MAPS),
+    "Timeline": lambda view: view(),
     "UnitBars": lambda view: view([1.0, 2.0]),
 }
 
