@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,6 +48,51 @@ def _is_gray_batch(array: NDArray[Any], channels: int) -> bool:
             "give list(array) for the first, torch.from_numpy(array) for the second"
         )
     return True
+
+
+def stack_pixels(items: Sequence[Any], channels: int) -> Tensor | None:
+    """Return pictures as one uint8 tensor N x C x H x W, where they need no more than to be put together.
+
+    These are uint8 arrays, tensors and PIL images made in memory, all of one kind and shape, gray or in color,
+    that the network takes as they are (gray ones also in color). For all else the answer is ``None``.
+    """
+    first = items[0]
+    if channels not in (1, 3) or any(type(each) is not type(first) for each in items):
+        return None
+    if type(first) is Image.Image:
+        # Without any info there is neither transparency nor an EXIF tag.
+        if first.mode not in ("L", "RGB") or any(each.info or each.mode != first.mode for each in items):
+            return None
+        items = [np.asarray(each) for each in items]
+        first = items[0]
+    if isinstance(first, np.ndarray):
+        pixels = _stacked_arrays(items)
+    elif type(first) is Tensor:
+        pixels = _stacked_tensors(items)
+    else:
+        return None
+    if pixels is None or not pixels.numel() or pixels.shape[1] not in (1, channels):
+        return None
+    # In this memory order, in which networks compute the same whichever way the pictures came.
+    return pixels.expand(-1, channels, -1, -1).contiguous()
+
+
+def _stacked_arrays(items: Sequence[NDArray[Any]]) -> Tensor | None:
+    first = items[0]
+    alike = all(each.dtype == np.uint8 and each.shape == first.shape for each in items)
+    if not alike or not (first.ndim == 2 or (first.ndim == 3 and first.shape[2] in (1, 3))):
+        return None
+    stacked = torch.from_numpy(np.stack(items))
+    return stacked[:, None] if first.ndim == 2 else stacked.permute(0, 3, 1, 2)
+
+
+def _stacked_tensors(items: Sequence[Tensor]) -> Tensor | None:
+    plain = all(
+        each.dtype == torch.uint8 and each.device.type == "cpu" and each.layout is torch.strided
+        for each in items
+    )
+    alike = plain and all(each.ndim == 3 and each.shape == items[0].shape for each in items)
+    return torch.stack(list(items)) if alike else None
 
 
 def load_picture(item: Any, channels: int, where: str) -> Picture:

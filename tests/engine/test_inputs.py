@@ -386,3 +386,50 @@ def test_example_is_the_mean_picture() -> None:
 def test_specs_that_make_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         InputSpec(**options)
+
+
+def as_arrays(pictures: list[Any]) -> list[Any]:
+    return [np.asarray(each) for each in pictures]
+
+
+def as_tensors(pictures: list[Any]) -> list[Any]:
+    return [
+        torch.from_numpy(np.array(each)).reshape(*each.size[::-1], -1).permute(2, 0, 1) for each in pictures
+    ]
+
+
+QUICK_SPECS = {
+    "gray": InputSpec(size=(9, 12), channels=1, mean=0.29, std=0.35),
+    "color": InputSpec(size=(9, 12), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), resize=9),
+    "any size": InputSpec(channels=3, mean=0.1),
+}
+
+
+@pytest.mark.parametrize("spec", QUICK_SPECS.values(), ids=QUICK_SPECS)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("given", [list, as_arrays, as_tensors, lambda each: np.stack(as_arrays(each))])
+def test_many_small_pictures_at_once_get_the_numbers_of_one_by_one(
+    spec: InputSpec, mode: str, given: Any
+) -> None:
+    pictures = [Image.fromarray(np.asarray(photo(9, 12, seed))).convert(mode) for seed in range(5)]
+    together = spec.prepare(given(pictures))
+    assert torch.equal(together, torch.stack([spec.prepare_one(each, "it") for each in pictures]))
+    assert together.is_contiguous()
+    is_plain = mode == "L" or spec.channels == 3
+    assert (spec.prepare_pixels(list(given(pictures))) is not None) == is_plain
+
+
+def test_pictures_that_need_more_than_scaling_are_taken_one_by_one() -> None:
+    spec = QUICK_SPECS["color"]
+    array = np.asarray(photo(9, 12))
+    tagged, turned, deep = Image.fromarray(array), Image.fromarray(array), array.astype(np.uint16) * 257
+    tagged.info["transparency"] = (1, 2, 3)
+    turned.info["exif"] = b"Exif"
+    for odd in (tagged, turned, deep, array[:, :, :2], array[:, ::2], array / 255.0):
+        assert spec.prepare_pixels([odd, odd]) is None
+        assert spec.prepare_pixels([array, odd]) is None
+    assert InputSpec(size=8).prepare_pixels([array]) is None
+    assert InputSpec(size=(9, 12), resize=11).prepare_pixels([array]) is None
+    assert InputSpec(size=(9, 13), resize=(9, 12)).prepare_pixels([array]) is None
+    with pytest.raises(InputError, match="image 1 of 2"):
+        spec.prepare([array, array[:0]])
