@@ -51,3 +51,53 @@ def unique_names(names: Sequence[str]) -> list[str]:
         taken.add(candidate)
         unique.append(candidate)
     return unique
+
+
+STEP_MARGIN = 0.02
+"""The share of a chart's width that is left free before the first step and after the last."""
+
+
+def step_limits(steps: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the ends of a chart's axis over ascending steps.
+
+    >>> step_limits(np.array([0.0, 96.0]))
+    (-2.0, 98.0)
+    """
+    first, last = (float(steps[0]), float(steps[-1])) if len(steps) else (0.0, 0.0)
+    if first == last:
+        return first - 1.0, first + 1.0
+    margin = STEP_MARGIN * (last - first) / (1 - 2 * STEP_MARGIN)
+    return first - margin, last + margin
+
+
+def log_ticks(low: float, high: float) -> NDArray[np.float64]:
+    """Return powers of ten in [low, high], at most about six; where there are few, 2 and 5 times them, too.
+
+    >>> log_ticks(0.02, 20).tolist()
+    [0.1, 1.0, 10.0]
+    """
+    powers = np.arange(np.ceil(np.log10(low) - 1e-9), np.floor(np.log10(high) + 1e-9) + 1)
+    if len(powers) > 2:
+        return np.asarray(10.0 ** powers[:: int(np.ceil(len(powers) / 6))])
+    first = np.floor(np.log10(low))
+    ticks = np.concatenate([np.array([1, 2, 5]) * 10.0**power for power in (first, first + 1, first + 2)])
+    return np.asarray(ticks[(ticks >= low * 0.999999) & (ticks <= high * 1.000001)])
+
+
+def value_limits(values: NDArray[np.floating], *, log: bool) -> tuple[float, float]:
+    """Return ends that hold all finite values with some room; zero is one of them where it is near.
+
+    >>> value_limits(np.array([0.5, 2.0]), log=False)
+    (0.0, 2.1)
+    """
+    finite = values[np.isfinite(values) & ((values > 0) | (not log))]
+    if len(finite) == 0:
+        return (0.1, 1.0) if log else (0.0, 1.0)
+    low, high = float(finite.min()), float(finite.max())
+    if log:
+        room = max((high / low) ** 0.05, 1.1)
+        return low / room, high * room
+    if low >= 0 and low < 0.5 * high:
+        return 0.0, 1.05 * high
+    room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - room, high + room

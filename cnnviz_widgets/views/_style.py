@@ -39,6 +39,11 @@ _STYLES = """
   --bq-axis-tick-stroke: var(--cvz-border);
   --bq-axis-path-stroke: var(--cvz-border);
 }
+.cvz-line-legend .widget-html-content { display: flex; flex-wrap: wrap; gap: 0 14px; }
+.cvz-line-legend .widget-html-content { color: var(--cvz-muted); line-height: 1.5; }
+.cvz-line-legend span { display: inline-flex; align-items: center; gap: 5px; overflow-wrap: anywhere; }
+.cvz-line-legend i { flex: none; width: 22px; }
+.cvz-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .cvz-bare .axis path.domain, .cvz-bare .axis .tick line { display: none; }
 .cvz-bare .zeroLine { stroke: var(--cvz-border); }
 """

@@ -31,6 +31,7 @@ WIDGETS = {
 VIEWS = {
     "ImageStage": lambda view: view(PICTURE),
     "LayerTree": lambda view: view(fashion()[0].layers),
+    "LineChart": lambda view: view("loss"),
     "ProbabilityBars": lambda view: view(),
     "TileGrid": lambda view: view(MAPS),
     "Timeline": lambda view: view(),

@@ -29,7 +29,7 @@ def test_new_steps_leave_the_value_alone() -> None:
 @pytest.mark.parametrize("steps", [[3, 2], [1, 1], [-1], [0.5], ["a"]])
 def test_steps_that_do_not_ascend_are_refused(steps: list[object]) -> None:
     timeline = Timeline()
-    with pytest.raises(ValueError, match="steps must ascend|one whole number"):
+    with pytest.raises(ValueError, match=r"steps must ascend|one whole number"):
         timeline.set_steps(steps)
     assert timeline.steps == []
 

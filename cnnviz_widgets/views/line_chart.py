@@ -1,0 +1,263 @@
+"""Named lines over the steps of a training, drawn by bqplot, with a marker at the step on show."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import bqplot
+import ipywidgets as widgets
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cnnviz_widgets.views._chart_data import log_ticks, round_ticks, step_limits, value_limits
+from cnnviz_widgets.views._style import style_sheet
+from cnnviz_widgets.views._text import as_html, format_number, printable
+
+LINE_COLORS = ("#2c9cb2", "#994c26", "#cc0a6b", "#7150b2", "#999907", "#9c0be5")
+"""Told apart with any color blindness, and with a contrast of 3 or more to a light and a dark page."""
+
+_DASHES = {"solid": "solid", "dashed": "dashed", "dotted": "dotted", "dash_dotted": "double"}
+MAXIMUM_LINES = len(LINE_COLORS) * len(_DASHES)
+_MARKER_COLOR = "var(--cvz-text)"
+_Rows = NDArray[np.float32]
+
+
+class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
+    """See how several numbers developed over the steps of a training, each as a line with a name.
+
+    A vertical line marks the step on show. Where a value is NaN or infinite (on a logarithmic axis, also
+    where it is not above zero) the line has a gap. More than six lines differ in their dashes as well.
+
+    Parameters
+    ----------
+    name, unit
+        What the values are and in which unit, for the axis.
+    x_name
+        What runs along the other axis.
+    log
+        Draw a logarithmic axis of values.
+    limits
+        Fixed ends of the axis of values, such as (0, 1) for shares.
+    height
+        Height of the chart in CSS pixels, without its legend.
+    marker_scales
+        One bqplot ``LinearScale`` for each marker; a marker stands where its scale is 0, and the scale's ends
+        are those of the chart. Charts that share one move their markers together, and two numbers, which
+        `Timeline` has, move it in the page alone. The second marker is dashed. By default there is one of
+        the chart's own; `set_marker` moves it.
+
+    Examples
+    --------
+    >>> chart = LineChart("loss", unit="nats")
+    >>> chart.set_lines([0, 20, 40], {"training": [2.3, 1.1, 0.9]})
+    >>> chart.set_marker(20)
+    >>> print(chart.to_text())
+    loss (nats) by step
+    training: 2.3 at step 0, 0.9 at step 40, lowest 0.9 at step 40, highest 2.3 at step 0
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        unit: str = "",
+        x_name: str = "step",
+        log: bool = False,
+        limits: tuple[float, float] | None = None,
+        height: int = 180,
+        marker_scales: Sequence[bqplot.LinearScale] | None = None,
+    ) -> None:
+        if limits is not None and not (limits[0] < limits[1] and (limits[0] > 0 or not log)):
+            raise ValueError(f"limits must rise, from above 0 on a logarithmic axis; got {limits!r}")
+        self._lock = threading.RLock()
+        self._name, self._unit, self._x_name = printable(name), printable(unit), printable(x_name)
+        self._log, self._limits = log, limits
+        self._steps: NDArray[np.float32] = np.zeros(0, np.float32)
+        self._lines: dict[str, _Rows] = {}
+        scales = [bqplot.LinearScale(min=-0.5, max=0.5)] if marker_scales is None else marker_scales
+        self._marker_scales = tuple(scales)
+        self._legend, self._spoken = widgets.HTML(), widgets.HTML()
+        self._build_figure(height)
+        super().__init__([style_sheet(), self._figure, self._legend, self._spoken], layout={"width": "100%"})
+        self.add_class("cvz-views")
+        self._legend.add_class("cvz-line-legend")
+        self._spoken.add_class("cvz-spoken")
+        self._describe()
+
+    def _build_figure(self, height: int) -> None:
+        self._across = bqplot.LinearScale(min=-1.0, max=1.0, allow_padding=False)
+        kind = bqplot.LogScale if self._log else bqplot.LinearScale
+        low, high = self._limits or value_limits(np.zeros(0), log=self._log)
+        self._upward = kind(min=low, max=high, allow_padding=False)
+        scales = {"x": self._across, "y": self._upward}
+        self._marks = [
+            bqplot.Lines(
+                scales=scales, line_style=dash, stroke_width=1.75, visible=False, marker_size=14, x=[], y=[]
+            )
+            for dash in _DASHES
+        ]
+        self._markers = [_marker(scale, bool(index)) for index, scale in enumerate(self._marker_scales)]
+        grid = {"grid_lines": "solid", "grid_color": "var(--cvz-border)"}
+        self._x_axis = bqplot.Axis(
+            scale=self._across, label=self._x_name, label_offset="32px", grid_lines="none", tick_format=",d"
+        )
+        self._y_axis = bqplot.Axis(
+            scale=self._upward,
+            side="left",
+            label=f"{self._name} ({self._unit})" if self._unit else self._name,
+            label_offset="48px",
+            tick_format="~e" if self._log else "~g",
+            **grid,
+        )
+        self._figure = bqplot.Figure(
+            marks=[*self._markers, *self._marks],
+            axes=[self._x_axis, self._y_axis],
+            fig_margin={"top": 8, "bottom": 42, "left": 64, "right": 10},
+            padding_y=0,
+            padding_x=0,
+            display_toolbar=False,
+            layout={"height": f"{height}px", "width": "100%", "min_width": "0"},
+        )
+        self._figure.add_class("cvz-chart")
+
+    def set_lines(self, steps: ArrayLike, lines: Mapping[str, ArrayLike]) -> None:
+        """Show other lines in the same chart; may be called from any thread.
+
+        Parameters
+        ----------
+        steps : S ascending numbers
+        lines : from each line's name to its S values
+
+        Raises
+        ------
+        ValueError
+            The steps do not ascend, a line has not one value for each, or there are more than 24 lines.
+        """
+        across = np.asarray(steps, dtype=np.float64)
+        if across.ndim != 1 or not np.isfinite(across).all() or np.any(np.diff(across) <= 0):
+            raise ValueError(f"steps must be one row of ascending numbers, got {_brief(across)}")
+        if len(lines) > MAXIMUM_LINES:
+            raise ValueError(
+                f"a chart tells at most {MAXIMUM_LINES} lines apart, got {len(lines)}: show fewer"
+            )
+        rows = {}
+        for name, values in lines.items():
+            row = np.asarray(values, dtype=np.float64)
+            if row.shape != across.shape:
+                raise ValueError(
+                    f"line {name!r} needs one value for each of the {len(across)} steps, got {_brief(row)}"
+                )
+            shown = np.isfinite(row) & ((row > 0) | (not self._log)) & (np.abs(row) < 3e38)
+            rows[printable(name)] = np.where(shown, row, np.nan).astype(np.float32)
+        with self._lock:
+            self._steps, self._lines = across.astype(np.float32), rows
+            self._rescale()
+            self._draw()
+            self._describe()
+
+    def _rescale(self) -> None:
+        left, right = step_limits(self._steps)
+        with self._across.hold_sync():
+            self._across.min, self._across.max = left, right
+        ticks = round_ticks(left, right, 5)
+        self._x_axis.tick_values = ticks[(ticks == np.round(ticks)) & (ticks >= left) & (ticks <= right)]
+        values = np.concatenate([np.zeros(0, np.float32), *self._lines.values()])
+        low, high = self._limits or value_limits(values, log=self._log)
+        with self._upward.hold_sync():
+            self._upward.min, self._upward.max = low, high
+        self._y_axis.tick_values = log_ticks(low, high) if self._log else round_ticks(low, high, 4)
+
+    def _draw(self) -> None:
+        rows, steps = list(self._lines.values()), self._steps
+        if len(steps) == 1:
+            # bqplot drops axes of one entry: a second one, without a value, keeps the shape.
+            steps = np.repeat(steps, 2)
+            rows = [np.append(row, np.float32(np.nan)) for row in rows]
+        for index, mark in enumerate(self._marks):
+            few = rows[index * len(LINE_COLORS) : (index + 1) * len(LINE_COLORS)]
+            with mark.hold_sync():
+                mark.visible = bool(few) and len(steps) > 0
+                if mark.visible:
+                    mark.x, mark.y = steps, np.stack(few)
+                    mark.colors = list(LINE_COLORS[: len(few)])
+                    # A line has no length where a value stands alone, so it shows as a point.
+                    mark.marker = "circle" if any(map(_has_lone_value, few)) else None
+
+    def set_marker(self, step: float, index: int = 0) -> None:
+        """Move a marker to a step."""
+        left, right = float(self._across.min), float(self._across.max)
+        share = (step - left) / (right - left)
+        scale = self._marker_scales[index]
+        with scale.hold_sync():
+            scale.min, scale.max = -share, 1 - share
+
+    def show_marker(self, visible: bool, index: int = 0) -> None:
+        """Show or hide a marker."""
+        self._markers[index].visible = visible
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no value to draw."""
+        return not any(np.isfinite(row).any() for row in self._lines.values())
+
+    def _describe(self) -> None:
+        entries = [
+            f'<span><i style="border-top: 3px {_style(index)}"></i>{as_html(name)}</span>'
+            for index, name in enumerate(self._lines)
+        ]
+        self._legend.value = " ".join(entries) if not self.is_empty else "no values yet"
+        self._spoken.value = as_html(self.to_text().replace("\n", "; "))
+
+    def to_text(self) -> str:
+        """Return what the lines show, in words."""
+        unit = f" ({self._unit})" if self._unit else ""
+        heading = f"{self._name}{unit} by {self._x_name}"
+        return "\n".join([heading, *(self._line_text(*line) for line in self._lines.items())])
+
+    def _line_text(self, name: str, row: _Rows) -> str:
+        known = np.flatnonzero(np.isfinite(row))
+        if len(known) == 0:
+            return f"{name}: no values"
+        low, high = known[np.argmin(row[known])], known[np.argmax(row[known])]
+        at = [
+            f"{word}{format_number(float(row[index]))} at {self._x_name} {self._steps[index]:.0f}"
+            for word, index in (("", known[0]), ("", known[-1]), ("lowest ", low), ("highest ", high))
+        ]
+        missing = len(row) - len(known)
+        return f"{name}: {', '.join(at)}" + (f", {missing} not drawn" if missing else "")
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
+        return {**bundle, "text/plain": self.to_text()}
+
+
+def _marker(scale: bqplot.LinearScale, dashed: bool) -> bqplot.Lines:
+    whole = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
+    return bqplot.Lines(
+        scales={"x": scale, "y": whole},
+        x=np.zeros(2, np.float32),
+        y=np.array([0, 1], np.float32),
+        colors=[_MARKER_COLOR],
+        opacities=[0.65],
+        stroke_width=1.5,
+        line_style="dashed" if dashed else "solid",
+        visible=not dashed,
+    )
+
+
+def _has_lone_value(row: _Rows) -> bool:
+    """Return whether some value has no neighbor to draw a line to."""
+    known = np.concatenate([[False], np.isfinite(row), [False]])
+    return bool(np.any(known[1:-1] & ~known[:-2] & ~known[2:]))
+
+
+def _style(index: int) -> str:
+    """Return CSS for a line's sample in the legend; CSS has no dash-dots, so two lines stand for them."""
+    dash, color = divmod(index, len(LINE_COLORS))
+    return f"{list(_DASHES.values())[dash]} {LINE_COLORS[color]}"
+
+
+def _brief(values: NDArray[Any]) -> str:
+    return f"{values.dtype} {list(values.shape)}"

@@ -1,0 +1,156 @@
+"""The line chart without a page: what is sent to be drawn, the axes, the words, and colors that all can tell."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cnnviz_widgets.views._chart_data import log_ticks, step_limits, value_limits
+from cnnviz_widgets.views.line_chart import LINE_COLORS, MAXIMUM_LINES, LineChart
+
+# Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB; "all" is full color vision.
+BLINDNESS = {
+    "all": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+
+
+def linear(color: str) -> NDArray[np.float64]:
+    share = np.array([int(color[start : start + 2], 16) for start in (1, 3, 5)]) / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIE 1976 L*a*b* of linear RGB, white D65."""
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    ratio = to_xyz @ np.clip(rgb, 0, 1) / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+def test_colors_are_told_apart_with_any_color_blindness(blindness: str) -> None:
+    seen = [lab(np.asarray(BLINDNESS[blindness]) @ linear(color)) for color in LINE_COLORS]
+    # 2.3 is just noticeable; 20 is plain even for thin lines.
+    assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > 20
+
+
+@pytest.mark.parametrize("color", LINE_COLORS)
+def test_colors_stand_out_on_light_and_dark_pages(color: str) -> None:
+    luminance = float(linear(color) @ [0.2126, 0.7152, 0.0722])
+    dark = float(linear("#111111") @ [0.2126, 0.7152, 0.0722])
+    assert 1.05 / (luminance + 0.05) >= 3  # WCAG 2.1, 1.4.11
+    assert (luminance + 0.05) / (dark + 0.05) >= 3
+
+
+def test_lines_are_drawn_as_they_are_with_gaps_for_what_has_no_place() -> None:
+    chart = LineChart("loss", unit="nats")
+    chart.set_lines([0, 5, 20, 30], {"a": [3, np.nan, np.inf, 1], "b": [1, 2, 3, 4]})
+    mark = chart._marks[0]
+    np.testing.assert_array_equal(mark.x, [0, 5, 20, 30])
+    np.testing.assert_array_equal(mark.y, [[3, np.nan, np.nan, 1], [1, 2, 3, 4]])
+    assert mark.colors == list(LINE_COLORS[:2])
+    assert mark.marker == "circle"  # the 3 and the 1 of "a" have no neighbor
+    assert [each.visible for each in chart._marks] == [True, False, False, False]
+    assert chart.to_text().splitlines() == [
+        "loss (nats) by step",
+        "a: 3 at step 0, 1 at step 30, lowest 1 at step 30, highest 3 at step 0, 2 not drawn",
+        "b: 1 at step 0, 4 at step 30, lowest 1 at step 0, highest 4 at step 30",
+    ]
+    chart.set_lines([0, 5], {"a": [3, 2]})
+    assert chart._marks[0] is mark
+    assert mark.marker is None
+
+
+def test_a_logarithmic_axis_has_gaps_at_zero_and_below() -> None:
+    chart = LineChart("ratio", log=True)
+    chart.set_lines([0, 1, 2], {"a": [0.0, -1.0, 0.001]})
+    np.testing.assert_array_equal(np.ravel(chart._marks[0].y), np.float32([np.nan, np.nan, 0.001]))
+    assert chart._upward.min < 0.001 < chart._upward.max
+    chart.set_lines([0, 1, 2], {"a": [0.0, 0.0, 0.0]})
+    assert chart.is_empty
+
+
+def test_more_than_six_lines_differ_in_their_dashes() -> None:
+    chart = LineChart("zeros", limits=(0, 1))
+    lines = {f"line {index}": [0.1, 0.2] for index in range(MAXIMUM_LINES)}
+    chart.set_lines([0, 1], lines)
+    looks = [
+        (mark.line_style, color) for mark in chart._marks for color in mark.colors[: np.shape(mark.y)[0]]
+    ]
+    assert len(set(looks)) == MAXIMUM_LINES == 24
+    with pytest.raises(ValueError, match="at most 24 lines apart, got 25"):
+        chart.set_lines([0, 1], {**lines, "one more": [0, 1]})
+
+
+def test_the_marker_stands_at_its_step() -> None:
+    chart = LineChart("loss")
+    chart.set_lines([0, 10, 100], {"a": [1, 2, 3]})
+    for step in (0, 10, 100):
+        chart.set_marker(step)
+        scale = chart._marker_scales[0]
+        share = -scale.min / (scale.max - scale.min)
+        left, right = chart._across.min, chart._across.max
+        assert left + share * (right - left) == pytest.approx(step, abs=1e-9)
+
+
+def test_markup_in_names_is_text() -> None:
+    chart = LineChart("<b>loss</b>")
+    chart.set_lines([0], {"<img src=x>": [1.0]})
+    assert "<img" not in chart._legend.value + chart._spoken.value
+    assert "&lt;img" in chart._legend.value
+
+
+def test_one_step_shows_as_points() -> None:
+    chart = LineChart("loss")
+    chart.set_lines([7], {"a": [1.0], "b": [2.0]})
+    mark = chart._marks[0]
+    assert (mark.visible, mark.marker, np.shape(mark.y)) == (True, "circle", (2, 2))
+    np.testing.assert_array_equal(mark.y, [[1, np.nan], [2, np.nan]])
+    assert chart._across.min < 7 < chart._across.max
+
+
+@pytest.mark.parametrize(
+    ("steps", "lines", "message"),
+    [
+        ([1, 0], {}, "ascending"),
+        ([0, np.nan], {}, "ascending"),
+        ([[0, 1]], {}, "one row"),
+        ([0, 1], {"a": [1]}, "line 'a' needs one value for each of the 2 steps"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_changes(steps, lines, message) -> None:
+    chart = LineChart("loss")
+    chart.set_lines([0, 1], {"before": [1, 2]})
+    with pytest.raises(ValueError, match=message):
+        chart.set_lines(steps, lines)
+    assert "before: 1 at step 0" in chart.to_text()
+
+
+@pytest.mark.parametrize("limits", [(1, 1), (2, 1)])
+def test_limits_must_rise(limits: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="limits must rise"):
+        LineChart("a", limits=limits)
+    with pytest.raises(ValueError, match="above 0 on a logarithmic axis"):
+        LineChart("a", limits=(0, 1), log=True)
+
+
+def test_axes_hold_what_they_show() -> None:
+    rng = np.random.default_rng(0)
+    for log in (False, True):
+        for exponent in (-6, 0, 5):
+            values = rng.lognormal(size=20) * 10.0**exponent
+            low, high = value_limits(values, log=log)
+            assert low <= values.min() < values.max() <= high
+            ticks = log_ticks(low, high) if log else []
+            assert all(low * 0.99 <= tick <= high * 1.01 for tick in ticks)
+            assert not log or 1 <= len(ticks) <= 9
+    assert value_limits(np.array([5.0, 5.0]), log=False) == (4.75, 5.25)
+    assert value_limits(np.array([np.nan]), log=False) == (0, 1)
+    assert step_limits(np.array([7.0])) == (6.0, 8.0)
+    np.testing.assert_allclose(log_ticks(1e-7, 10), 10.0 ** np.arange(-7, 2, 2))
