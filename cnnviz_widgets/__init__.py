@@ -37,6 +37,10 @@ _PUBLIC = {
     "ActivationMaps": "methods.activations",
     "kernels": "methods.kernels",
     "Kernels": "methods.kernels",
+    "TrainingRecorder": "methods.training",
+    "TrainingHistory": "methods.training",
+    "load_history": "methods.training",
+    "history_from_checkpoints": "methods.training",
     "LayerBrowser": "widgets.activations",
     "samples": "samples",
 }

@@ -58,6 +58,14 @@ class ZeroGradientError(CnnvizError, ValueError):
     """The gradient is exactly zero, so there is nothing to show or to follow."""
 
 
+class CheckpointError(CnnvizError, ValueError):
+    """A checkpoint can't be read, or its weights are not those of the network."""
+
+
+class RecorderError(CnnvizError, ValueError):
+    """A training can't be recorded so: two recorders, the file of another network, steps that go back."""
+
+
 class ResultFileError(CnnvizError, ValueError):
     """The file holds no result of this package, or was cut short."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +21,60 @@ Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 
 # They put the weight together just before each forward pass: until then it may be an old one.
 _WEIGHT_HOOKS = (WeightNorm, SpectralNorm, prune.BasePruningMethod)
+
+
+@dataclass(frozen=True)
+class ConvolutionInfo:
+    """A layer that has kernels.
+
+    Attributes
+    ----------
+    name, kind
+        Dotted name and class name.
+    shape
+        Of its kernels: [O, I / groups, kH, kW].
+    groups
+        Number of groups.
+    parameters
+        Number of parameters.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, int, int, int]
+    groups: int
+    parameters: int
+
+
+def list_convolutions(root: nn.Module) -> tuple[ConvolutionInfo, ...]:
+    """Return the two-dimensional convolutions of a module in its own order; no forward pass is needed.
+
+    Raises
+    ------
+    WeightsError
+        (a ValueError) There is none.
+    """
+    found = tuple(
+        ConvolutionInfo(
+            name=name,
+            kind=type(module).__name__,
+            shape=(module.out_channels, module.in_channels // module.groups, *_sides(module)),
+            groups=module.groups,
+            parameters=sum(each.numel() for each in module.parameters()),
+        )
+        for name, module in root.named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    )
+    if not found:
+        raise WeightsError(
+            "this network has no Conv2d or ConvTranspose2d at all, so it has no kernels to show"
+        )
+    return found
+
+
+def _sides(module: Convolution) -> tuple[int, int]:
+    height, width = module.kernel_size
+    return height, width
 
 
 def find_convolution(root: nn.Module, name: str) -> Convolution:
@@ -54,6 +109,18 @@ def read_kernels(root: nn.Module, name: str) -> NDArray[np.float32]:
     LayerNotFoundError, WeightsError
         As `find_convolution`; also for complex weights, NaN and infinity.
     """
+    kernels = copy_kernels(root, name)
+    bad = np.asarray(~np.isfinite(kernels).all(axis=(1, 2, 3)))
+    if bad.any():
+        raise WeightsError(
+            f"{int(bad.sum())} of the {len(bad)} kernels of layer {name!r} hold NaN or infinity, "
+            f"the first one is {int(bad.argmax())}; the training has diverged or the file is damaged"
+        )
+    return kernels
+
+
+def copy_kernels(root: nn.Module, name: str) -> NDArray[np.float32]:
+    """Return the kernels as `read_kernels` does, but as they are: with NaN and infinity, if any."""
     module = find_convolution(root, name)
     with evaluation(root):
         for hook in module._forward_pre_hooks.values():
@@ -64,12 +131,6 @@ def read_kernels(root: nn.Module, name: str) -> NDArray[np.float32]:
             raise WeightsError(f"layer {name!r} has complex kernels; only real ones can be shown")
         # Always a copy: the caller's would change under its eyes while a training goes on.
         kernels = by_output(module, weight).to("cpu", torch.float32, copy=True).contiguous()
-    bad = ~torch.isfinite(kernels).flatten(1).all(dim=1)
-    if bool(bad.any()):
-        raise WeightsError(
-            f"{int(bad.sum())} of the {len(bad)} kernels of layer {name!r} hold NaN or infinity, "
-            f"the first one is {int(bad.nonzero()[0])}; the training has diverged or the file is damaged"
-        )
     return kernels.numpy()
 
 

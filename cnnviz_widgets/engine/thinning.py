@@ -1,0 +1,62 @@
+"""Keep a bounded number of the things that come with rising steps: evenly, with the first and the last."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Thinned(Generic[T]):
+    """Things by step, never more than ``capacity`` of them: the first, the last, and others evenly between.
+
+    When there is no room, those go that stand closer than ``spacing`` steps to the one kept before them, and
+    ``spacing`` doubles until there is room. Of things that come every ``unit`` steps every second remains.
+
+    Parameters
+    ----------
+    capacity
+        From 3.
+    unit
+        Steps between what is added, as far as that is known.
+
+    Examples
+    --------
+    >>> kept = Thinned[str](capacity=4, unit=10)
+    >>> for step in (0, 10, 20, 30, 40, 50):
+    ...     kept.add(step, f"after {step}")
+    >>> kept.steps, kept.spacing
+    ([0, 20, 40, 50], 20)
+    """
+
+    def __init__(self, capacity: int, unit: int = 1) -> None:
+        self.capacity = capacity
+        self.spacing = 1
+        self._unit = unit
+        self._entries: list[tuple[int, T]] = []
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of what is kept, rising."""
+        return [step for step, _ in self._entries]
+
+    @property
+    def items(self) -> list[T]:
+        """What is kept, in the order of the steps: a list of one's own."""
+        return [item for _, item in self._entries]
+
+    def add(self, step: int, item: T) -> None:
+        """Keep a thing of a step later than all before, and let go of what there is no room for."""
+        everything = [*self._entries, (step, item)]
+        kept = self._spaced(everything)
+        while len(kept) > self.capacity:
+            self.spacing = max(2 * self.spacing, 2 * self._unit)
+            kept = self._spaced(everything)
+        self._entries = kept
+
+    def _spaced(self, entries: list[tuple[int, T]]) -> list[tuple[int, T]]:
+        kept = entries[:1]
+        for entry in entries[1:-1]:
+            if entry[0] - kept[-1][0] >= self.spacing:
+                kept.append(entry)
+        return kept + entries[1:][-1:]

@@ -1,0 +1,139 @@
+"""The records of a training, in bounded memory and, if wanted, in a file that outlives the process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.errors import RecorderError
+from cnnviz_widgets.engine.history_file import (
+    Arrays,
+    HistoryHeader,
+    HistoryReader,
+    HistoryWriter,
+    create_history,
+)
+from cnnviz_widgets.engine.thinning import Thinned
+
+# First, last, and one between.
+_FEWEST = 3
+
+
+class TrainingLog:
+    """Keeps records by step: thinned out evenly where they are too many; read from any thread.
+
+    Parameters
+    ----------
+    header, pictures
+        What all records have in common.
+    byte_budget
+        How many bytes the records in memory may take.
+    unit
+        Steps between records.
+    path
+        A file to append to. One that is there already is gone on with: what was being written last when its
+        writer was killed is cut off.
+    first_step
+        Where the training is now. What a file has of later steps is cut off: the training was taken back.
+        ``None``: where the file ends, or at 0.
+
+    Raises
+    ------
+    RecorderError
+        The budget is too small, or the file is of another network, of other layers or images.
+    ResultFileError
+        The file is no history, or damaged.
+    """
+
+    def __init__(
+        self,
+        header: HistoryHeader,
+        pictures: NDArray[np.uint8],
+        *,
+        byte_budget: int,
+        unit: int = 1,
+        path: str | os.PathLike[str] | None = None,
+        first_step: int | None = None,
+    ) -> None:
+        self.header = header
+        self.pictures = pictures
+        self._lock = threading.Lock()
+        self._records: Thinned[Arrays] = Thinned(capacity_of(header, byte_budget), unit)
+        self._writer: HistoryWriter | None = None
+        if path is not None:
+            place = Path(path)
+            if not place.exists():
+                create_history(place, header, pictures)
+            self._go_on(place, first_step, byte_budget)
+        self.first_step = (self.last_step or 0) if first_step is None else first_step
+
+    def _go_on(self, path: Path, first_step: int | None, byte_budget: int) -> None:
+        reader = HistoryReader(path, max_bytes=max(byte_budget, self.pictures.nbytes))
+        difference = reader.header.difference(self.header)
+        if difference is not None:
+            raise RecorderError(f"{path} was recorded with {difference}; record into another file")
+        end = reader.start
+        for record, after in reader.records():
+            if first_step is not None and record["step"] > first_step:
+                break
+            self._keep(record)
+            end = after
+        self._writer = HistoryWriter(path, end)
+
+    @property
+    def last_step(self) -> int | None:
+        """The step of the last record, ``None`` if there is none."""
+        with self._lock:
+            steps = self._records.steps
+        return steps[-1] if steps else None
+
+    @property
+    def spacing(self) -> int:
+        """How many steps there are at least between records that stay."""
+        return self._records.spacing
+
+    def records(self) -> list[Arrays]:
+        """Return what is kept by now."""
+        with self._lock:
+            return self._records.items
+
+    def add(self, record: Arrays) -> None:
+        """Write a record to the file, if there is one, and keep it."""
+        if self._writer is not None:
+            self._writer.append(record)
+        self._keep(record)
+
+    def _keep(self, record: Arrays) -> None:
+        with self._lock:
+            self._records.add(int(record["step"]), record)
+
+    def close(self) -> None:
+        """Close the file; the records stay."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def capacity_of(header: HistoryHeader, byte_budget: int) -> int:
+    """Return how many records fit into a budget, or say that it is too small."""
+    capacity = byte_budget // max(header.record_bytes, 1)
+    if capacity < _FEWEST:
+        raise RecorderError(
+            f"byte_budget={byte_budget:,} has no room for {_FEWEST} records of {header.record_bytes:,} bytes; "
+            f"give at least {_FEWEST * header.record_bytes:,}, or fewer layers"
+        )
+    return capacity
+
+
+def read_log(
+    path: str | os.PathLike[str], *, byte_budget: int
+) -> tuple[HistoryHeader, NDArray[np.uint8], list[Arrays]]:
+    """Return what a file holds by now, thinned out evenly where that is more than the budget."""
+    reader = HistoryReader(path, max_bytes=byte_budget)
+    kept: Thinned[Arrays] = Thinned(capacity_of(reader.header, byte_budget))
+    for record, _ in reader.records():
+        kept.add(int(record["step"]), record)
+    return reader.header, reader.pictures, kept.items

@@ -1,0 +1,271 @@
+"""What is measured of a network at one moment of its training, the network left as it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, RecorderError
+from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.roughness import roughness
+from cnnviz_widgets.engine.watch_list import watch_list
+from cnnviz_widgets.engine.weights import copy_kernels, find_convolution
+
+Measures: TypeAlias = dict[str, NDArray[Any]]
+"""One record: named arrays of the same shapes and kinds each time."""
+
+RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold)
+# What runs at a time: so many images, and so many bytes of activations that are looked at.
+_BATCH = 64
+_BATCH_BYTES = 256 * 1024**2
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class TrainingProbe:
+    """Measures a network again and again in the same way.
+
+    Parameters
+    ----------
+    net
+        The network.
+    images
+        What to run through it; ``None``: nothing runs, and there are no layers.
+    layers
+        Whose activations are measured; ``None``: all rectifiers that are modules and return maps or vectors.
+    kernels_layer
+        Whose kernels are copied; ``None``: the first convolution, if there is one.
+    map_images, map_bytes
+        Maps of the first images are kept, of as many as asked for and as fit into so many bytes together;
+        where those of one image do not, only the first channels of each layer.
+
+    Attributes
+    ----------
+    layers, names, kernels_layer
+        The layers, the parameters' names, and the layer with the kernels.
+    pictures
+        The images whose maps are kept, uint8 [N, H, W, 3].
+    image_count, digest
+        How many images run, and a hash of what the network is given of them.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        images: Images | None,
+        layers: Iterable[LayerKey] | None,
+        kernels_layer: str | None,
+        *,
+        map_images: int,
+        map_bytes: int,
+    ) -> None:
+        if not isinstance(net, Network):
+            raise TypeError(
+                f"a training is recorded of a cv.Network, got {type(net).__name__}: cv.Network(module)"
+            )
+        if images is None and layers is not None:
+            raise RecorderError(
+                "layers= says whose activations to record, but there are no images=; give some"
+            )
+        self.net = net
+        self.names = tuple(name for name, _ in net.core.named_parameters())
+        self.kernels_layer = _first_convolution(net.core) if kernels_layer is None else kernels_layer
+        if self.kernels_layer is not None:
+            find_convolution(net.core, self.kernels_layer)
+        self.layers: tuple[LayerKey, ...] = ()
+        self.pictures = np.zeros((0, 1, 1, 3), np.uint8)
+        self.image_count, self.digest = 0, ""
+        self._x: Tensor | None = None
+        self._channels: list[int] = []
+        self._at_once = 1
+        if images is not None:
+            self._x = net.prepare(images)
+            self.image_count = len(self._x)
+            self.digest = hashlib.sha256(self._x.cpu().float().numpy().tobytes()).hexdigest()
+            self._choose(layers, map_images, map_bytes)
+
+    def _choose(self, layers: Iterable[LayerKey] | None, map_images: int, map_bytes: int) -> None:
+        """Settle which layers there are, how many images have maps, and of how many channels."""
+        asked = None if layers is None else _keys(self.net, layers)
+        wanted: list[LayerKey] = _rectifiers(self.net.core) if asked is None else asked
+        shapes: dict[LayerKey, tuple[int, ...]] = {}
+        with capture(self.net, wanted) as seen, _no_autocast(self.net):
+            self.net(self._batch(0, 1))
+        for key in list(seen) if asked is None else wanted:
+            value = main_tensor(seen[key])
+            if value.ndim in (2, 4):
+                shapes[key] = (*value.shape[1:], 1, 1)[:3]
+            elif asked is not None:
+                raise OutputError(
+                    f"layer {key!r} returns {describe(value)}; a recorder takes maps (images, channels, rows, "
+                    "columns) and vectors (images, channels)"
+                )
+        if not shapes:
+            raise LayerNotFoundError("no rectifier of the network returns maps or vectors: say layers=[...]")
+        self.layers = tuple(shapes)
+        size = 2 * sum(int(np.prod(shape)) for shape in shapes.values())
+        count = max(1, min(map_images, self.image_count, map_bytes // max(size, 1)))
+        share = map_bytes / len(shapes) if size > map_bytes else float("inf")
+        self._channels = [
+            int(min(channels, max(1, share // max(2 * rows * columns, 1))))
+            for channels, rows, columns in shapes.values()
+        ]
+        self._at_once = max(1, min(_BATCH, _BATCH_BYTES // max(2 * size, 1)))
+        self.pictures = _pictures(self.net, self._batch(0, count))
+
+    def _batch(self, start: int, count: int) -> Tensor:
+        if self._x is None:
+            raise RuntimeError("there are no images to run")
+        return self._x[start : start + count]
+
+    def measure(self) -> Measures:
+        """Return kernels and their roughness, norms of weights, shares of zeros and dead channels, and maps."""
+        core = self.net.core
+        named = dict(core.named_parameters())
+        if tuple(named) != self.names:
+            raise RecorderError(
+                "the network's parameters are no longer those that the recording began with; close the "
+                "recorder and begin a new one"
+            )
+        kernels = np.zeros((0, 0, 0, 0), np.float32)
+        if self.kernels_layer is not None:
+            kernels = copy_kernels(core, self.kernels_layer)
+        return {
+            "kernels": kernels,
+            "roughness": _roughness(kernels),
+            "weight_norms": norms([each.detach() for each in named.values()]),
+            **(self._measure_layers() if self._x is not None else {}),
+        }
+
+    def _measure_layers(self) -> Measures:
+        tallies = [_Tally(len(self.pictures), channels) for channels in self._channels]
+        for start in range(0, self.image_count, self._at_once):
+            with capture(self.net, self.layers) as seen, _no_autocast(self.net):
+                self.net(self._batch(start, self._at_once))
+            for key, tally in zip(self.layers, tallies, strict=True):
+                tally.add(main_tensor(seen[key]))
+        return {
+            "sparsity": np.array([tally.sparsity for tally in tallies]),
+            "dead": np.array([tally.dead for tally in tallies]),
+            **{f"maps{index}": tally.maps for index, tally in enumerate(tallies)},
+        }
+
+
+class _Tally:
+    """What is counted of one layer, over batch after batch."""
+
+    def __init__(self, images: int, channels: int) -> None:
+        self._keep = images, channels
+        self._kept: list[NDArray[np.float16]] = []
+        self._zeros = self._values = 0
+        self._highest: Tensor | None = None
+
+    def add(self, value: Tensor) -> None:
+        maps = value.detach().reshape(*value.shape[:2], *(value.shape[2:] or (1, 1)))
+        self._zeros += maps.numel() - int(torch.count_nonzero(maps))
+        self._values += maps.numel()
+        # The largest value of a channel tells whether it is dead, and a NaN carries through it.
+        highest = maps.amax(dim=(0, 2, 3))
+        self._highest = highest if self._highest is None else torch.maximum(self._highest, highest)
+        images, channels = self._keep
+        missing = images - sum(map(len, self._kept))
+        if missing:
+            kept = maps[:missing, :channels].float().clamp(-_LARGEST, _LARGEST)
+            self._kept.append(kept.to("cpu", torch.float16).numpy())
+
+    @property
+    def maps(self) -> NDArray[np.float16]:
+        return np.ascontiguousarray(np.concatenate(self._kept))
+
+    @property
+    def is_spoiled(self) -> bool:
+        return self._highest is None or bool(self._highest.isnan().any())
+
+    @property
+    def sparsity(self) -> float:
+        return float("nan") if self.is_spoiled else self._zeros / max(self._values, 1)
+
+    @property
+    def dead(self) -> float:
+        if self._highest is None or self.is_spoiled:
+            return float("nan")
+        return float((self._highest <= 0).double().mean())
+
+
+def norms(tensors: Iterable[Tensor | None]) -> NDArray[np.float64]:
+    """Return the L2 norm of each tensor, float64; NaN for ``None``."""
+    found: list[Tensor] = []
+    for each in tensors:
+        if each is None:
+            found.append(torch.tensor(float("nan")))
+            continue
+        values = each.detach()
+        if values.layout is not torch.strided:
+            values = values.coalesce().values() if values.is_sparse else values.to_dense()
+        # Not every device has float64.
+        values = values.float() if values.device.type == "mps" else values
+        exact = torch.float32 if values.device.type == "mps" else torch.float64
+        exact = torch.complex128 if values.is_complex() else exact
+        found.append(torch.linalg.vector_norm(values, dtype=exact))
+    return np.array([float(each) for each in found], dtype=np.float64)
+
+
+def _roughness(kernels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the roughness of each kernel [O]; NaN where it holds NaN or infinity."""
+    found = np.full(len(kernels), np.nan)
+    good = np.isfinite(kernels).all(axis=(1, 2, 3))
+    if good.any():
+        found[good] = roughness(kernels[good])
+    return found
+
+
+def _first_convolution(root: nn.Module) -> str | None:
+    name: str
+    for name, each in root.named_modules():
+        if isinstance(each, nn.Conv2d | nn.ConvTranspose2d) and not each.weight.is_complex():
+            return name
+    return None
+
+
+def _keys(net: Network, layers: Any) -> list[LayerKey]:
+    """Return the layers asked for as a list, each once, having refused what is none."""
+    watch_list(net.core, layers)
+    is_one = isinstance(layers, str) or (
+        isinstance(layers, tuple) and len(layers) == 2 and not isinstance(layers[1], str | tuple)
+    )
+    return list(dict.fromkeys([layers] if is_one else layers))
+
+
+def _rectifiers(root: nn.Module) -> list[LayerKey]:
+    found: list[LayerKey] = [
+        name for name, each in root.named_modules() if isinstance(each, RECTIFIERS) and name
+    ]
+    if not found:
+        raise LayerNotFoundError(
+            "the network has no rectifier that is a module (those called as functions are none); "
+            "say whose activations to record: layers=[...] (net.layers lists all)"
+        )
+    return found
+
+
+def _no_autocast(net: Network) -> torch.autocast:
+    """Return a context without autocast: it would keep weights of this pass for the user's next one."""
+    return torch.autocast(net.device.type, enabled=False)
+
+
+def _pictures(net: Network, x: Tensor) -> NDArray[np.uint8]:
+    """Return what the network sees, uint8 [N, H, W, 3]; of unusual channels, their mean from black to white."""
+    if net.input.channels in (1, 3):
+        return net.restore(x)
+    mean = x.detach().cpu().float().mean(dim=1).numpy()
+    low, high = mean.min(), mean.max()
+    gray = ((mean - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=-1)
