@@ -42,6 +42,7 @@ _PUBLIC = {
     "load_history": "methods.training",
     "history_from_checkpoints": "methods.training",
     "LayerBrowser": "widgets.activations",
+    "FilterGrid": "widgets.kernels",
     "samples": "samples",
 }
 

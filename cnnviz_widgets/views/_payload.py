@@ -223,7 +223,7 @@ def nearest_frame(steps: Sequence[int], step: int) -> int:
     return min(range(len(steps)), key=lambda frame: abs(steps[frame] - step))
 
 
-def check_colors(colors: Mapping[str, str] | None) -> dict[str, str]:
+def check_colors(colors: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the colors of badges, each ``"#rrggbb"``."""
     for text, color in (colors or {}).items():
         if not isinstance(color, str) or not re.fullmatch("#[0-9a-fA-F]{6}", color):

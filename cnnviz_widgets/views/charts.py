@@ -129,6 +129,8 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
         What the values are and in which unit, for the axis and the tooltip.
     labels
         Names of the units, such as classes, for the line below the strip; text, whatever they hold.
+    noun
+        What a value belongs to, for the axis and the tooltip.
     height
         Height of the strip in CSS pixels.
 
@@ -152,15 +154,18 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
         name: str = "activation",
         unit: str = "",
         labels: Sequence[str] | None = None,
+        noun: str = "unit",
         height: int = 170,
     ) -> None:
         self._lock = threading.RLock()
         self._filling = False
         self._values: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self._labels: Sequence[str] | None = None
-        self._name, self._unit = printable(name), printable(unit)
+        self._name, self._unit, self._noun = printable(name), printable(unit), printable(noun)
         self._build_figure(height)
-        self._number = widgets.BoundedIntText(description="unit", layout={"width": "150px"})
+        self._number = widgets.BoundedIntText(
+            description=self._noun, style={"description_width": "initial"}, layout={"width": "150px"}
+        )
         self._readout = widgets.HTML()
         strip = widgets.Box([self._figure], layout={"overflow": "auto hidden", "width": "100%"})
         chosen = widgets.HBox([self._number, self._readout], layout={"flex_flow": "row wrap"})
@@ -205,13 +210,13 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
             padding=0.0,
             stroke_width=0,
             tooltip=bqplot.Tooltip(
-                fields=["x", "color"], labels=["unit", self._named()], formats=["d", ".4~g"]
+                fields=["x", "color"], labels=[self._noun, self._named()], formats=["d", ".4~g"]
             ),
             tooltip_style=TOOLTIP_STYLE,
         )
         self._across = bqplot.Axis(
             scale=units,
-            label="unit",
+            label=self._noun,
             label_location="start",
             label_offset="34px",
             grid_lines="none",
@@ -239,7 +244,7 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
             raise ValueError(f"values must be one row of 1 to {MAXIMUM_UNITS} numbers, got shape {row.shape}")
         if not np.isfinite(row).all():
             bad = int(np.flatnonzero(~np.isfinite(row))[0])
-            raise ValueError(f"values must be finite, but the value of unit {bad} is {row[bad]}")
+            raise ValueError(f"values must be finite, but the value of {self._noun} {bad} is {row[bad]}")
         if labels is not None and len(labels) != len(row):
             raise ValueError(f"one label for each unit is needed, got {len(labels)} for {len(row)} units")
         if self.selected is not None and self.selected >= len(row):
@@ -315,7 +320,7 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
     def _reading(self) -> str:
         index = self.selected
         if index is None or index >= len(self._values):
-            return f"{len(self._values)} units; click a column or enter a number to select one"
+            return f"{len(self._values)} {self._noun}s; click a column or enter a number to select one"
         label = "" if self._labels is None else f" \u00b7 {printable(self._labels[index])}"
         value = format_number(float(self._values[index]))
         return f"{self._name} {value}{' ' + self._unit if self._unit else ''}{label}"
@@ -323,7 +328,7 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
         low, high = format_number(float(self._values.min())), format_number(float(self._values.max()))
-        lines = [f"{len(self._values)} units, {self._named()} from {low} to {high}"]
+        lines = [f"{len(self._values)} {self._noun}s, {self._named()} from {low} to {high}"]
         if self.selected is not None:
-            lines.append(f"unit {self.selected}: {self._reading()}")
+            lines.append(f"{self._noun} {self.selected}: {self._reading()}")
         return {**bundle, "text/plain": "\n".join(lines)}

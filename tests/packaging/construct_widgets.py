@@ -27,6 +27,7 @@ def fashion():
 
 WIDGETS = {
     "LayerBrowser": lambda: cv.LayerBrowser(*fashion()),
+    "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
 }
 VIEWS = {
     "ImageStage": lambda view: view(PICTURE),
