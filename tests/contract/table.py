@@ -78,6 +78,12 @@ def _field(method: Any, s: Setting) -> Any:
     return field, field.box(1, 2)
 
 
+def _recorded(method: Any, s: Setting) -> Any:
+    recorder = method(s.net, images=s.images, layers=[s.layer])
+    recorder.record(loss=0.5)
+    return recorder.history
+
+
 def _labelled() -> cv.Network:
     return cv.Network(torch.nn.ReLU(), labels=["a", "b"])
 
@@ -121,6 +127,20 @@ TABLE: dict[str, Row] = {
         uses=("layer",),
         runs=False,
         wrong={"shuffles": (lambda method, s: method(s.net, s.layer, shuffles=-3), ValueError, "-3")},
+    ),
+    "TrainingRecorder": Row(
+        _recorded,
+        uses=("images", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        wrong={
+            "module": (lambda method, s: method(s.module), TypeError, "cv.Network"),
+            "optimizer": (lambda method, s: method(s.net, s.module), TypeError, r"torch\.optim"),
+            "every": (lambda method, s: method(s.net, every=0), ValueError, "got 0"),
+            "no images": (lambda method, s: method(s.net, layers=[s.layer]), ValueError, "images="),
+            "kernels": (lambda method, s: method(s.net, kernels_layer="none"), LookupError, "'none' not found"),
+            "budget": (lambda method, s: method(s.net, byte_budget=9), ValueError, "no room for 3 records"),
+        },
     ),
     "Network.__call__": Row(
         lambda method, s: method(_prepared(s)),
@@ -175,6 +195,8 @@ TABLE: dict[str, Row] = {
 
 # Public callables that look into no network that was given to them.
 ELSEWHERE = {
+    "load_history": "reads a file: tests/methods/test_history_files.py",
+    "history_from_checkpoints": "runs what build() returns: tests/methods/test_checkpoints.py",
     "Network.from_torchvision": "makes a network: tests/engine/test_zoo.py",
 }
 
