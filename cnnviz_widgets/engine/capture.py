@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ class Capture(_ByLayer):
         self._thread: int | None = None
         self._run: ForwardPass | None = None
         self._recording = False
+        self._suspensions = 0
         self._missing = 0
         self._calls: dict[Place, int] | None = None
         self._known_functions: list[str] = []
@@ -68,7 +70,7 @@ class Capture(_ByLayer):
 
     def __enter__(self) -> Capture:
         if self._handles:
-            raise RuntimeError("this capture is already active; call cv.capture again for a second one")
+            raise ValueError("this capture is already active; call cv.capture again for a second one")
         self._thread = threading.get_ident()
         with engine_lock:
             try:
@@ -123,9 +125,18 @@ class Capture(_ByLayer):
         """Whether the forward pass may end here."""
         return self._stop and not self._missing
 
-    def belongs_here(self) -> bool:
-        """Return whether this thread opened the capture (others may run the same module meanwhile)."""
-        return self._thread == threading.get_ident()
+    def listens(self) -> bool:
+        """Return whether passes of this thread are meant: it opened the capture, and nothing suspends it."""
+        return self._thread == threading.get_ident() and not self._suspensions
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Keep what is held, whatever runs inside."""
+        self._suspensions += 1
+        try:
+            yield
+        finally:
+            self._suspensions -= 1
 
     def begin(self, run: ForwardPass | None) -> None:
         """Get ready for a pass; ``None`` for one of the bare module."""
@@ -167,16 +178,16 @@ class Capture(_ByLayer):
         return self._functions[name](None, args, kwargs, output) if name in self._functions else None
 
     def _root_begins(self, module: nn.Module, arguments: Any) -> None:
-        if self.belongs_here() and self._run is None and not self._network.is_surveying:
+        if self.listens() and self._run is None:
             self.begin(None)
 
     def _root_ends(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        if self.belongs_here() and self._run is None and not self._network.is_surveying:
+        if self.listens() and self._run is None:
             self.end()
 
     def _recorder(self, watched: WatchedLayer) -> Any:
         def record(module: nn.Module | None, arguments: Any, options: Any, output: Any) -> Any:
-            if not (self._recording and self.belongs_here()):
+            if not (self._recording and self.listens()):
                 return None
             if self._run is not None and self._run.stopped:
                 raise ForwardStopped  # something swallowed the first one

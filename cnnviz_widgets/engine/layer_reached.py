@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from cnnviz_widgets.engine.layers import LayerKey, find_module, split_key
+from cnnviz_widgets.engine.state import engine_lock
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -32,8 +33,12 @@ def layer_reached(net: Network, layer: LayerKey, note: Callable[[Any], None]) ->
             if calls == (call or 0) + 1:
                 note(output)
 
-    handle = find_module(net.core, name).register_forward_hook(count)
+    module = find_module(net.core, name)
+    # Not while a pass runs on another thread: the end of it would take the hook away, or bring it back.
+    with engine_lock:
+        handle = module.register_forward_hook(count)
     try:
         yield
     finally:
-        handle.remove()
+        with engine_lock:
+            handle.remove()

@@ -104,6 +104,8 @@ def main_tensor(value: Any, choice: str | int | Callable[[Any], Tensor] | None =
         value = choice(value)
     elif choice is not None:
         try:
+            if isinstance(value, Tensor):
+                raise TypeError("a tensor is no collection: that would pick an image of the batch")
             value = value[choice]
         except (LookupError, TypeError) as error:
             raise OutputError(
@@ -176,6 +178,12 @@ def split_key(key: object) -> tuple[str, int | None]:
         if isinstance(call, int | np.integer) and not isinstance(call, bool):
             return key[0], int(call)
     raise TypeError(f"a layer is a name such as 'features.3' or (name, call), got {key!r}")
+
+
+def key_text(key: LayerKey) -> str:
+    """Return a layer's name as a heading says it."""
+    name, call = split_key(key)
+    return name if call is None else f"{name} (call {call})"
 
 
 def find_module(root: nn.Module, name: str) -> nn.Module:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -121,13 +122,12 @@ class Network:
         self.labels = None if labels is None else _checked_labels(labels)
         self.output = output
         self._expected_device = _checked_device(device)
-        if device is not None and self.device.type != self._expected_device.type:
+        if device is not None and not _same_device(self.device, self._expected_device):
             raise UnsupportedModuleError(
                 f"the module is on {self.device}, not on {device}; "
                 f"move it yourself, since it is yours: module.to({str(device)!r})"
             )
         self.captures: list[Capture] = []
-        self.is_surveying = False
         self._surveys = Surveys(self.core)
 
     @classmethod
@@ -199,7 +199,7 @@ class Network:
         """
         x = self._check_batch(x)
         with engine_lock:
-            captures = [each for each in self.captures if each.belongs_here()]
+            captures = [each for each in self.captures if each.listens()]
             gradients = x.requires_grad or any(each.with_gradients for each in captures)
             exact = False
             while not exact:
@@ -234,7 +234,7 @@ class Network:
     def scores(self, x: Tensor) -> Tensor:
         """Return the main output tensor for a prepared batch: class scores [N, K] of a classifier."""
         output = self(x)
-        if output is None and any(each.belongs_here() for each in self.captures):
+        if output is None and any(each.listens() for each in self.captures):
             raise OutputError(
                 "the forward pass ended at the deepest captured layer, so there is no output; "
                 "ask outside of the capture, or open it with cv.capture(net, layers, stop=False)"
@@ -306,20 +306,30 @@ class Network:
         with engine_lock:
             found = self._surveys.find(kind)
             if found is None:
-                self.is_surveying = True
                 try:
-                    with evaluation(self.core), watched(self.core) as found:
+                    with self.apart(), evaluation(self.core), watched(self.core) as found:
                         self.core(example)
                 except Exception as error:
-                    error.add_note(
-                        f"(a batch {describe(example)} was run to learn about the layers; if that is the wrong "
-                        "shape, give cv.Network(module, input=cv.InputSpec(size=..., channels=...)))"
+                    advice = (
+                        f"a batch {describe(example)} was run to learn about the layers; if that is the wrong "
+                        "shape, give cv.Network(module, input=cv.InputSpec(size=..., channels=...))"
                     )
+                    # Without a size the shape was our guess.
+                    if self.input.size is None and isinstance(error, RuntimeError):
+                        raise InputError(f"the network failed ({error}): {advice}") from error
+                    error.add_note(f"({advice})")
                     raise
-                finally:
-                    self.is_surveying = False
                 self._surveys.add(kind, found)
         return found
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Run the engine's own passes inside: what the captures that are open now hold stays as it is."""
+        with ExitStack() as stack:
+            for each in self.captures:
+                if each.listens():
+                    stack.enter_context(each.suspended())
+            yield
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -365,6 +375,11 @@ def _checked_device(device: torch.device | str | None) -> torch.device:
         return torch.device("cpu" if device is None else device)
     except RuntimeError as error:
         raise ValueError(f"device={device!r} is no device: {error}") from error
+
+
+def _same_device(actual: torch.device, expected: torch.device) -> bool:
+    same_index = expected.index is None or actual.index == expected.index
+    return actual.type == expected.type and (actual.type == "cpu" or same_index)
 
 
 def _checked_labels(labels: Any) -> tuple[str, ...]:

@@ -222,10 +222,14 @@ def receptive_field(
         )
     if method not in (None, "analytic", "gradient"):
         raise ValueError(f"method is 'analytic', 'gradient' or None, got {method!r}")
-    size = net.input.size_or(224)
-    if image_size is not None:
-        size = _checked_size(image_size)
-        _check_runs(net, layer, size)
+    size = net.input.size_or(224) if image_size is None else _checked_size(image_size)
+    with net.apart():
+        if image_size is not None or net.input.size is None:
+            _check_runs(net, layer, size)
+        return _measure(net, layer, size, method)
+
+
+def _measure(net: Network, layer: LayerKey, size: tuple[int, int], method: str | None) -> ReceptiveField:
     reason = "asked for"
     if method != "gradient":
         try:

@@ -19,6 +19,7 @@ from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.layers import Place, main_tensor
 from cnnviz_widgets.engine.rectifiers import rectifier_calls
 from cnnviz_widgets.engine.state import CONTAINERS, same_content
+from cnnviz_widgets.engine.support import check_supported
 
 PassKind: TypeAlias = tuple[tuple[int, ...], bool]
 """The shape of the batch, and whether gradients are recorded: a module may do another thing for each."""
@@ -161,6 +162,8 @@ class Surveys:
         if len(modules) != len(self._parts) or not all(
             part.is_still(module) for part, module in zip(self._parts, modules, strict=True)
         ):
+            # It may have been compiled since.
+            check_supported(self._module)
             self._surveys.clear()
             self._parts = [_Part(module) for module in modules]
         return self._surveys.get(kind)

@@ -103,7 +103,7 @@ def activations(net: Network, image: Images, layer: LayerKey) -> ActivationMaps:
     x = net.prepare(image)
     if len(x) != 1:
         raise InputError(f"activations takes one image, got {len(x)}; call it once for each")
-    with capture(net, [layer]) as seen:
+    with net.apart(), capture(net, [layer]) as seen:
         net(x)
     return activation_maps(seen[layer], layer)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 import cnnviz_widgets as cv
@@ -193,7 +195,7 @@ def test_each_pass_replaces_the_one_before_and_a_capture_can_be_used_again() -> 
         assert len(seen["conv"]) == 2
         net(images(3))
         assert len(seen["conv"]) == 3
-        with pytest.raises(RuntimeError, match="already active"), seen:
+        with pytest.raises(ValueError, match="already active"), seen:
             pass
     assert len(seen["conv"]) == 3
     with seen:
@@ -286,3 +288,61 @@ def test_names_of_shared_and_data_parallel_modules() -> None:
         assert_same(seen[name, 1], expected["one.0", 1])
     assert_same(seen["two.1"], expected["two.1", 0])
     assert_same(seen["one.0", np.int64(1)], expected["one.0", 1])
+
+
+def test_what_the_engine_runs_itself_is_not_captured() -> None:
+    net = small(chain())
+    x = net.prepare(images()[0].sigmoid())
+    with cv.capture(net, ["conv"], stop=False) as seen:
+        net(x)
+        before = seen["conv"].clone()
+        cv.receptive_field(net, "conv")
+        cv.activations(net, np.zeros((8, 8, 3), np.uint8), "conv")
+        assert net.layers
+        assert torch.equal(seen["conv"], before)
+        net(x + 1)
+        assert not torch.equal(seen["conv"], before)
+
+
+def test_a_tensor_is_not_picked_apart_by_output() -> None:
+    for choice in (0, "logits"):
+        net = cv.Network(chain(), input=cv.InputSpec(size=8), output=choice)
+        with pytest.raises(cv.errors.OutputError, match="does not fit"):
+            net.scores(torch.zeros(2, 3, 8, 8))
+
+
+def test_a_module_that_was_compiled_later_is_refused() -> None:
+    net = small(chain())
+    assert net.layers
+    net.module.compile()
+    with pytest.raises(cv.errors.UnsupportedModuleError, match="is compiled"):
+        net.layers  # noqa: B018
+
+
+def test_a_receptive_field_and_a_pass_on_two_threads_do_not_touch_each_other() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Gate(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if threading.current_thread().name == "gated":
+                entered.set()
+                go_on.wait(30)
+            return x.clone()
+
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), Gate(), nn.ReLU())
+    net = small(module)
+    assert net.layers
+    x = torch.zeros(1, 3, 8, 8)
+    first = threading.Thread(target=lambda: net(x), name="gated")
+    fields: list[Any] = []
+    second = threading.Thread(target=lambda: fields.append(cv.receptive_field(net, "2")))
+    first.start()
+    entered.wait(30)
+    # The hook of the second would be noted by the first pass, and put back, were it to hang there now.
+    second.start()
+    second.join(0.2)
+    go_on.set()
+    first.join(30)
+    second.join(30)
+    assert fields[0].method == "analytic" and fields[0].size == (3, 3)
+    assert not any(each._forward_hooks for each in module.modules())

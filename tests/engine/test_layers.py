@@ -116,10 +116,14 @@ def test_layers_that_are_never_called_and_shapes_that_are_none() -> None:
 
 def test_a_wrong_example_says_how_to_give_the_right_one() -> None:
     net = cv.Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)))
+    with pytest.raises(cv.errors.InputError, match="shapes cannot be multiplied") as guessed:
+        net.layers  # noqa: B018
+    assert "a batch 1x3x224x224 was run" in str(guessed.value)
+    net.input = cv.InputSpec(size=9)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
         net.layers  # noqa: B018
     (note,) = caught.value.__notes__
-    assert "a batch 1x3x224x224 was run" in note
+    assert "a batch 1x3x9x9 was run" in note
     assert "cv.InputSpec(size=..., channels=...)" in note
     net.input = cv.InputSpec(size=8)
     assert [each.output_shape for each in net.layers] == [(192,), (2,)]
