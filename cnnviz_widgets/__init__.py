@@ -35,6 +35,8 @@ _PUBLIC = {
     "Box": "engine.receptive_field",
     "activations": "methods.activations",
     "ActivationMaps": "methods.activations",
+    "activation_statistics": "methods.statistics",
+    "ActivationStatistics": "methods.statistics",
     "kernels": "methods.kernels",
     "Kernels": "methods.kernels",
     "TrainingRecorder": "methods.training",
@@ -42,6 +44,7 @@ _PUBLIC = {
     "load_history": "methods.training",
     "history_from_checkpoints": "methods.training",
     "LayerBrowser": "widgets.activations",
+    "TrainingTimeline": "widgets.training",
     "FilterGrid": "widgets.kernels",
     "samples": "samples",
 }

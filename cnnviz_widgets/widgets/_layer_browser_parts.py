@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, OutputError
-from cnnviz_widgets.engine.layers import LayerKey, split_key
+from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network, Prediction
 from cnnviz_widgets.views.charts import ProbabilityBars, UnitBars
 from cnnviz_widgets.views.image_stage import ImageStage
@@ -109,9 +109,3 @@ def view_of(net: Network, image: Any) -> NDArray[np.uint8]:
     gray = x[0].mean(dim=0).float().cpu().numpy()
     span = float(gray.max() - gray.min()) or 1.0
     return np.repeat((255 * (gray - gray.min()) / span).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def key_text(key: LayerKey) -> str:
-    """Return a layer's name as a heading says it."""
-    name, call = split_key(key)
-    return name if call is None else f"{name} (call {call})"

@@ -13,7 +13,14 @@ import traitlets
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, TargetError
-from cnnviz_widgets.engine.layers import LayerInfo, LayerKey, check_call, find_module, split_key
+from cnnviz_widgets.engine.layers import (
+    LayerInfo,
+    LayerKey,
+    check_call,
+    find_module,
+    key_text,
+    split_key,
+)
 from cnnviz_widgets.engine.network import Network, Prediction
 from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_field
 from cnnviz_widgets.methods.activations import ActivationMaps, activations
@@ -24,7 +31,6 @@ from cnnviz_widgets.widgets._job import once
 from cnnviz_widgets.widgets._layer_browser_parts import (
     BrowserParts,
     first_layer,
-    key_text,
     predict_or_reason,
     view_of,
 )
