@@ -27,15 +27,18 @@ def split_images(images: Any, channels: int) -> list[Any]:
         if not images:
             raise InputError("the list of images is empty; give at least one image")
         return list(images)
-    if isinstance(images, Tensor) and images.ndim == 4:
-        items: list[Any] = list(images)
-    elif isinstance(images, np.ndarray) and (images.ndim == 4 or _is_gray_batch(images, channels)):
-        items = list(images)
-    else:
+    if not is_batch(images, channels):
         return [images]
-    if not items:
+    if not len(images):
         raise InputError(f"the batch holds no image: its shape is {_shape(images)}")
-    return items
+    return list(images)
+
+
+def is_batch(images: Any, channels: int) -> bool:
+    """Return whether these are many images in one array N x H x W (x C) or one tensor N x C x H x W."""
+    if isinstance(images, Tensor):
+        return images.ndim == 4
+    return isinstance(images, np.ndarray) and (images.ndim == 4 or _is_gray_batch(images, channels))
 
 
 def _is_gray_batch(array: NDArray[Any], channels: int) -> bool:

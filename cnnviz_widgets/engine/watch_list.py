@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -45,18 +46,7 @@ def watch_list(root: nn.Module, layers: Iterable[LayerKey] | None) -> dict[Place
     TypeError
         Something that is no list of layers.
     """
-    if layers is None:
-        keys: list[LayerKey] = [name for name, _ in root.named_modules() if name]
-    elif isinstance(layers, str) or (
-        isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int | np.integer)
-    ):
-        keys = [layers]
-    elif isinstance(layers, Iterable):
-        keys = list(layers)
-    else:
-        raise TypeError(f"layers= takes a list of layer names, or None for all of them, got {layers!r}")
-    if not keys:
-        raise LayerNotFoundError("no layers to capture: name at least one, such as ['features.3']")
+    keys = [name for name, _ in root.named_modules() if name] if layers is None else list_keys(layers)
     watched: dict[Place, WatchedLayer] = {}
     for key in keys:
         name, call = split_key(key)
@@ -67,3 +57,17 @@ def watch_list(root: nn.Module, layers: Iterable[LayerKey] | None) -> dict[Place
         elif entry.calls is not None:
             entry.calls.add(call)
     return watched
+
+
+def list_keys(layers: Any) -> list[LayerKey]:
+    """Return the keys in a list of layers, or of a single one."""
+    if isinstance(layers, str) or (
+        isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int | np.integer)
+    ):
+        return [layers]
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers= takes a list of layer names, or None for all of them, got {layers!r}")
+    keys = list(layers)
+    if not keys:
+        raise LayerNotFoundError("no layers to capture: name at least one, such as ['features.3']")
+    return keys

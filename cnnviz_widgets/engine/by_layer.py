@@ -1,0 +1,54 @@
+"""A mapping by layer that says what there is, where it has not what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from cnnviz_widgets.engine.errors import AmbiguousLayerError, LayerNotFoundError, did_you_mean
+from cnnviz_widgets.engine.layers import LayerKey, split_key
+
+T = TypeVar("T")
+
+
+class ByLayer(Mapping[LayerKey, T], Generic[T]):
+    """Values by layer: under its name, or (name, call) for each call of a layer used more than once.
+
+    >>> values = ByLayer({"conv": 1, ("relu", 0): 2, ("relu", 1): 3})
+    >>> values["conv"], values["conv", 0], values["relu", 1]
+    (1, 1, 3)
+    """
+
+    def __init__(self, values: Mapping[LayerKey, T]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: LayerKey) -> T:
+        if key in self._values:
+            return self._values[key]
+        name, call = split_key(key)
+        if call == 0 and name in self._values:
+            return self._values[name]
+        calls = [each for each in self._values if split_key(each)[0] == name]
+        if calls and call is None:
+            raise AmbiguousLayerError(
+                f"layer {name!r} is here by its calls; say which call: {' or '.join(map(repr, calls[:3]))}"
+            )
+        near = did_you_mean(name, [split_key(each)[0] for each in self._values])
+        there = f"there is {', '.join(map(repr, calls))}" if calls else f"there are {len(self)} layers here"
+        raise LayerNotFoundError(f"nothing is here for layer {key!r}{near}; {there}")
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            self[key]  # type: ignore[index]
+        except (LookupError, TypeError):
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[LayerKey]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<by layer: {', '.join(map(repr, self._values))}>"

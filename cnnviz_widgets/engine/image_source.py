@@ -1,0 +1,144 @@
+"""Images of a data set one after the other, whatever it is: each read when its turn comes, with its label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cnnviz_widgets.engine.errors import InputError, InputTypeError
+from cnnviz_widgets.engine.pictures import is_batch
+
+ImageSet: TypeAlias = Any
+"""A list of images, paths or (image, label), a `Dataset`, an iterable, or many images in an array or tensor."""
+
+
+class ImageSource:
+    """The images of a data set, in order, with their labels where it has any. Nothing is read ahead.
+
+    Parameters
+    ----------
+    images
+        A list of images in any form that `InputSpec.prepare` takes, or of tuples (image, label); a map-style
+        or iterable torch ``Dataset`` of these, such as torchvision's ``ImageFolder``; a generator; many
+        images in an array N x H x W or N x H x W x C or a tensor N x C x H x W; or such an array in a pair with
+        its labels. A single image counts as a list of one.
+    channels
+        What the network takes, to tell N x H x W arrays from single pictures.
+
+    Attributes
+    ----------
+    count
+        How many images there are, ``None`` where only the end will tell.
+
+    Raises
+    ------
+    InputError
+        No images at all, or a folder.
+    InputTypeError
+        No images: a number, a dictionary, a `DataLoader`.
+    """
+
+    def __init__(self, images: ImageSet, channels: int) -> None:
+        self.count: int | None = None
+        self._fetch: Callable[[Any], Any] = _itself
+        self._paths: Any = None
+        self._entries: Iterable[Any]
+        _refuse(images)
+        labels = _labels_of(images, channels)
+        if labels is not None:
+            pictures = images[0]
+            self._entries = range(len(pictures))
+            self._fetch = lambda index: (pictures[index], labels[index])
+        elif is_batch(images, channels) or _is_map_style(images):
+            # As torchvision's folders list their files.
+            self._paths = getattr(images, "samples", None)
+            self._entries = range(len(images))
+            self._fetch = images.__getitem__
+        elif _is_single(images):
+            self._entries = [images]
+        elif isinstance(images, Iterable) or hasattr(images, "__getitem__"):
+            self._entries = images
+        else:
+            raise InputTypeError(
+                f"images are a list, a data set, an array or a tensor, got {type(images).__name__}: {images!r:.80}"
+            )
+        if isinstance(self._entries, Sized):
+            self.count = len(self._entries)
+        if self.count == 0:
+            raise InputError(f"the data set is empty ({type(images).__name__}); give at least one image")
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Yield the index of each image, and what `read` takes to read it."""
+        return enumerate(self._entries)
+
+    def where(self, index: int) -> str:
+        """Return how an error names an image: by its place, and its path where the data set tells."""
+        if self.count == 1:
+            place = "the image"
+        else:
+            place = f"image {index}" + (f" of {self.count}" if self.count is not None else "")
+        try:
+            path = os.fsdecode(self._paths[index][0])
+        except (TypeError, LookupError):
+            return place
+        return f"{place} ({path!r})"
+
+    def read(self, index: int, entry: Any) -> tuple[Any, Any]:
+        """Return an image and its label (``None`` where it has none).
+
+        Raises
+        ------
+        InputError
+            The data set can't give it; whatever it raised is the cause.
+        """
+        try:
+            item = self._fetch(entry)
+        except Exception as error:  # a data set runs anybody's code over damaged files
+            reason = str(error) or type(error).__name__
+            raise InputError(f"{self.where(index)} can't be read: {reason}") from error
+        if isinstance(item, tuple) and len(item) >= 2:
+            return item[0], item[1]
+        return item, None
+
+
+def _itself(item: Any) -> Any:
+    return item
+
+
+def _is_single(images: Any) -> bool:
+    return isinstance(images, str | os.PathLike | bytes | Image.Image | np.ndarray | Tensor)
+
+
+def _is_map_style(images: Any) -> bool:
+    return not _is_single(images) and hasattr(images, "__getitem__") and hasattr(images, "__len__")
+
+
+def _labels_of(images: Any, channels: int) -> Any:
+    """Return the labels in a pair (many images in one array, their labels), ``None`` for all else."""
+    if not isinstance(images, tuple) or len(images) != 2 or not is_batch(images[0], channels):
+        return None
+    pictures, labels = images
+    if not isinstance(labels, np.ndarray | Tensor | list) or np.ndim(labels) != 1:
+        return None
+    if len(labels) != len(pictures):
+        raise InputError(f"there are {len(pictures)} images, but {len(labels)} labels for them")
+    return labels
+
+
+def _refuse(images: Any) -> None:
+    """Refuse what has items that are no images, and say what to give in its place."""
+    if isinstance(images, DataLoader):
+        raise InputTypeError("a DataLoader gives batches, not images; give its data set: loader.dataset")
+    if isinstance(images, Mapping | Set):
+        raise InputTypeError(f"images are a list or a data set, got {type(images).__name__}; give list(...)")
+    if isinstance(images, str | os.PathLike) and Path(os.fsdecode(images)).is_dir():
+        raise InputError(
+            f"{os.fsdecode(images)!r} is a folder; give a list of paths, or torchvision.datasets.ImageFolder(...)"
+        )
