@@ -39,6 +39,7 @@ _STYLE = """<style>
 .cnnviz-numbers { border-collapse: collapse; font-variant-numeric: tabular-nums; line-height: 1.5; }
 .cnnviz-numbers th { font-weight: 400; text-align: left; padding: 0 12px 0 0; }
 .cnnviz-numbers td { text-align: right; padding: 0; }
+.cnnviz-filters .cnnviz-inputs .cvz-tiles-controls { display: none; }
 .cnnviz-filters p { margin: 2px 0 6px; line-height: 1.45; }
 .cnnviz-filters .widget-html-content { line-height: 1.45; white-space: normal; }
 </style>"""
@@ -58,9 +59,14 @@ class FilterParts:
             noun="kernel",
             unit="weight",
             badge_colors=dict.fromkeys([*turns, "first"], _PLAIN),
-            tile_size=124,
+            # Their sizes do not count for the cosine.
+            scale="each",
+            tile_size=132,
         )
-        self.inputs = TileGrid(np.zeros((0, 1, 1)), noun="input channel", unit="weight", max_height=260)
+        self.inputs = TileGrid(
+            np.zeros((0, 1, 1)), noun="input channel", unit="weight", tile_size=72, max_height=260
+        )
+        self.inputs.add_class("cnnviz-inputs")
         self.bars = UnitBars([0.0], name="weight", noun="input channel")
         self.sorting = _dropdown("Sort by", orders)
         self.verdicts = _dropdown("Verdict", ["all", *VERDICTS])
@@ -71,6 +77,7 @@ class FilterParts:
             layout={"width": "170px"},
         )
         self.groups = _dropdown("Group", [])
+        self.groups.layout.max_width = "420px"
         self.summary, self.numbers, self.duplicates, self.running = (ipywidgets.HTML() for _ in range(4))
 
     def arranged(self, status: ipywidgets.Widget) -> list[ipywidgets.Widget]:
@@ -80,10 +87,10 @@ class FilterParts:
             [self.sorting, self.verdicts, self.views, self.channel],
             layout={"flex_flow": "row wrap", "grid_gap": "2px 10px"},
         )
-        left = ipywidgets.VBox([self.tree], layout={"flex": "1 1 300px", "max_width": "480px", **column})
-        middle = ipywidgets.VBox([controls, self.grid], layout={"flex": "3 1 380px", **column})
+        left = ipywidgets.VBox([self.tree], layout={"flex": "1 1 330px", "max_width": "480px", **column})
+        middle = ipywidgets.VBox([controls, self.grid], layout={"flex": "3 1 360px", **column})
         right = ipywidgets.VBox(
-            [self.numbers, self.inputs, self.bars], layout={"flex": "1.2 1 300px", **column}
+            [self.numbers, self.inputs, self.bars], layout={"flex": "1 1 280px", **column}
         )
         columns = ipywidgets.HBox(
             [left, middle, right], layout={"flex_flow": "row wrap", "grid_gap": "12px", "width": "100%"}
@@ -98,7 +105,8 @@ class FilterParts:
             grid.set_maps(np.zeros((0, 1, 1)))
         for text in (self.summary, self.numbers, self.duplicates):
             text.value = ""
-        self.bars.layout.display = self.groups.layout.display = "none"
+        for part in (self.bars, self.groups, self.members, self.inputs):
+            part.layout.display = "none"
 
 
 class _TreeRow:
@@ -189,7 +197,7 @@ def numbers_of(result: Kernels, kernel: int) -> dict[str, float]:
         "roughness of its shuffles": float(result.shuffled_roughness[kernel]),
         "percentile among them": float(result.percentile[kernel]),
         "high-frequency share": float(result.high_frequency[kernel]),
-        "the same, in units of its shuffles": float(result.frequency_ratio[kernel]),
+        "the same, relative to its shuffles": float(result.frequency_ratio[kernel]),
         "incoherence of input channels": float(result.incoherence[kernel]),
     }
 
@@ -230,7 +238,7 @@ def duplicates_html(result: Kernels) -> str:
     count = len(result.duplicates)
     return (
         f"<p><b>Near-duplicates</b>: {kernels} kernels in {count} group{'s' if count > 1 else ''}. They {rule}. "
-        "Below each one: its cosine to the first, and how the first is turned to look like it.</p>"
+        "Below each: its cosine to the first one, and how the first one is turned to look like it.</p>"
     )
 
 
@@ -246,7 +254,7 @@ def members_of(result: Kernels, group: DuplicateGroup, view: str) -> dict[str, A
     return {
         "maps": pictures_of(result, group.members, view, local),
         "labels": [
-            f"{member}" if index == 0 else f"{member}: {cosines[index]}"
+            f"kernel {member}" if index == 0 else f"kernel {member} \u00b7 cosine {cosines[index]}"
             for index, member in enumerate(group.members)
         ],
         "badges": ["first", *turns[1:]],

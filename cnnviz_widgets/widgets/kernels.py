@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -278,7 +279,8 @@ class FilterGrid(Viewer):
         return self.view in ("matrix", "norms")
 
     def _show_busy(self) -> None:
-        self.parts.running.value = '<span role="status">judging the kernels …</span>' if self.busy else ""
+        text = f"judging the kernels of {self.layer} …" if self.busy else ""
+        self.parts.running.value = f'<span role="status">{html.escape(text)}</span>'
 
     def _show_layer(self) -> None:
         """Mark the layer in the tree, and offer what can be chosen in it."""
@@ -319,12 +321,16 @@ class FilterGrid(Viewer):
             parts.sorting.layout.display = parts.verdicts.layout.display = "none" if matrix else None
             if result is None:
                 return
-            parts.grid.tile_size = 480 if matrix else 0
+            if matrix is not (parts.grid.noun == "matrix"):
+                parts.grid.enlarged = -1
             parts.grid.set_maps(
                 **tiles_of(result, self.view, self.input_channel),
                 order=None if matrix else self._order(result),
                 selected=0 if matrix else self.kernel,
             )
+            if matrix:
+                # Large, with its rows and columns numbered.
+                parts.grid.enlarged = 0
             self._mark_kernel(result)
 
     def _order(self, result: Kernels) -> NDArray[np.intp]:

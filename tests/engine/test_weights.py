@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from cnnviz_widgets.engine.errors import LayerNotFoundError, WeightsError
-from cnnviz_widgets.engine.weights import read_kernels
+from cnnviz_widgets.engine.weights import list_convolutions, read_kernels
 
 
 def seeded(build):
@@ -174,3 +174,18 @@ def test_a_diverged_layer_is_said(value: float) -> None:
         WeightsError, match="1 of the 5 kernels of layer '0' hold NaN or infinity, the first one is 3"
     ):
         read_kernels(root, "0")
+
+
+def test_the_convolutions_are_listed_with_the_shapes_of_their_kernels():
+    module = nn.Sequential(
+        nn.Conv2d(4, 6, (3, 5), groups=2), nn.ReLU(), nn.Sequential(nn.ConvTranspose2d(6, 8, 2, groups=2))
+    )
+    found = list_convolutions(module)
+    assert [(each.name, each.kind, each.groups) for each in found] == [
+        ("0", "Conv2d", 2),
+        ("2.0", "ConvTranspose2d", 2),
+    ]
+    assert [each.shape for each in found] == [read_kernels(module, each.name).shape for each in found]
+    assert [each.parameters for each in found] == [6 * 2 * 15 + 6, 6 * 4 * 4 + 8]
+    with pytest.raises(WeightsError, match="no Conv2d"):
+        list_convolutions(nn.Linear(2, 2))

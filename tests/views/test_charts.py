@@ -181,3 +181,14 @@ def test_other_viewers_read_the_values():
         "3 units, activation (logit) from \u22121 to 2.5",
         "unit 1: activation 2.5 logit",
     ]
+
+
+def test_values_belong_to_what_is_said():
+    bars = UnitBars([0.0, 2.5], name="weight", noun="input channel")
+    bars.selected = 1
+    assert bars._repr_mimebundle_()["text/plain"].splitlines() == [
+        "2 input channels, weight from 0 to 2.5",
+        "input channel 1: weight 2.5",
+    ]
+    assert (bars._number.description, bars._across.label) == ("input channel", "input channel")
+    assert bars._columns.tooltip.labels == ["input channel", "weight"]

@@ -108,8 +108,11 @@ function drawTile(context: CanvasRenderingContext2D, frame: Frame, tile: number,
   const badges = badgesOf(state, tile);
   if (badges.length > 0) {
     const color = state.badgeColors[state.badges[String(tile)] ?? ""];
-    const place = frame.layout.caption > CAPTION && color ? belowCaption(frame.layout, box) : box;
-    drawBadge(context, palette, badges.join(" "), place, color);
+    if (color && frame.layout.caption > CAPTION) {
+      drawBadgeBelow(context, frame, badges.join(" "), box, color);
+    } else {
+      drawBadge(context, palette, badges.join(" "), box, color);
+    }
   }
 }
 
@@ -212,9 +215,24 @@ export function drawPosition(
   context.strokeRect(x, y, side, Math.max(5, height));
 }
 
-/** Where a badge goes that must not cover its tile: a line of its own, centered as the caption is. */
-function belowCaption(layout: Layout, box: Box): Box {
-  return { ...box, y: box.y + box.height + CAPTION + 1, width: layout.pitchX - 4, height: 13 };
+/** A badge that must not cover its tile: on a line of its own, centered as the caption is. */
+function drawBadgeBelow(
+  context: CanvasRenderingContext2D,
+  { layout, palette }: Frame,
+  text: string,
+  box: Box,
+  color: string,
+): void {
+  context.font = `600 9px ${palette.font}`;
+  const fitted = shorten(context, text, layout.pitchX - 12);
+  const width = context.measureText(fitted).width + 8;
+  const center = box.x + box.width / 2;
+  const top = box.y + box.height + CAPTION + 1;
+  context.fillStyle = color;
+  context.fillRect(center - width / 2, top, width, 13);
+  context.fillStyle = "white";
+  context.textAlign = "center";
+  context.fillText(fitted, center, top + 9.5);
 }
 
 function drawBadge(
