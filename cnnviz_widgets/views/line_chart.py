@@ -93,11 +93,13 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._upward = kind(min=low, max=high, allow_padding=False)
         scales = {"x": self._across, "y": self._upward}
         self._marks = [
-            bqplot.Lines(
-                scales=scales, line_style=dash, stroke_width=1.75, visible=False, marker_size=14, x=[], y=[]
-            )
+            bqplot.Lines(scales=scales, line_style=dash, stroke_width=1.75, visible=False, x=[], y=[])
             for dash in _DASHES
         ]
+        # A line has no length where a value stands alone, so it shows as a point.
+        self._points = bqplot.Scatter(
+            scales=scales, default_size=14, stroke_width=0, x=[], y=[], visible=False
+        )
         self._markers = [_marker(scale, bool(index)) for index, scale in enumerate(self._marker_scales)]
         grid = {"grid_lines": "solid", "grid_color": "var(--cvz-border)"}
         self._x_axis = bqplot.Axis(
@@ -112,7 +114,7 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
             **grid,
         )
         self._figure = bqplot.Figure(
-            marks=[*self._markers, *self._marks],
+            marks=[*self._markers, *self._marks, self._points],
             axes=[self._x_axis, self._y_axis],
             fig_margin={"top": 8, "bottom": 42, "left": 64, "right": 10},
             padding_y=0,
@@ -182,8 +184,19 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
                 if mark.visible:
                     mark.x, mark.y = steps, np.stack(few)
                     mark.colors = list(LINE_COLORS[: len(few)])
-                    # A line has no length where a value stands alone, so it shows as a point.
-                    mark.marker = "circle" if any(map(_has_lone_value, few)) else None
+        self._draw_points()
+
+    def _draw_points(self) -> None:
+        lone = [(index, _lone_values(row), row) for index, row in enumerate(self._lines.values())]
+        points = self._points
+        with points.hold_sync():
+            points.visible = any(len(found) for _, found, _ in lone)
+            if points.visible:
+                points.x = np.concatenate([self._steps[found] for _, found, _ in lone])
+                points.y = np.concatenate([row[found] for _, found, row in lone])
+                points.colors = [
+                    LINE_COLORS[index % len(LINE_COLORS)] for index, found, _ in lone for _ in found
+                ]
 
     def set_marker(self, step: float, index: int = 0) -> None:
         """Move a marker to a step."""
@@ -207,7 +220,9 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
             f'<span><i style="border-top: 3px {_style(index)}"></i>{as_html(name)}</span>'
             for index, name in enumerate(self._lines)
         ]
-        self._legend.value = " ".join(entries) if not self.is_empty else "no values yet"
+        # A single line needs no legend: its axis says what it is.
+        several = " ".join(entries) if len(entries) > 1 else ""
+        self._legend.value = "no values yet" if self.is_empty else several
         self._spoken.value = as_html(self.to_text().replace("\n", "; "))
 
     def to_text(self) -> str:
@@ -247,10 +262,10 @@ def _marker(scale: bqplot.LinearScale, dashed: bool) -> bqplot.Lines:
     )
 
 
-def _has_lone_value(row: _Rows) -> bool:
-    """Return whether some value has no neighbor to draw a line to."""
+def _lone_values(row: _Rows) -> NDArray[np.intp]:
+    """Return the indices of values that have no neighbor to draw a line to."""
     known = np.concatenate([[False], np.isfinite(row), [False]])
-    return bool(np.any(known[1:-1] & ~known[:-2] & ~known[2:]))
+    return np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])
 
 
 def _style(index: int) -> str:

@@ -21,7 +21,7 @@ class Drawer:
     interval
         Shortest time between the beginnings of two runs, in seconds; `request` with ``urgent`` cuts it short.
     share
-        Largest share of the time that runs may take: after a long run the next one waits longer.
+        Largest share of a processor's time that runs may take: after a costly one the next one waits longer.
     """
 
     def __init__(
@@ -65,12 +65,13 @@ class Drawer:
 
     def _run(self) -> None:
         while self._next_is_due():
-            begun = time.monotonic()
+            begun, worked = time.monotonic(), time.thread_time()
             try:
                 self._job()
             except Exception as error:
                 self._on_error(error)
-            took = time.monotonic() - begun
+            # What it took of the processor, which it shares with the training.
+            took = time.thread_time() - worked
             with self._changed:
                 self._not_before = begun + max(self._interval, took / self._share)
 

@@ -35,8 +35,8 @@ class TimelineParts:
     def __init__(self) -> None:
         self.first = Timeline(label="Step")
         self.second = Timeline(label="Compared with", playable=False)
-        self.kernels, self.kernels_second = _grid("weight", "kernel"), _grid("weight", "kernel")
-        self.maps, self.maps_second = _grid("activation", "channel"), _grid("activation", "channel")
+        self.kernels, self.kernels_second = _grid("weight", "kernel", 56), _grid("weight", "kernel", 56)
+        self.maps, self.maps_second = _grid("activation", "channel", 64), _grid("activation", "channel", 64)
         self.layer = ipywidgets.Dropdown(description="Layer", layout={"width": "260px"})
         self.image = ipywidgets.Dropdown(description="Image", layout={"width": "190px"})
         self.compare = ipywidgets.Checkbox(description="Compare two steps", indent=False)
@@ -48,9 +48,9 @@ class TimelineParts:
         self.charts = {
             "loss": self._chart("loss"),
             "zeros": self._chart("zeros", unit="share of values", limits=(0, 1)),
-            "dead": self._chart("dead channels", unit="share of channels", limits=(0, 1)),
+            "dead": self._chart("dead channels", unit="share", limits=(0, 1)),
             "roughness": self._chart("roughness of kernels"),
-            "update": self._chart("size of a step", unit="of the weights", log=True),
+            "update": self._chart("update / weights", log=True),
         }
         self._links = self._link(self.first, 0, self.kernels, self.maps)
         self._links += self._link(self.second, 1, self.kernels_second, self.maps_second)
@@ -98,13 +98,13 @@ class TimelineParts:
     def show_kernels(self, frames: Frames | None, title: str, *, both: bool) -> None:
         """Show the kernels at all steps, or nothing where there are none."""
         _show(self.kernels_row, frames is not None)
-        self.kernels_title.value = html.escape(title)
+        self.kernels_title.value = f"<b>{html.escape(title)}</b>"
         self._fill((self.kernels, self.kernels_second), frames, both=both, data_bytes=KERNEL_BYTES)
 
     def show_maps(self, frames: Frames | None, title: str, *, both: bool) -> None:
         """Show the maps at all steps, or nothing where there are none."""
         _show(self.activations, frames is not None)
-        self.maps_title.value = html.escape(title)
+        self.maps_title.value = f"<b>{html.escape(title)}</b>"
         self._fill((self.maps, self.maps_second), frames, both=both, data_bytes=MAP_BYTES)
 
     def _fill(
@@ -148,8 +148,8 @@ def _show(widget: ipywidgets.DOMWidget, visible: bool) -> None:
     widget.layout.display = None if visible else "none"
 
 
-def _grid(unit: str, noun: str) -> TileGrid:
-    return TileGrid(np.zeros((0, 1, 1), np.float32), unit=unit, noun=noun, max_height=360)
+def _grid(unit: str, noun: str, size: int) -> TileGrid:
+    return TileGrid(np.zeros((0, 1, 1), np.float32), unit=unit, noun=noun, tile_size=size, max_height=360)
 
 
 def _pair(*grids: TileGrid) -> ipywidgets.Box:

@@ -356,6 +356,7 @@ def _follower(timeline: TrainingTimeline) -> Any:
     def follow(recorder: TrainingRecorder) -> None:
         found = known()
         if found is not None:
-            found._ask_to_draw()
+            # Nothing is slowed down any more once the training is over.
+            found._ask_to_draw(urgent=recorder.is_closed)
 
     return follow

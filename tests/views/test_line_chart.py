@@ -55,7 +55,9 @@ def test_lines_are_drawn_as_they_are_with_gaps_for_what_has_no_place() -> None:
     np.testing.assert_array_equal(mark.x, [0, 5, 20, 30])
     np.testing.assert_array_equal(mark.y, [[3, np.nan, np.nan, 1], [1, 2, 3, 4]])
     assert mark.colors == list(LINE_COLORS[:2])
-    assert mark.marker == "circle"  # the 3 and the 1 of "a" have no neighbor
+    # The 3 and the 1 of "a" have no neighbor.
+    np.testing.assert_array_equal([chart._points.x, chart._points.y], [[0, 30], [3, 1]])
+    assert chart._points.colors == [LINE_COLORS[0]] * 2
     assert [each.visible for each in chart._marks] == [True, False, False, False]
     assert chart.to_text().splitlines() == [
         "loss (nats) by step",
@@ -64,7 +66,7 @@ def test_lines_are_drawn_as_they_are_with_gaps_for_what_has_no_place() -> None:
     ]
     chart.set_lines([0, 5], {"a": [3, 2]})
     assert chart._marks[0] is mark
-    assert mark.marker is None
+    assert not chart._points.visible
 
 
 def test_a_logarithmic_axis_has_gaps_at_zero_and_below() -> None:
@@ -101,7 +103,7 @@ def test_the_marker_stands_at_its_step() -> None:
 
 def test_markup_in_names_is_text() -> None:
     chart = LineChart("<b>loss</b>")
-    chart.set_lines([0], {"<img src=x>": [1.0]})
+    chart.set_lines([0], {"<img src=x>": [1.0], "b": [2.0]})
     assert "<img" not in chart._legend.value + chart._spoken.value
     assert "&lt;img" in chart._legend.value
 
@@ -110,7 +112,9 @@ def test_one_step_shows_as_points() -> None:
     chart = LineChart("loss")
     chart.set_lines([7], {"a": [1.0], "b": [2.0]})
     mark = chart._marks[0]
-    assert (mark.visible, mark.marker, np.shape(mark.y)) == (True, "circle", (2, 2))
+    assert np.shape(mark.y) == (2, 2)
+    np.testing.assert_array_equal([chart._points.x, chart._points.y], [[7, 7], [1, 2]])
+    assert chart._points.colors == list(LINE_COLORS[:2])
     np.testing.assert_array_equal(mark.y, [[1, np.nan], [2, np.nan]])
     assert chart._across.min < 7 < chart._across.max
 
