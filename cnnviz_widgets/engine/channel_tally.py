@@ -22,8 +22,8 @@ LOWEST_EXPONENT, HIGHEST_EXPONENT = -16, 16
 _MAGNITUDES = 2 * (HIGHEST_EXPONENT - LOWEST_EXPONENT) + 2
 _BELOW = 2 * (127 + LOWEST_EXPONENT) - 1
 BINS = 2 * _MAGNITUDES + 1
-# Elements looked at in one go: few enough to stay in the processor's cache.
-_PIECE = 2**17
+# Elements looked at in one go, so that what is worked out in between stays small.
+_PIECE = 2**19
 
 _MERGED_BY: dict[str, Callable[[Any, Any], Any]] = {"maximum": np.maximum, "minimum": np.minimum}
 
@@ -117,7 +117,7 @@ class ChannelTally:
         highest, lowest = numbers.amax(2), numbers.amin(2)
         zeros = _count(maps == 0)
         stand_ins = np.zeros_like(zeros)
-        active = maps.amax(2) > 0
+        active = (highest if numbers is maps else maps.amax(2)) > 0
         if not bool((highest.isfinite() & lowest.isfinite()).all()):
             odd = ~numbers.isfinite()
             stand_ins = _count(odd)

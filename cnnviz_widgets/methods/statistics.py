@@ -78,7 +78,8 @@ class ActivationStatistics(Result):
         def few(counts: Counts) -> NDArray[np.bool_]:
             active = counts["active_images"]
             found: NDArray[np.bool_] = (active > 0) & (active <= self.near_dead_share * self.images)
-            return found & (counts["not_finite"] == 0)
+            found &= counts["not_finite"] == 0
+            return found
 
         return self._each(few)
 

@@ -122,6 +122,30 @@ TABLE: dict[str, Row] = {
             "images": (lambda method, s: method(s.net, s.images, s.layer), ValueError, "one image, got 3")
         },
     ),
+    "activation_statistics": Row(
+        lambda method, s: method(s.net, s.images, [s.layer], batch_size=2),
+        uses=("images", "layer"),
+        ends_at_layer=True,
+        wrong={
+            "batch_size": (
+                lambda method, s: method(s.net, s.images, s.layer, batch_size=0),
+                ValueError,
+                "batch_size .* got 0",
+            ),
+            "on_error": (
+                lambda method, s: method(s.net, s.images, s.layer, on_error="ignore"),
+                ValueError,
+                "'skip', got 'ignore'",
+            ),
+            "near_dead_share": (
+                lambda method, s: method(s.net, s.images, near_dead_share=1.0),
+                ValueError,
+                "got 1.0",
+            ),
+            "module": (lambda method, s: method(s.module, s.images), TypeError, "wrap it: cv.Network"),
+            "layers": (lambda method, s: method(s.net, s.images, []), LookupError, "name at least one"),
+        },
+    ),
     "kernels": Row(
         lambda method, s: method(s.net, s.layer, shuffles=99),
         uses=("layer",),
