@@ -16,6 +16,7 @@ from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, Record
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.rectifiers import rectifiers
 from cnnviz_widgets.engine.roughness import roughness
 from cnnviz_widgets.engine.watch_list import watch_list
 from cnnviz_widgets.engine.weights import copy_kernels, find_convolution
@@ -23,7 +24,6 @@ from cnnviz_widgets.engine.weights import copy_kernels, find_convolution
 Measures: TypeAlias = dict[str, NDArray[Any]]
 """One record: named arrays of the same shapes and kinds each time."""
 
-RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold)
 # What runs at a time: so many images, and so many bytes of activations that are looked at.
 _BATCH = 64
 _BATCH_BYTES = 256 * 1024**2
@@ -40,7 +40,8 @@ class TrainingProbe:
     images
         What to run through it; ``None``: nothing runs, and there are no layers.
     layers
-        Whose activations are measured; ``None``: all rectifiers that are modules and return maps or vectors.
+        Whose activations are measured; ``None``: all rectifiers, by call, that return maps
+        or vectors.
     kernels_layer
         Whose kernels are copied; ``None``: the first convolution, if there is one.
     map_images, map_bytes
@@ -94,32 +95,41 @@ class TrainingProbe:
 
     def _choose(self, layers: Iterable[LayerKey] | None, map_images: int, map_bytes: int) -> None:
         """Settle which layers there are, how many images have maps, and of how many channels."""
-        asked = None if layers is None else _keys(self.net, layers)
-        wanted: list[LayerKey] = _rectifiers(self.net.core) if asked is None else asked
+        wanted = self._rectifiers() if layers is None else _keys(self.net, layers)
         shapes: dict[LayerKey, tuple[int, ...]] = {}
         with capture(self.net, wanted) as seen, _no_autocast(self.net):
             self.net(self._batch(0, 1))
-        for key in list(seen) if asked is None else wanted:
+        for key in wanted:
             value = main_tensor(seen[key])
-            if value.ndim in (2, 4):
-                shapes[key] = (*value.shape[1:], 1, 1)[:3]
-            elif asked is not None:
+            if value.ndim not in (2, 4):
                 raise OutputError(
                     f"layer {key!r} returns {describe(value)}; a recorder takes maps (images, channels, rows, "
                     "columns) and vectors (images, channels)"
                 )
-        if not shapes:
-            raise LayerNotFoundError("no rectifier of the network returns maps or vectors: say layers=[...]")
+            shapes[key] = (*value.shape[1:], 1, 1)[:3]
         self.layers = tuple(shapes)
         size = 2 * sum(int(np.prod(shape)) for shape in shapes.values())
         count = max(1, min(map_images, self.image_count, map_bytes // max(size, 1)))
-        share = map_bytes / len(shapes) if size > map_bytes else float("inf")
+        fitting = [
+            map_bytes // (2 * len(shapes) * max(rows * columns, 1)) for _, rows, columns in shapes.values()
+        ]
         self._channels = [
-            int(min(channels, max(1, share // max(2 * rows * columns, 1))))
-            for channels, rows, columns in shapes.values()
+            shape[0] if size <= map_bytes else min(shape[0], max(1, fits))
+            for shape, fits in zip(shapes.values(), fitting, strict=True)
         ]
         self._at_once = max(1, min(_BATCH, _BATCH_BYTES // max(2 * size, 1)))
         self.pictures = _pictures(self.net, self._batch(0, count))
+
+    def _rectifiers(self) -> list[LayerKey]:
+        """Return all rectifiers that a pass of the images calls, also as functions."""
+        with _no_autocast(self.net):
+            found = list(rectifiers(self.net.survey, self.net.core))
+        if not found:
+            raise LayerNotFoundError(
+                "a pass of this network calls no rectifier that returns maps or vectors; say whose activations "
+                "to record: layers=[...] (net.layers lists all)"
+            )
+        return found
 
     def _batch(self, start: int, count: int) -> Tensor:
         if self._x is None:
@@ -230,7 +240,10 @@ def _roughness(kernels: NDArray[np.float32]) -> NDArray[np.float64]:
 def _first_convolution(root: nn.Module) -> str | None:
     name: str
     for name, each in root.named_modules():
-        if isinstance(each, nn.Conv2d | nn.ConvTranspose2d) and not each.weight.is_complex():
+        # Not `each.weight`: to read it may change buffers (spectral normalization) where training is on.
+        if isinstance(each, nn.Conv2d | nn.ConvTranspose2d) and not any(
+            w.is_complex() for w in each.parameters()
+        ):
             return name
     return None
 
@@ -242,18 +255,6 @@ def _keys(net: Network, layers: Any) -> list[LayerKey]:
         isinstance(layers, tuple) and len(layers) == 2 and not isinstance(layers[1], str | tuple)
     )
     return list(dict.fromkeys([layers] if is_one else layers))
-
-
-def _rectifiers(root: nn.Module) -> list[LayerKey]:
-    found: list[LayerKey] = [
-        name for name, each in root.named_modules() if isinstance(each, RECTIFIERS) and name
-    ]
-    if not found:
-        raise LayerNotFoundError(
-            "the network has no rectifier that is a module (those called as functions are none); "
-            "say whose activations to record: layers=[...] (net.layers lists all)"
-        )
-    return found
 
 
 def _no_autocast(net: Network) -> torch.autocast:

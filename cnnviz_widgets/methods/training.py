@@ -144,8 +144,8 @@ class TrainingRecorder:
     every
         Steps between records.
     layers
-        Whose activations to measure; left out, all rectifiers that are modules (those called as functions
-        can't be named). Needs ``images``.
+        Whose activations to measure; left out, all rectifiers, also those called as functions (``"relu()"``,
+        see `capture`), call by call. Needs ``images``.
     images
         A few fixed images, in any form that `InputSpec.prepare` takes. Left out, no activations, zeros or
         dead channels are recorded, and the module is never run.
