@@ -284,12 +284,12 @@ class TrainingTimeline(Viewer):
         self._move(parts.first, -1 if self.step is None else self.step, parts.kernels, parts.maps)
         if self.compare is not None:
             self._move(parts.second, self.compare, parts.kernels_second, parts.maps_second)
-        if self.parts.compare.value != both or not self._placed:
-            self._placed = True
-            self.parts.compare.value = both
-            self.parts.show_comparison(both)
+        parts.compare.value = both
+        if both is not self._comparing:
+            self._comparing = both
+            parts.show_comparison(both)
 
-    _placed = False
+    _comparing: bool | None = None
 
     @staticmethod
     def _move(timeline: Timeline, step: int, *grids: TileGrid) -> None:
