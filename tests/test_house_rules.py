@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,10 @@ def test_the_front_end_makes_text_and_never_html():
         for match in UNSAFE_HTML.findall(path.read_text())
     ]
     assert not found
+
+
+def test_imports_point_one_way() -> None:
+    """What `make lint` checks as well: the contracts of import-linter in pyproject.toml."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

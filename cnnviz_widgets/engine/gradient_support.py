@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,7 +21,6 @@ from cnnviz_widgets.engine.errors import (
 from cnnviz_widgets.engine.generic_gradients import Openings, Support, Watch, generic_copy, positive
 from cnnviz_widgets.engine.layer_reached import layer_reached
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
-from cnnviz_widgets.engine.state import engine_lock
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -135,13 +135,15 @@ class GradientSupport:
 
     def __init__(self, passes: list[tuple[Tensor, Tensor]], random: torch.Generator) -> None:
         self._passes, self._random = passes, random
+        # Its own: the copy of the network is private, and a box may be asked for while the network runs.
+        self._lock = threading.Lock()
         self._known: dict[tuple[int | None, int | None], Edges | None] = {}
         value = passes[0][1]
         self.map_size = (int(value.shape[2]), int(value.shape[3])) if value.ndim == 4 else None
 
     def edges(self, row: int | None = None, column: int | None = None) -> Edges | None:
         """Return (top, left, bottom, right) of what a unit, or the whole layer, depends on; ``None``: nothing."""
-        with engine_lock:
+        with self._lock:
             if (row, column) not in self._known:
                 self._known[row, column] = self._find_edges(row, column)
             return self._known[row, column]

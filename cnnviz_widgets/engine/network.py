@@ -378,8 +378,9 @@ def _checked_device(device: torch.device | str | None) -> torch.device:
 
 
 def _same_device(actual: torch.device, expected: torch.device) -> bool:
-    same_index = expected.index is None or actual.index == expected.index
-    return actual.type == expected.type and (actual.type == "cpu" or same_index)
+    # "cuda" is any of them; a CPU has no number, or 0.
+    anywhere = "cpu" in (actual.type, expected.type) or expected.index in (None, actual.index)
+    return actual.type == expected.type and anywhere
 
 
 def _checked_labels(labels: Any) -> tuple[str, ...]:

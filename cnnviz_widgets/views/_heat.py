@@ -36,19 +36,20 @@ class Heat:
     unit: str
     found: ValueRange
 
-    def layer(self, height: int, width: int, enlarged: int) -> NDArray[np.uint8]:
-        """Return the colors [height * enlarged, width * enlarged, 4] over a picture of that size."""
+    def layer(self, height: int, width: int, scale: float) -> NDArray[np.uint8]:
+        """Return the colors [height * scale, width * scale, 4] over a picture of that size."""
+        rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
         return heat_map(
             self.values,
-            height * enlarged,
-            width * enlarged,
+            rows,
+            columns,
             colormap=self.colormap,
             zero_centered=False,
             low=self.low,
             high=self.high,
             interpolation=self.interpolation,
-            stride=_times(self.stride, enlarged),
-            center=_times(self.center, enlarged),
+            stride=_times(self.stride, rows / height, columns / width),
+            center=_times(self.center, rows / height, columns / width),
         )
 
     def value_at(self, position: tuple[int, int], height: int, width: int) -> float:
@@ -125,5 +126,5 @@ def make_heat(
     )
 
 
-def _times(pair: tuple[float, float] | None, factor: int) -> tuple[float, float] | None:
-    return None if pair is None else (pair[0] * factor, pair[1] * factor)
+def _times(pair: tuple[float, float] | None, rows: float, columns: float) -> tuple[float, float] | None:
+    return None if pair is None else (pair[0] * rows, pair[1] * columns)

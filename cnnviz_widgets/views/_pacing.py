@@ -19,10 +19,19 @@ class Pacer:
         What to do. Two runs never overlap.
     interval
         Shortest time between the beginnings of two runs, in seconds.
+    on_error
+        Told what a run on the timer's thread raises: there, nobody else would hear of it.
     """
 
-    def __init__(self, job: Callable[[], None], interval: float = 1 / 30) -> None:
+    def __init__(
+        self,
+        job: Callable[[], None],
+        interval: float = 1 / 30,
+        *,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
         self._job = job
+        self._on_error = on_error
         self._interval = interval
         self._lock = threading.Lock()
         self._running = threading.RLock()
@@ -59,7 +68,12 @@ class Pacer:
             # From here on a new request means a state this run may not have seen.
             self._timer = None
             self._not_before = time.monotonic() + self._interval
-        self._run()
+        try:
+            self._run()
+        except Exception as error:
+            if self._on_error is None:
+                raise
+            self._on_error(error)
 
     def _run(self) -> None:
         with self._running:

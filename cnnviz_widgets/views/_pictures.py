@@ -13,6 +13,7 @@ from cnnviz_widgets.views._heat import Heat
 
 LOSSLESS_PIXELS = 300_000
 STILL_BYTES = 1_000_000
+HEAT_BYTES = 300_000
 
 
 def checked_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -35,6 +36,12 @@ def encode_photo(image: NDArray[np.uint8], longest: int) -> tuple[bytes, str]:
     if image.shape[0] * image.shape[1] <= LOSSLESS_PIXELS:
         return png(image), "png"
     return webp(image, quality=90), "webp"
+
+
+def encode_heat(layer: NDArray[np.uint8]) -> tuple[bytes, str]:
+    """Return a heat map's bytes [H, W, 4] and their format: without loss unless that takes too many."""
+    data = png(layer)
+    return (data, "png") if len(data) <= HEAT_BYTES else (webp(layer, quality=85), "webp")
 
 
 def draw_still(

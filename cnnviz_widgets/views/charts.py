@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from cnnviz_widgets.views._chart_data import outline_of_bars, round_ticks, unique_names
 from cnnviz_widgets.views._style import style_sheet
 from cnnviz_widgets.views._text import as_html, elide, format_number, format_share, printable, text_width
+from cnnviz_widgets.views._traits import TraitValueError
 
 BAR_COLOR = "#2e7ebb"  # a mid blue: enough contrast with the light and the dark theme's background
 ACCENT_COLOR = "#f28e2b"
@@ -281,7 +282,7 @@ class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]
     def _check_selected(self, proposal: dict[str, Any]) -> int | None:
         index: int | None = proposal["value"]
         if index is not None and not 0 <= index < len(self._values):
-            raise traitlets.TraitError(
+            raise TraitValueError(
                 f"selected must be a unit from 0 to {len(self._values) - 1} or None, got {index}"
             )
         return index

@@ -19,14 +19,15 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.views._boxes import StageBox
+from cnnviz_widgets.views._closing import close_parts
 from cnnviz_widgets.views._heat import Heat, make_heat
 from cnnviz_widgets.views._overlay import Overlay, Position
 from cnnviz_widgets.views._pacing import Pacer
-from cnnviz_widgets.views._pictures import checked_image, draw_still, encode_photo
+from cnnviz_widgets.views._pictures import checked_image, draw_still, encode_heat, encode_photo
 from cnnviz_widgets.views._style import style_sheet
 from cnnviz_widgets.views._text import as_html
+from cnnviz_widgets.views._traits import Float, TraitValueError
 
 PIXELATED_FROM = 3.0  # from this enlargement on, pixels are shown as squares
 TALLEST = 1.5  # height over width of the stage at most; taller pictures are shown narrower
@@ -70,7 +71,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
     pointer = traitlets.Any(None, allow_none=True, help="(row, column) under the pointer, or None.")
     clicked = traitlets.Any(None, allow_none=True, help="(row, column) last clicked or entered, or None.")
     pressed = traitlets.Bool(False)
-    opacity = traitlets.Float(0.5, min=0.0, max=1.0)
+    opacity = Float(0.5, min=0.0, max=1.0)
 
     _pacers: tuple[Pacer, ...] = ()  # a stage that could not be made is closed, too
 
@@ -84,9 +85,9 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._boxes: tuple[StageBox, ...] = ()
         self._click_handlers: list[Callable[[Position], object]] = []
         self._filling = False
-        self._redraw = Pacer(self._draw)
-        self._recolor = Pacer(self._show_heat, HEAT_INTERVAL)
-        self._reread = Pacer(self._read)
+        self._redraw = Pacer(self._draw, on_error=self._show_error)
+        self._recolor = Pacer(self._show_heat, HEAT_INTERVAL, on_error=self._show_error)
+        self._reread = Pacer(self._read, on_error=self._show_error)
         self._pacers = (self._redraw, self._recolor, self._reread)
         self._overlay = self._make_overlay()
         self._photo = widgets.Image()
@@ -229,7 +230,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
             return None
         height, width = self._image.shape[:2]
         if len(position) != 2 or not (0 <= position[0] < height and 0 <= position[1] < width):
-            raise traitlets.TraitError(
+            raise TraitValueError(
                 f"a position is (row, column) inside the image of {height} x {width} pixels, got {position}"
             )
         return int(position[0]), int(position[1])
@@ -297,22 +298,38 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         factor = self._overlay.shown_width / self._overlay.width
         return round(factor) if factor >= PIXELATED_FROM else 1
 
+    def _scale(self) -> float:
+        """How many pixels of the heat map's picture there are for one of the image: no more than are seen."""
+        enlarged = self._enlarged()
+        return enlarged if enlarged > 1 else min(1.0, self._most / max(self._image.shape[:2]))
+
+    @property
+    def _most(self) -> int:
+        """How many pixels long a picture on the page may be: twice the stage's width, for fine screens."""
+        return 2 * self._width
+
+    def _show_error(self, error: Exception) -> None:
+        """Say what went wrong while drawing on a timer's thread."""
+        self._readout.value = as_html(f"{type(error).__name__}: {error}")
+
     def _fill_photo(self) -> None:
-        data, format = encode_photo(self._image, 2 * self._width)
+        data, format = encode_photo(self._image, self._most)
         with self._photo.hold_sync():
             self._photo.value, self._photo.format = data, format
 
     def _show_heat(self) -> None:
         with self._lock:
-            heat, opacity, enlarged = self._heat, self.opacity, self._enlarged()
+            heat, opacity, scale = self._heat, self.opacity, self._scale()
             height, width = self._image.shape[:2]
         if heat is None:
             self._heat_view.layout.display = "none"
             self._legend.value = ""
             return
-        layer = heat.layer(height, width, enlarged)
+        layer = heat.layer(height, width, scale)
         layer[..., 3] = (layer[..., 3] * opacity).round().astype(np.uint8)
-        self._heat_view.value = png(layer)
+        data, format = encode_heat(layer)
+        with self._heat_view.hold_sync():
+            self._heat_view.value, self._heat_view.format = data, format
         self._heat_view.layout.display = None
         self._legend.value = heat.legend()
 
@@ -359,6 +376,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         """Take the stage from the page and stop drawing."""
         for pacer in self._pacers:
             pacer.close()
-        if self._pacers:
+        if hasattr(self, "_overlay"):
             self._overlay.close()
+        close_parts(self)
         super().close()

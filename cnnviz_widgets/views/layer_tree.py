@@ -11,6 +11,7 @@ import traitlets
 
 from cnnviz_widgets.views._bundle import bundle
 from cnnviz_widgets.views._text import printable
+from cnnviz_widgets.views._traits import TraitValueError
 
 EXPANDED_ROWS = 40
 """Trees up to this many rows are shown whole at first, larger ones with two levels."""
@@ -74,8 +75,8 @@ class LayerTree(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     ------
     ValueError
         Two layers have one name.
-    traitlets.TraitError
-        There is no such layer to select.
+    TraitValueError
+        (a ValueError) There is no such layer to select.
 
     Examples
     --------
@@ -142,7 +143,7 @@ class LayerTree(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         call = value if trait == "selected_call" else self.selected_call
         problem = self._problem(name, call)
         if problem:
-            raise traitlets.TraitError(problem)
+            raise TraitValueError(problem)
         return value
 
     def _problem(self, name: str, call: int) -> str:

@@ -16,6 +16,7 @@ import ipywidgets
 import traitlets
 
 from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.views._closing import close_parts
 from cnnviz_widgets.widgets._job import Job
 
 P = ParamSpec("P")
@@ -71,8 +72,12 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         *,
         on_result: Callable[[Any], None],
         on_step: Callable[[Step], None] | None = None,
+        on_failure: Callable[[], None] | None = None,
     ) -> None:
-        """Run a method's steps on a worker; ``on_result`` gets what it returns, unless it was superseded."""
+        """Run a method's steps on a worker; ``on_result`` gets what it returns, unless it was superseded.
+
+        After a failure ``on_failure`` is called, to take away what no longer holds; the error is shown.
+        """
 
         def ended(job: Job[Any]) -> None:
             with self.lock:
@@ -82,6 +87,8 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
                     if job.state == "done":
                         on_result(job.result)
                         self.clear_error()
+                    elif on_failure is not None and job.state == "failed":
+                        on_failure()
                 except Exception as error:
                     self.show_error(error)
                 if job.error is not None:
@@ -135,6 +142,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     def close(self) -> None:
         """End the job and take the widget off the page."""
         self.stop_job()
+        close_parts(self)
         super().close()
 
     def to_png(self) -> bytes | None:

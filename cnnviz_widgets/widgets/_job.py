@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Generator
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from cnnviz_widgets.engine.stream import Step
 
 R = TypeVar("R")
+LAST_STEP_SECONDS = 10.0
 State = Literal["ready", "running", "paused", "stopped", "failed", "done"]
 
 
@@ -58,6 +60,7 @@ class Job(Generic[R]):
             if self._state != "ready":
                 raise RuntimeError(f"this job is {self._state}; a job runs once, so make a new one")
             self._state = "running"
+            _running.add(self)
         self._thread.start()
 
     def pause(self) -> None:
@@ -107,6 +110,7 @@ class Job(Generic[R]):
         except BaseException as error:
             self._fail(error)
         finally:
+            _running.discard(self)
             self._ended.set()
 
     def _take_steps(self) -> None:
@@ -126,6 +130,19 @@ class Job(Generic[R]):
         with self._condition:
             self.error = error
             self._state = "failed"
+
+
+_running: set[Job[Any]] = set()
+
+
+@atexit.register
+def _end_with_python() -> None:
+    """Let running jobs end: Python aborts when it takes a thread away in the middle of torch's work."""
+    jobs = list(_running)
+    for job in jobs:
+        job.stop()
+    for job in jobs:
+        job.wait(LAST_STEP_SECONDS)
 
 
 def once(function: Callable[[], R]) -> Generator[Step, None, R]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
 from typing import Any
 
 import ipywidgets
@@ -23,7 +24,7 @@ def named_images(images: Any) -> dict[str, Any]:
         named = {}
         for index, image in enumerate(images):
             name = _name_of(image, f"image {index}")
-            named[name if name not in named else f"{name} ({index})"] = image
+            named[_free_name(name, named)] = image
     else:
         named = {_name_of(images, "image"): images}
     if not named:
@@ -51,6 +52,7 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, images: Any, on_pick: Handler) -> None:
         self.images = named_images(images)
+        self._chosen = next(iter(self.images))
         self._on_pick = on_pick
         self._list = ipywidgets.Dropdown(
             options=list(self.images),
@@ -77,8 +79,13 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         super().__init__([self._list, self._path, self._upload], layout={"flex_flow": "row wrap"})
 
     def add(self, image: Any, name: str) -> None:
-        """Put an image into the list, as the chosen one, without calling ``on_pick``."""
+        """Put an image into the list, as the chosen one, without calling ``on_pick``.
+
+        Where another image has that name, it gets a number.
+        """
+        name = _free_name(name, {known: each for known, each in self.images.items() if each is not image})
         self.images[name] = image
+        self._chosen = name
         handler, self._on_pick = self._on_pick, _ignore
         try:
             self._list.options = list(self.images)
@@ -88,6 +95,9 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
 
     def _pick(self, name: str) -> None:
         self._on_pick(self.images[name], name)
+        if self._chosen != name:
+            # It could not be shown: the list says what is.
+            self.add(self.images[self._chosen], self._chosen)
 
     def _pick_path(self, path: str) -> None:
         if path.strip():
@@ -100,6 +110,11 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         if files:
             # Taken: the bytes must not stay in the widget's saved state, nor be picked twice.
             self._upload.value = ()
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(each for each in chain([name], numbered) if each not in taken)
 
 
 def _ignore(image: Any, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import operator
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_fiel
 from cnnviz_widgets.methods.activations import ActivationMaps, activations
 from cnnviz_widgets.render.mosaic import mosaic_png
 from cnnviz_widgets.views._boxes import StageBox
+from cnnviz_widgets.views._traits import Enum, Int
 from cnnviz_widgets.widgets._base import Viewer, shown
 from cnnviz_widgets.widgets._job import once
 from cnnviz_widgets.widgets._layer_browser_parts import (
@@ -36,6 +38,7 @@ from cnnviz_widgets.widgets._layer_browser_parts import (
 )
 from cnnviz_widgets.widgets._photos import PhotoPicker
 
+FIRST_RESULT_SECONDS = 5.0
 _ORDERS: dict[str, Callable[[ActivationMaps], NDArray[np.float32]]] = {
     # What the tiles are sorted by, the smallest first.
     "channel index": lambda result: np.arange(len(result.maps), dtype=np.float32),
@@ -73,7 +76,7 @@ class LayerBrowser(Viewer):
         Order of the tiles: ``"channel index"``, ``"mean"``, ``"maximum"`` or ``"sparsity"``; the largest
         first.
     image
-        The image that is shown.
+        The image that is shown. Set it to show another, or call `set_image` to give it a name, too.
     result
         The `ActivationMaps` on show, equal to ``cv.activations(net, browser.image, **browser.params)``.
     prediction
@@ -94,9 +97,9 @@ class LayerBrowser(Viewer):
     """
 
     layer = traitlets.Any(help="The chosen layer: a name, or (name, call).")
-    channel = traitlets.Int(0, help="The chosen channel, from 0.")
+    channel = Int(0, help="The chosen channel, from 0.")
     position = traitlets.Any(None, allow_none=True, help="(row, column) of a unit in the map, or None.")
-    sort = traitlets.Enum(list(_ORDERS), default_value="channel index", help="Order of the tiles.")
+    sort = Enum(list(_ORDERS), default_value="channel index", help="Order of the tiles.")
 
     def __init__(self, net: Network, image: Any, *, layer: LayerKey | None = None, channel: int = 0) -> None:
         if not isinstance(net, Network):
@@ -113,9 +116,9 @@ class LayerBrowser(Viewer):
         self.prediction: Prediction | None = None
         self._field: ReceptiveField | None = None
         self._photos = PhotoPicker(image, self._pick_image)
-        self.image = next(iter(self._photos.images.values()))
+        self._image = next(iter(self._photos.images.values()))
         # A wrong image raises here, and not in a worker.
-        picture = view_of(net, self.image)
+        picture = view_of(net, self._image)
         self.parts = BrowserParts(net, picture, list(_ORDERS))
         super().__init__(layer=first_layer(net) if layer is None else layer)
         self.channel = channel
@@ -124,19 +127,28 @@ class LayerBrowser(Viewer):
         self._show_layer()
         self._link()
         self._run(new_image=True)
-        # A notebook that is converted as soon as it ran must hold the pictures.
-        self.wait(timeout=30)
+        # So that the picture for viewers without widgets, which the cell stores, shows something.
+        self.wait(timeout=FIRST_RESULT_SECONDS)
 
     @property
     def params(self) -> dict[str, Any]:
         """The options of `activations` that give `result`."""
         return {"layer": self.layer}
 
+    @property
+    def image(self) -> Any:
+        """The image that is shown."""
+        return self._image
+
+    @image.setter
+    def image(self, image: Any) -> None:
+        self.set_image(image)
+
     def set_image(self, image: Any, name: str = "image") -> None:
         """Show another image; it joins the list under its name. Raises where it can't be used."""
         picture = view_of(self.net, image)
         with self.lock:
-            self.image = image
+            self._image = image
             self.parts.stage.image = picture
             self._photos.add(image, name)
             self._run(new_image=True)
@@ -153,7 +165,8 @@ class LayerBrowser(Viewer):
             raise LayerNotFoundError(
                 f"layer {key!r} has nothing to show: the forward pass gets no tensor from it"
             )
-        return key
+        # One name for a module that has several.
+        return info.name if call is None else (info.name, call)
 
     @traitlets.validate("channel")
     def _check_channel(self, proposal: Any) -> int:
@@ -168,7 +181,12 @@ class LayerBrowser(Viewer):
         position = proposal["value"]
         if position is None:
             return None
-        row, column = (int(each) for each in position)
+        try:
+            row, column = (operator.index(each) for each in position)
+        except (TypeError, ValueError) as error:
+            raise TargetError(
+                f"position is (row, column) in whole numbers or None, got {position!r}"
+            ) from error
         height, width = self._map_size()
         if not (0 <= row < height and 0 <= column < width):
             raise TargetError(
@@ -189,8 +207,11 @@ class LayerBrowser(Viewer):
 
     def _map_size(self) -> tuple[int, int]:
         """Return height and width of the layer's maps; of a fully connected layer, 1 and 1."""
-        if self.net.input.size is None and self.result is not None:
-            return self.result.maps.shape[1], self.result.maps.shape[2]
+        result = self._result_on_show()
+        if result is not None:
+            return result.maps.shape[1], result.maps.shape[2]
+        if self.net.input.size is None:
+            raise TargetError(f"the map of layer {self.layer!r} is not there yet; call browser.wait() first")
         shape = self._info(self.layer).output_shape or ()
         return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
@@ -225,7 +246,8 @@ class LayerBrowser(Viewer):
 
     @shown
     def _on_pointer(self, point: tuple[int, int] | None) -> None:
-        if point is None or self.result is None or self.result.is_vector:
+        result = self._result_on_show()
+        if point is None or result is None or result.is_vector:
             return
         stride, center = self._alignment()
         self.position = tuple(
@@ -266,13 +288,15 @@ class LayerBrowser(Viewer):
         def look() -> tuple[Prediction | OutputError | None, ActivationMaps]:
             return (predict_or_reason(net, image) if new_image else None), activations(net, image, layer)
 
-        self.start_job(once(look), on_result=self._show)
+        self.start_job(once(look), on_result=self._show, on_failure=self._show_nothing)
 
     def _show(self, answer: tuple[Prediction | OutputError | None, ActivationMaps]) -> None:
         prediction, result = answer
         if prediction is not None:
             self._show_prediction(prediction)
         self.result = result
+        if self.position is not None and not np.less(self.position, result.maps.shape[1:]).all():
+            self.position = None  # there is no such unit for an image of this size
         self._show_maps()
         size = self.parts.stage.image.shape[:2]
         net, layer = self.net, self.layer
@@ -312,6 +336,16 @@ class LayerBrowser(Viewer):
         name, call = split_key(self.layer)
         calls = self._info(name).calls
         self.parts.tree.select(name, call if call is not None and calls > 1 else -1)
+
+    def _show_nothing(self) -> None:
+        """Take away what was shown: it is not the answer to what was asked."""
+        self.result = None
+        for view in (self.parts.grid, self.parts.units, self.parts.sorting, self.parts.opacity):
+            view.layout.display = "none"
+        self.parts.stage.clear_heat()
+        self.parts.stage.set_boxes([])
+        self.parts.reading.value = ""
+        self.parts.summary.value = f"<b>{html.escape(key_text(self.layer))}</b> could not be computed"
 
     def _show_maps(self) -> None:
         result = self.result

@@ -112,3 +112,20 @@ def test_errors_of_a_run_at_once_reach_the_caller():
     with pytest.raises(ValueError, match="broken"):
         pacer.request()
     pacer.close()
+
+
+def test_an_error_on_the_timers_thread_is_told():
+    told, done = [], threading.Event()
+
+    def job():
+        if len(told) == 0 and done.is_set():
+            raise ValueError("late")
+        done.set()
+
+    heard = threading.Event()
+    pacer = Pacer(job, 0.05, on_error=lambda error: (told.append(str(error)), heard.set()))
+    pacer.request()
+    pacer.request()
+    assert heard.wait(10)
+    assert told == ["late"]
+    pacer.close()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from traitlets import TraitError
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.views._closing import parts_of
 
 SOON = 30.0
 
@@ -102,7 +105,9 @@ def test_each_call_of_a_reused_layer_is_a_layer(browser: cv.LayerBrowser) -> Non
         ("channel", 6, ValueError, "channels 0 to 5, got 6"),
         ("channel", -1, ValueError, "got -1"),
         ("position", (20, 0), ValueError, "20 rows and 24 columns"),
-        ("sort", "color", TraitError, "color"),
+        ("sort", "color", ValueError, "color"),
+        ("channel", "3", ValueError, "int"),
+        ("position", 3, ValueError, "got 3"),
     ],
 )
 def test_a_wrong_value_raises_at_once_and_changes_nothing(
@@ -365,3 +370,89 @@ def test_the_module_is_untouched(browser: cv.LayerBrowser) -> None:
     assert all(each.training for each in module.modules())
     assert not any(each._forward_hooks or each._forward_pre_hooks for each in module.modules())
     assert all(each.requires_grad and each.grad is None for each in module.parameters())
+
+
+def test_a_module_with_two_names_goes_by_one() -> None:
+    module = nn.Sequential()
+    shared = nn.ReLU()
+    for name, part in (("conv", nn.Conv2d(3, 4, 3)), ("a", shared), ("pool", nn.AvgPool2d(2)), ("b", shared)):
+        module.add_module(name, part)
+    browser = cv.LayerBrowser(_network(module), _photo(), layer=("b", 1))
+    assert browser.layer == ("a", 1)
+    assert browser.wait(SOON)
+    assert browser.result is not None
+    assert browser.result.maps.shape == (4, 9, 11)
+    browser.layer = ("b", 0)
+    assert browser.layer == ("a", 0)
+    assert (browser.parts.tree.selected, browser.parts.tree.selected_call) == ("a", 0)
+
+
+def test_setting_the_image_shows_it_under_a_name_of_its_own(browser: cv.LayerBrowser) -> None:
+    browser.image = _photo(7)
+    browser.image = _photo(8)
+    assert browser.wait(SOON)
+    _same_maps(browser, _photo(8))
+    assert list(browser._photos.images) == ["image 0", "image 1", "image", "image (2)"]
+    with pytest.raises(ValueError, match="empty"):
+        browser.image = []
+    _same_maps(browser, _photo(8))
+
+
+def test_after_a_failure_nothing_old_is_left_on_show() -> None:
+    class Tokens(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(2)
+
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), Tokens(), nn.Flatten())
+    browser = cv.LayerBrowser(_network(module), _photo(), layer="0")
+    browser.layer = "1"
+    assert browser.wait(SOON)
+    assert browser.result is None
+    assert browser.parts.grid.layout.display == "none"
+    assert "activations shows maps" in browser.status.value
+    browser.layer = "0"
+    assert browser.wait(SOON)
+    assert browser.result is not None
+    assert browser.parts.grid.layout.display is None
+    assert "activations shows maps" not in browser.status.value
+
+
+def test_a_position_that_another_photo_does_not_have_is_forgotten() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(2))
+    browser = cv.LayerBrowser(cv.Network(module), _photo(0, 50, 60), layer="0")
+    browser.position = (40, 40)
+    assert browser.wait(SOON)
+    browser.set_image(_photo(1, 30, 30))
+    assert browser.wait(SOON)
+    assert browser.position is None
+    with pytest.raises(ValueError, match="28 rows and 28 columns"):
+        browser.position = (40, 40)
+    assert browser.status.value.count("Error") == 0
+
+
+def test_what_one_browser_saves_stays_small() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3))
+    browser = cv.LayerBrowser(cv.Network(module), _photo(0, 1500, 1500), layer="0")
+    assert browser.wait(SOON)
+    state = ipywidgets.Widget.get_manager_state(widgets=[browser, *parts_of(browser)])["state"]
+    assert len(json.dumps(state)) < 4_000_000
+
+
+def test_closing_it_closes_all_it_is_made_of() -> None:
+    known = set(ipywidgets.widgets.widget._instances)
+    browser = cv.LayerBrowser(_network(), _photo(), layer="first")
+    assert browser.wait(SOON)
+    browser.close()
+    instances = ipywidgets.widgets.widget._instances
+    left = {type(instances[each]).__name__ for each in set(instances) - known}
+    assert left <= {"_CanvasManager"}
+
+
+def test_a_job_that_runs_when_python_ends_does_not_abort_it() -> None:
+    script = (
+        "import cnnviz_widgets as cv\n"
+        "browser = cv.LayerBrowser(cv.samples.squeezenet(), cv.samples.photo('chelsea'))\n"
+        "browser.layer = 'features.12'\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "")
