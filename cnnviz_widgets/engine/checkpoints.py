@@ -75,7 +75,8 @@ def load_checkpoint(module: nn.Module, path: str | os.PathLike[str]) -> None:
         module.load_state_dict(state, strict=True)
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(
-            f"the weights of {path} are not those of {type(module).__name__}, which build() returns: {error}"
+            f"the weights of {path} are not those of {type(module).__name__}, which build() returns: "
+            + " ".join(str(error).split())
         ) from error
 
 

@@ -217,7 +217,7 @@ class HistoryReader:
         content = self._part(file, _JSON_BYTES)
         try:
             return _header(json.loads(content))
-        except (ValueError, TypeError, KeyError, LookupError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
             raise ResultFileError(f"{self._path} has a header that makes no sense: {error!r}") from error
 
     def _part(self, file: BinaryIO, size: int) -> bytes:

@@ -47,16 +47,17 @@ class Thinned(Generic[T]):
 
     def add(self, step: int, item: T) -> None:
         """Keep a thing of a step later than all before, and let go of what there is no room for."""
-        everything = [*self._entries, (step, item)]
-        kept = self._spaced(everything)
-        while len(kept) > self.capacity:
+        if len(self._entries) > 1 and self._entries[-1][0] - self._entries[-2][0] < self.spacing:
+            # It was kept as the last one alone.
+            self._entries.pop()
+        self._entries.append((step, item))
+        while len(self._entries) > self.capacity:
             self.spacing = max(2 * self.spacing, 2 * self._unit)
-            kept = self._spaced(everything)
-        self._entries = kept
+            self._entries = self._spaced()
 
-    def _spaced(self, entries: list[tuple[int, T]]) -> list[tuple[int, T]]:
-        kept = entries[:1]
-        for entry in entries[1:-1]:
+    def _spaced(self) -> list[tuple[int, T]]:
+        kept = self._entries[:1]
+        for entry in self._entries[1:-1]:
             if entry[0] - kept[-1][0] >= self.spacing:
                 kept.append(entry)
-        return kept + entries[1:][-1:]
+        return kept + self._entries[1:][-1:]

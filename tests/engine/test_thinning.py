@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from cnnviz_widgets.engine.thinning import Thinned
+
+
+def kept(steps: list[int], capacity: int, unit: int = 1) -> Thinned[str]:
+    found: Thinned[str] = Thinned(capacity, unit)
+    for step in steps:
+        found.add(step, str(step))
+        assert len(found.steps) <= capacity
+        assert (found.steps[0], found.steps[-1]) == (steps[0], step)
+        assert found.items == [str(each) for each in found.steps]
+    return found
+
+
+@pytest.mark.parametrize("capacity", [3, 4, 7, 10])
+@pytest.mark.parametrize("unit", [1, 5, 50])
+def test_of_even_steps_every_so_many_remain(capacity: int, unit: int) -> None:
+    for count in range(1, 90):
+        steps = [unit * index for index in range(count)]
+        # The smallest power of two that leaves few enough, counted out.
+        stride = 1
+        while len(expected := [*steps[:-1:stride], steps[-1]]) > capacity:
+            stride *= 2
+        found = kept(steps, capacity, unit)
+        assert found.steps[:-2] == expected[:-2][: len(found.steps) - 2]
+        assert found.spacing == (1 if stride == 1 else unit * stride)
+        assert found.steps == expected
+
+
+def test_uneven_steps_keep_their_distance() -> None:
+    steps = [0, 1, 2, 50, 51, 90, 200, 201, 202, 203, 400, 401]
+    found = kept(steps, capacity=6)
+    # With 8 steps between them: 0, 50, 90, 200 and 400 are far enough apart; 401 is the last.
+    assert (found.spacing, found.steps) == (8, [0, 50, 90, 200, 400, 401])
+
+
+def test_what_is_added_between_stays_while_there_is_room() -> None:
+    assert kept([0, 50, 100, 120, 150], capacity=9, unit=50).steps == [0, 50, 100, 120, 150]
+    assert kept([0, 50, 100, 150, 170, 200], capacity=4, unit=50).steps == [0, 100, 200]
