@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -42,6 +43,7 @@ class ModuleState:
         self.tensors: list[Tensor] = []
         self._attributes: list[dict[str, Any]] = []
         self._containers: list[tuple[Any, Any]] = []
+        self._arrays: list[tuple[NDArray[Any], NDArray[Any]]] = []
         self._empty: list[Any] = []
         self._known = {id(root)}
         for module in self.modules:  # grows while it is walked
@@ -71,6 +73,8 @@ class ModuleState:
                     (self.parameters if isinstance(value, nn.Parameter) else self.tensors).append(value)
                 elif isinstance(value, nn.Module):
                     self.modules.append(value)
+                elif isinstance(value, np.ndarray) and value.flags.writeable:
+                    self._arrays.append((value, value.copy()))
 
     def restore(self) -> None:
         """Put everything back; what is as it was is not touched, so that this may be done twice."""
@@ -92,6 +96,8 @@ class ModuleState:
                 parameter.requires_grad_(requires_grad)
             if parameter.grad is not gradient:
                 parameter.grad = gradient
+        for array, numbers in self._arrays:
+            np.copyto(array, numbers)
         for copy in self._copies:
             copy.restore()
         for restore_random_state in self._random_states:
@@ -176,8 +182,8 @@ def preserved(module: nn.Module) -> Iterator[nn.Module]:
 
     Put back, also after an exception, a stop or an interrupt: hooks, the training flag of every submodule,
     buffers (identity and value), the identity and ``requires_grad`` of parameters, the identity of their
-    ``.grad`` (which reads ``None`` inside, so that nothing is added to it), plain attributes and collections
-    of every submodule, and the global random states of torch, NumPy and Python. Parameter *values* are not
+    ``.grad`` (which reads ``None`` inside, so that nothing is added to it), plain attributes, collections and
+    NumPy arrays of every submodule, and the global random states of torch, NumPy and Python. Parameter *values* are not
     copied: nothing in this package writes to them.
 
     One thread at a time is inside; the same thread may enter again. Random numbers that another thread draws

@@ -526,3 +526,22 @@ def test_shared_and_circular_containers() -> None:
     assert module[1].shared is shared
     assert len(shared) == 2
     assert shared[1] is shared
+
+
+def test_numpy_arrays_of_the_module_are_put_back() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = np.array([np.nan, 1.0])
+            self.fixed = np.arange(3)
+            self.fixed.flags.writeable = False
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return x.relu()
+
+    module = Counting()
+    calls = module.calls
+    cv.Network(module, input=cv.InputSpec(size=4))(torch.zeros(1, 3, 4, 4))
+    assert module.calls is calls
+    np.testing.assert_array_equal(calls, [np.nan, 1.0])
