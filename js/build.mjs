@@ -6,6 +6,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, context, transform } from "esbuild";
+import { bundledLicenses } from "./licenses.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const target = ["es2022"];
@@ -13,7 +14,8 @@ const target = ["es2022"];
 // The bundle is part of every widget's saved state, so its size is a promise, kept here.
 const BUDGET_BYTES = 40_000;
 // Tiles carry every widget of maps, kernels and patches; it is one module for all of them.
-const LARGER_BUDGETS = { tile_grid: 42_000 };
+// The map carries regl-scatterplot, and with it the WebGL layer and the licenses of both.
+const LARGER_BUDGETS = { tile_grid: 42_000, embedding_map: 235_000 };
 
 /** Style sheets become minified strings. */
 const minifiedStyles = {
@@ -43,7 +45,9 @@ function options(entries, outdir) {
     charset: "utf8",
     legalComments: "none",
     logLevel: "warning",
-    plugins: [minifiedStyles],
+    plugins: [minifiedStyles, bundledLicenses],
+    // The build for production: without the checks of each call, which double its size.
+    alias: { regl: join(here, "node_modules", "regl", "dist", "regl.min.js") },
   };
 }
 

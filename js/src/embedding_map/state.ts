@@ -1,0 +1,161 @@
+/** What one view shows, read from the model's traits. */
+import type { AnyModel } from "@anywidget/types";
+import { asFloat32, asUint8, asUint16, type Binary } from "../lib/buffers";
+import { formatCount, formatNumber } from "../lib/format";
+import { Thumbnails } from "./atlas";
+import { type ColorSource, isRight, UNKNOWN } from "./colors";
+import { PointSet } from "./points";
+
+export interface Traits extends Record<string, unknown> {
+  _points: Binary;
+  _serial: number;
+  _drawn: number;
+  _class_names: string[];
+  _labels: Binary;
+  _predictions: Binary;
+  _values: Binary;
+  _names: string[];
+  _pages: Binary[];
+  _atlas: number[];
+  _note: string;
+  _class_colors: Binary;
+  _value_colors: Binary;
+  value_name: string;
+  color_by: string;
+  selected: number[];
+  current: number;
+  query: string;
+  height: number;
+  thumbnails_shown: boolean;
+}
+
+export type Model = AnyModel<Traits>;
+
+export const POINT_TRAITS = ["_points", "_serial"] as const;
+export const THUMBNAIL_TRAITS = ["_pages", "_atlas"] as const;
+export const CLASS_TRAITS = [
+  "_class_names",
+  "_labels",
+  "_predictions",
+  "_values",
+  "_names",
+  "_class_colors",
+  "_value_colors",
+  "value_name",
+  "_note",
+] as const;
+export const VIEW_TRAITS = [
+  "color_by",
+  "selected",
+  "current",
+  "query",
+  "height",
+  "thumbnails_shown",
+] as const;
+
+/** What the points are, without where they are. */
+export interface Subjects extends ColorSource {
+  names: readonly string[];
+  valueName: string;
+  note: string;
+}
+
+/** What all views of one model share: points and thumbnails, decoded once. */
+export class MapStore {
+  #points: PointSet | undefined;
+  #thumbnails: Thumbnails | undefined;
+
+  forgetPoints(): void {
+    this.#points = undefined;
+  }
+
+  forgetThumbnails(): void {
+    this.#thumbnails?.close();
+    this.#thumbnails = undefined;
+  }
+
+  points(model: Model): PointSet {
+    this.#points ??= new PointSet(asFloat32(model.get("_points")));
+    return this.#points;
+  }
+
+  thumbnails(model: Model): Thumbnails {
+    this.#thumbnails ??= new Thumbnails(model.get("_pages"), model.get("_atlas"));
+    return this.#thumbnails;
+  }
+}
+
+export function readSubjects(model: Model, count: number): Subjects {
+  return {
+    count,
+    mode: model.get("color_by"),
+    classNames: model.get("_class_names"),
+    labels: readCodes(model.get("_labels"), count),
+    predictions: readCodes(model.get("_predictions"), count),
+    values: asFloat32(model.get("_values")),
+    classColors: asUint8(model.get("_class_colors")),
+    valueColors: asUint8(model.get("_value_colors")),
+    names: model.get("_names"),
+    valueName: model.get("value_name"),
+    note: model.get("_note"),
+  };
+}
+
+/** The class of each point: one byte where there are few classes, else two, the largest for unknown. */
+export function readCodes(data: Binary, count: number): Uint16Array {
+  const bytes = asUint8(data);
+  return bytes.length === count
+    ? Uint16Array.from(bytes, (code) => (code === 255 ? UNKNOWN : code))
+    : asUint16(bytes);
+}
+
+/** What the points can be colored by, with what the switch calls it. */
+export function colorModes(subjects: Subjects): [string, string][] {
+  const modes: [string, string, boolean][] = [
+    ["label", "Label", subjects.labels.length > 0],
+    ["prediction", "Prediction", subjects.predictions.length > 0],
+    ["correct", "Right or wrong", subjects.labels.length > 0 && subjects.predictions.length > 0],
+    ["value", subjects.valueName, subjects.values.length > 0],
+    ["none", "One color", true],
+  ];
+  return modes.filter(([, , there]) => there).map(([mode, text]) => [mode, text]);
+}
+
+/** What a hover text says about a point. */
+export interface Description {
+  title: string;
+  prediction: string;
+  right: boolean | undefined;
+  value: string;
+  name: string;
+}
+
+export function describe(subjects: Subjects, index: number): Description {
+  const label = className(subjects, subjects.labels, index);
+  const told = className(subjects, subjects.predictions, index);
+  const value = subjects.values[index];
+  return {
+    title: label ?? `Point ${formatCount(index)}`,
+    prediction: told === undefined ? "" : `predicted ${told}`,
+    right: isRight(subjects, index),
+    value: value === undefined ? "" : `${subjects.valueName} ${formatNumber(value)}`,
+    name: [subjects.names[index] ?? "", label === undefined ? "" : `#${formatCount(index)}`]
+      .filter((part) => part !== "")
+      .join(" · "),
+  };
+}
+
+/** The same in one line, to be read out. */
+export function describeAloud(subjects: Subjects, index: number): string {
+  const { title, prediction, right, value, name } = describe(subjects, index);
+  const judged = right === undefined ? "" : right ? " (right)" : " (wrong)";
+  return [title, prediction + judged, value, name].filter((part) => part.trim() !== "").join(", ");
+}
+
+function className(subjects: Subjects, codes: Uint16Array, index: number): string | undefined {
+  const code = codes[index];
+  if (code === undefined) {
+    return undefined;
+  }
+  return code === UNKNOWN ? "unknown" : (subjects.classNames[code] ?? "");
+}
