@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -167,9 +168,9 @@ class TallyCollector:
             self.tallies[key] = ChannelTally(key, arrays)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all counts, each under a name such as ``"zeros relu"`` or ``"zeros relu 1"``."""
+        """Return all counts, each under a name such as ``'zeros "conv"'`` or ``'zeros ["relu", 1]'``."""
         return {
-            " ".join([name, *map(str, key if isinstance(key, tuple) else (key,))]): array
+            f"{name} {json.dumps(key)}": array
             for key, tally in self.tallies.items()
             for name, array in tally.arrays.items()
         }
@@ -178,8 +179,9 @@ class TallyCollector:
         """Take over counts that `arrays` returned."""
         self.tallies = {}
         for text, array in arrays.items():
-            name, layer, *call = text.split(" ")
-            key: LayerKey = (layer, int(call[0])) if call else layer
+            name, _, layer = text.partition(" ")
+            read = json.loads(layer)
+            key: LayerKey = read if isinstance(read, str) else (read[0], read[1])
             self.tallies.setdefault(key, ChannelTally(key)).arrays[name] = array.copy()
 
 

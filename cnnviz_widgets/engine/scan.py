@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, cast
@@ -206,16 +206,17 @@ class _Reader:
         """Yield the images in chunks, and each as batches of one size: their indices, labels and numbers."""
         self.size = size
         entries = iter(self._source)
-        while chunk := list(islice(entries, self.size)):
-            self._seen += len(chunk)
-            yield self._batches(chunk)
+        for first in entries:
+            yield self._batches(chain([first], islice(entries, self.size - 1)))
 
-    def _batches(self, chunk: list[tuple[int, Any]]) -> Iterator[tuple[Sequence[int], Sequence[Any], Tensor]]:
+    def _batches(
+        self, chunk: Iterable[tuple[int, Any]]
+    ) -> Iterator[tuple[Sequence[int], Sequence[Any], Tensor]]:
         for _, group in groupby(self._prepared(chunk), key=lambda each: each[2].shape):
             indices, labels, tensors = zip(*group, strict=True)
             yield indices, labels, torch.stack(tensors).to(self._net.device, self._net.dtype)
 
-    def _prepared(self, chunk: list[tuple[int, Any]]) -> Iterator[Prepared]:
+    def _prepared(self, chunk: Iterable[tuple[int, Any]]) -> Iterator[Prepared]:
         spec = self._net.input
         read = self._read(chunk)
         first = next(read, None)
@@ -238,8 +239,9 @@ class _Reader:
             except InputError as error:
                 self._pass_over(error)
 
-    def _read(self, chunk: list[tuple[int, Any]]) -> Iterator[tuple[int, Any, Any]]:
+    def _read(self, chunk: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any, Any]]:
         for index, entry in chunk:
+            self._seen += 1
             try:
                 image, label = self._source.read(index, entry)
             except InputError as error:
