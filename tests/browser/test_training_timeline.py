@@ -1,4 +1,4 @@
-"""The training timeline as a person uses it: a training is watched, steps are scrubbed and compared, all is found again."""
+"""The training timeline as a person uses it: a training is watched, scrubbed, compared, and found again."""
 
 from __future__ import annotations
 

@@ -1,0 +1,386 @@
+"""The training timeline without a page: what it draws against the history, live or not, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cnnviz_widgets as cv
+from cnnviz_widgets.engine.errors import LayerNotFoundError, TargetError
+from cnnviz_widgets.widgets._drawer import Drawer
+from cnnviz_widgets.widgets._training_pictures import (
+    MAXIMUM_FRAMES,
+    chart_lines,
+    evenly,
+    kernel_frames,
+    map_frames,
+    step_texts,
+)
+
+LAYERS = ("relu1", ("relu", 1))
+
+
+def history(
+    records: int = 5,
+    *,
+    kernels: tuple[int, ...] = (6, 1, 5, 5),
+    maps: tuple[int, ...] = (4, 8, 9),
+    spacing: int = 10,
+    layers: tuple[Any, ...] = LAYERS,
+) -> cv.TrainingHistory:
+    rng = np.random.default_rng(records)
+    names = ("conv.weight", "conv.bias")
+    activations = {
+        key: np.maximum(rng.normal(size=(records, 2, *maps)), 0).astype(np.float16) for key in layers
+    }
+    for values in activations.values():
+        values[:, :, 1] = 0
+    return cv.TrainingHistory(
+        steps=np.arange(records, dtype=np.int64) * spacing,
+        loss=np.linspace(2.0, 1.0, records),
+        kernels=rng.normal(size=(records, *kernels)).astype(np.float32),
+        roughness=rng.uniform(size=(records, kernels[0])),
+        activations=activations,
+        sparsity={key: rng.uniform(size=records) for key in layers},
+        dead={key: rng.uniform(size=records) for key in layers},
+        weight_norms={name: rng.uniform(1, 2, records) for name in names},
+        gradient_norms={name: rng.uniform(1, 2, records) for name in names},
+        update_norms={name: rng.uniform(0.01, 0.02, records) for name in names},
+        images=rng.integers(0, 256, (2, 12, 12, 3), dtype=np.uint8),
+        image_count=2,
+        kernels_layer="conv",
+        parameters={},
+    )
+
+
+def tiles_on_show(grid: Any) -> Any:
+    """The values that the page draws at the grid's step, found as the page finds them."""
+    steps = list(grid._steps)
+    frame = len(steps) - 1
+    if grid.step >= 0:
+        frame = min(range(len(steps)), key=lambda index: abs(steps[index] - grid.step))
+    return grid._payload().carried(slice(frame * grid.count, (frame + 1) * grid.count))
+
+
+def saved_bytes(widget: ipywidgets.Widget) -> int:
+    state = ipywidgets.Widget.get_manager_state(widgets=_models(widget))["state"]
+    return len(json.dumps(state))
+
+
+def _models(widget: Any) -> list[Any]:
+    found: dict[str, Any] = {}
+    waiting = [widget]
+    while waiting:
+        each = waiting.pop()
+        if each.model_id not in found:
+            found[each.model_id] = each
+            for name in each.keys:
+                value = getattr(each, name)
+                values = value if isinstance(value, (list, tuple)) else [value]
+                values = list(value.values()) if isinstance(value, dict) else values
+                waiting += [other for other in values if isinstance(other, ipywidgets.Widget)]
+    return list(found.values())
+
+
+def test_the_step_moves_tiles_and_slider_and_none_is_the_latest() -> None:
+    told = history()
+    timeline = cv.TrainingTimeline(told)
+    assert (timeline.step, timeline.shown_step, timeline.parts.first.index) == (None, 40, 4)
+    for step, index in ((0, 0), (20, 2), (None, 4)):
+        timeline.step = step
+        assert timeline.parts.first.index == index
+        shown = tiles_on_show(timeline.parts.kernels)
+        assert np.abs(shown - told.kernels[index, :, 0]).max() < 1e-3
+        maps = tiles_on_show(timeline.parts.maps)
+        assert np.abs(maps - told.activations["relu1"][index, 0]).max() < 1e-3
+    timeline.layer, timeline.image = ("relu", 1), 1
+    assert timeline.wait(10)
+    maps = tiles_on_show(timeline.parts.maps)
+    assert np.abs(maps - told.activations["relu", 1][4, 1]).max() < 1e-3
+    assert set(timeline.parts.maps._badges.values()) == {"all zero"}
+    assert sorted(map(int, timeline.parts.maps._badges)) == [1, 5, 9, 13, 17]  # channel 1 of each frame
+
+
+def test_the_charts_draw_the_history() -> None:
+    told = history(7)
+    timeline = cv.TrainingTimeline(told)
+    charts = timeline.parts.charts
+    np.testing.assert_allclose(np.ravel(charts["loss"]._marks[0].y), told.loss, rtol=1e-6)
+    np.testing.assert_allclose(charts["dead"]._marks[0].y, list(told.dead.values()), rtol=1e-6)
+    assert list(charts["dead"]._lines) == ["relu1", "relu (call 1)"]
+    median = charts["roughness"]._lines["median"]
+    np.testing.assert_allclose(median, [sorted(row)[2:4] @ np.full(2, 0.5) for row in told.roughness], 1e-6)
+    ratio = told.update_norms["conv.weight"] / told.weight_norms["conv.weight"]
+    np.testing.assert_allclose(charts["update"]._lines["conv.weight"], ratio, 1e-6)
+    assert "conv.bias" not in charts["update"]._lines
+
+
+def test_a_click_in_the_page_is_the_trait() -> None:
+    timeline = cv.TrainingTimeline(history())
+    parts = timeline.parts
+    parts.first.set_state({"value": 20})
+    assert timeline.step == 20
+    parts.first.set_state({"value": 27})  # on a page whose records have been thinned out since
+    assert timeline.step == 30
+    parts.first.set_state({"value": -1})
+    assert timeline.step is None
+    parts.compare.set_state({"value": True})
+    assert timeline.compare == 0
+    assert timeline.wait(10)
+    parts.second.set_state({"value": 10})
+    parts.kernels_second.set_state({"step": 10})  # which the page's link does
+    assert timeline.compare == 10
+    assert np.abs(tiles_on_show(parts.kernels_second) - timeline.history.kernels[1, :, 0]).max() < 1e-3
+    parts.layer.set_state({"index": 1})
+    assert timeline.layer == ("relu", 1)
+    parts.image.set_state({"index": 1})
+    assert timeline.image == 1
+    timeline.compare = None
+    assert timeline.wait(10)
+    assert not parts.compare.value
+    assert parts.kernels_second.count == 0  # takes no room in the notebook
+    assert parts.second.layout.display == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("step", 15, TargetError, r"step 15 was not recorded; the nearest that was is 10 .*all 5, from 0 to 40"),
+        ("compare", 99, TargetError, "step 99 was not recorded; the nearest that was is 40"),
+        ("layer", "fc", LayerNotFoundError, r"no activations of 'fc' were recorded; .*'relu1', \('relu', 1\)"),
+        ("image", 2, TargetError, "images 0 to 1 are kept, got 2"),
+        ("image", -1, TargetError, "images 0 to 1 are kept, got -1"),
+    ],
+)  # fmt: skip
+def test_what_was_not_recorded_is_refused(name: str, value: Any, error: type, message: str) -> None:
+    timeline = cv.TrainingTimeline(history())
+    before = getattr(timeline, name)
+    with pytest.raises(error, match=message):
+        setattr(timeline, name, value)
+    assert getattr(timeline, name) == before
+    with pytest.raises(error, match=message):
+        cv.TrainingTimeline(history(), **{name: value})
+
+
+def test_only_histories_and_recorders_are_taken() -> None:
+    with pytest.raises(TypeError, match=r"TrainingRecorder or a cv.TrainingHistory, got list"):
+        cv.TrainingTimeline([])  # type: ignore[arg-type]
+
+
+def test_without_activations_there_are_kernels_and_charts() -> None:
+    timeline = cv.TrainingTimeline(history(layers=()))
+    assert timeline.layer is None
+    assert timeline.parts.activations.layout.display == "none"
+    assert timeline.parts.charts["dead"].layout.display == "none"
+    assert timeline.parts.charts["loss"].layout.display is None
+    with pytest.raises(LayerNotFoundError, match="none were recorded; give the recorder images="):
+        timeline.layer = "relu1"
+
+
+@pytest.mark.parametrize(
+    ("kernels", "unit"),
+    [((4, 3, 5, 5), "weight"), ((4, 8, 5, 5), "norm of the weights of 8 inputs"), ((4, 1, 1, 1), "weight")],
+)
+def test_kernels_of_any_depth_are_shown(kernels: tuple[int, ...], unit: str) -> None:
+    told = history(kernels=kernels)
+    told.kernels[3, 2] = np.nan  # a training that diverged
+    timeline = cv.TrainingTimeline(told)
+    assert timeline.parts.kernels.unit == unit
+    frames = kernel_frames(told)
+    assert frames is not None
+    expected = {
+        1: lambda weights: weights[0],
+        3: lambda weights: weights.transpose(1, 2, 0),
+        8: lambda weights: np.sqrt((weights**2).sum(axis=0)),
+    }[kernels[1]]
+    np.testing.assert_allclose(frames.values[1, 2], expected(told.kernels[1, 2]), rtol=1e-6)
+    with Image.open(io.BytesIO(timeline.to_png() or b"")) as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 10
+
+
+def test_many_records_of_large_layers_stay_within_four_megabytes_and_keep_both_ends() -> None:
+    told = history(300, kernels=(64, 3, 7, 7), maps=(64, 28, 28), spacing=7)
+    timeline = cv.TrainingTimeline(told, compare=0)
+    assert saved_bytes(timeline) < 4_000_000
+    for grid in (timeline.parts.kernels, timeline.parts.maps, timeline.parts.maps_second):
+        assert grid._steps[0] == 0
+        assert grid._steps[-1] == told.steps[-1]
+        assert 12 <= len(grid._steps) <= MAXIMUM_FRAMES
+    assert len(timeline.parts.first.steps) == 300
+    timeline.step = 7  # not among the pictures: the nearest one is shown, and says so
+    assert "step 0," in timeline.parts.maps.to_text()
+    assert evenly(300, 12)[[0, -1]].tolist() == [0, 299]
+
+
+def test_texts_say_what_each_record_holds() -> None:
+    told = history(2)
+    told.sparsity["relu1"][:] = [0.25, np.nan]
+    told.sparsity["relu", 1][:] = [0.5, 1.0]
+    told.dead["relu1"][:] = told.dead["relu", 1][:] = 0.0
+    told.loss[1] = np.nan
+    dead = "dead relu1 0%, relu (call 1) 0%"
+    assert step_texts(told) == [
+        f"loss 2 \u00b7 zeros relu1 25%, relu (call 1) 50% \u00b7 {dead}",
+        f"zeros relu1 unknown, relu (call 1) 100% \u00b7 {dead}",
+    ]
+    many = history(1, layers=tuple(f"r{index}" for index in range(30)))
+    for index, row in enumerate(many.dead.values()):
+        row[:] = index / 100
+    assert "dead 14% in the mean of 30 layers, most in r29 (29%)" in step_texts(many)[0]
+    assert len(chart_lines(many, np.arange(1))["dead"]) == 12
+
+
+def test_maps_of_vectors_are_units() -> None:
+    assert map_frames(history(maps=(4, 1, 1)), "relu1", 0).noun == "unit"
+
+
+# -- live ------------------------------------------------------------------------------------------------
+
+
+def a_training(**options: Any) -> tuple[cv.TrainingRecorder, Any]:
+    module = cv.samples.fashion_cnn_module().train()
+    net = cv.Network(module, input=cv.samples.fashion_input())
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
+    images = list(cv.samples.fashion_mnist("test")[0][:4])
+    recorder = cv.TrainingRecorder(net, optimizer, every=1, images=images, **options)
+    x = net.prepare(images)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = module(x).square().mean()
+        loss.backward()
+        recorder.note_loss(loss)
+        optimizer.step()
+
+    return recorder, step
+
+
+def test_it_follows_a_recorder_until_someone_goes_back() -> None:
+    recorder, step = a_training()
+    timeline = cv.TrainingTimeline(recorder)
+    assert "1 record, step 0, recording" in timeline.to_text()
+    step()
+    assert timeline.wait(10)
+    assert (timeline.shown_step, timeline.parts.first.index) == (1, 1)
+    timeline.step = 0
+    step()
+    assert timeline.wait(10)
+    assert (timeline.shown_step, timeline.parts.first.index, len(timeline.history)) == (0, 0, 3)
+    kernels = recorder.history.kernels
+    assert np.abs(tiles_on_show(timeline.parts.kernels) - kernels[0, :, 0]).max() < 1e-4
+    timeline.step = None
+    assert np.abs(tiles_on_show(timeline.parts.kernels) - kernels[-1, :, 0]).max() < 1e-4
+    step()
+    timeline.step = 3  # recorded, though perhaps not drawn yet
+    recorder.close()
+    assert timeline.wait(10)
+    assert "4 records, steps 0 to 3, recording ended" in timeline.to_text()
+
+
+def test_new_records_come_by_themselves() -> None:
+    recorder, step = a_training()
+    timeline = cv.TrainingTimeline(recorder)
+    came = threading.Event()
+    timeline.parts.first.observe(lambda change: came.set(), "_steps")
+    step()
+    assert came.wait(20)
+
+
+def test_closing_it_lets_go_of_the_recorder_and_drawing_never_raises_into_the_training() -> None:
+    recorder, step = a_training()
+    timeline = cv.TrainingTimeline(recorder)
+    timeline.parts.show_charts = None  # type: ignore[assignment, method-assign]
+    step()
+    assert timeline.wait(10)
+    assert "TypeError" in timeline.status.value
+    timeline.close()
+    assert recorder._notifier._callbacks == []
+    records = len(timeline.history)
+    step()
+    assert len(timeline.history) == records
+
+
+def test_nothing_recorded_yet_is_said() -> None:
+    module = cv.samples.fashion_cnn_module()
+    recorder = cv.TrainingRecorder(cv.Network(module, input=cv.samples.fashion_input()))
+    timeline = cv.TrainingTimeline(recorder)
+    assert timeline.to_text() == "TrainingTimeline: nothing recorded yet"
+    assert timeline.to_png() is None
+    assert timeline.parts.body.layout.display == "none"
+    with pytest.raises(TargetError, match="nothing is recorded yet, so there is no step 3"):
+        timeline.step = 3
+    parts = timeline.parts
+    parts.compare.set_state({"value": True})
+    assert timeline.compare is None
+    recorder.record(0)
+    recorder.record(3)
+    assert timeline.wait(10)
+    assert parts.body.layout.display is None
+    timeline.step = 3
+    assert timeline.shown_step == 3
+
+
+def test_a_history_from_checkpoints() -> None:
+    checkpoints = cv.samples.fashion_cnn_checkpoints()[:3]
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    paths = [checkpoint.path for checkpoint in checkpoints]
+    told = cv.history_from_checkpoints(cv.samples.fashion_cnn, paths, steps=steps)
+    timeline = cv.TrainingTimeline(told)
+    assert timeline.parts.first.steps == steps
+    assert timeline.parts.charts["loss"].layout.display == "none"  # there is none to draw
+
+
+# -- the drawer ------------------------------------------------------------------------------------------
+
+
+def test_of_many_requests_the_last_is_done_and_none_is_queued() -> None:
+    state, drawn = [0], []
+    begun, go = threading.Event(), threading.Event()
+
+    def job() -> None:
+        drawn.append(state[0])
+        begun.set()
+        go.wait(10)
+
+    drawer = Drawer(job, on_error=lambda error: None, interval=0.0, share=1.0)
+    drawer.request()
+    assert begun.wait(10)
+    for number in range(1, 100):
+        state[0] = number
+        drawer.request()
+    go.set()
+    assert drawer.wait(10)
+    assert drawn == [0, 99]
+
+
+def test_it_waits_between_runs_unless_a_person_does() -> None:
+    drawn: list[int] = []
+    drawer = Drawer(lambda: drawn.append(1), on_error=lambda error: None, interval=3600.0)
+    drawer.request()
+    assert drawer.wait(10)
+    drawer.request()
+    drawer.request(urgent=True)
+    assert drawer.wait(10)
+    assert len(drawn) == 2
+    drawer.request()  # is due in an hour, and dropped
+    drawer.close()
+    assert drawer.wait(10)
+    drawer.request(urgent=True)
+    assert len(drawn) == 2
+
+
+def test_an_error_is_told_and_the_next_run_goes_on() -> None:
+    errors: list[BaseException] = []
+    drawer = Drawer(lambda: [][0], on_error=errors.append, interval=0.0)
+    for _ in range(2):
+        drawer.request(urgent=True)
+        assert drawer.wait(10)
+    assert [type(error) for error in errors] == [IndexError, IndexError]
