@@ -28,6 +28,7 @@ def fashion():
 WIDGETS = {
     "LayerBrowser": lambda: cv.LayerBrowser(*fashion()),
     "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
+    "TrainingTimeline": lambda: cv.TrainingTimeline(cv.TrainingRecorder(fashion()[0])),
 }
 VIEWS = {
     "ImageStage": lambda view: view(PICTURE),

@@ -133,7 +133,8 @@ export class TimelineView {
     this.#play.setAttribute("aria-label", act);
     this.#play.title = act;
     // Kept in its place, so that the slider does not change its length when it is let go at the end.
-    this.#latest.style.visibility = value < 0 || empty ? "hidden" : "visible";
+    const following = value < 0 || empty || !this.model.get("playable");
+    this.#latest.style.visibility = following ? "hidden" : "visible";
     this.#root.dataset.step = empty ? "" : String(steps[index]);
     this.#mark(markerEnds(steps, value));
   }
