@@ -287,6 +287,8 @@ def test_the_kernel_is_free_while_a_job_runs(filters: cv.FilterGrid, monkeypatch
     filters.layer = "point"
     assert filters.busy
     assert "judging the kernels of point" in filters.parts.running.value
+    # What is still on show is not taken for kernels of the new layer.
+    assert 'role="alert"' not in filters.status.value
     filters.kernel = 5
     with pytest.raises(ValueError, match="wait"):
         filters.group = 0
