@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
 
 # Batches that are chosen here: the first has this many images, the others keep to these bounds.
-_FIRST_BATCH, _LARGEST_BATCH, _VALUE_BYTES = 8, 64, 256 * 2**20
+_FIRST_BATCH, _LARGEST_BATCH, _VALUE_BYTES = 4, 64, 256 * 2**20
 _NAMED_AT_MOST = 100
 
 
@@ -119,7 +119,8 @@ def scan(
     collectors
         What to feed. They keep what they have collected also where the scan is stopped or fails.
     batch_size
-        Images in one pass. Left out: as many as keep what the layers return within 256 MB, at most 64.
+        Images in one pass. Left out: 4 in the first pass, then as many as keep what the layers return within
+        256 MB, at most 64.
         Neighbors of different sizes (where the network takes any) never share a pass.
     on_error
         ``"raise"``, or ``"skip"`` for images that can't be read: they are counted and named in the result.

@@ -219,10 +219,11 @@ def activation_statistics(
     - **near-dead**: above zero on some images, but on at most ``near_dead_share`` of them;
     - mean, standard deviation (of the population), smallest and largest value, and a histogram.
 
-    Many dead channels may mean that the learning rate was too high: one large step can push a rectifier to
-    where no image reaches it, and then its gradient is zero, so it does not come back. But N images prove
-    nothing about others: a channel that is above zero on a share of 3 / N of all images stays unseen on N of
-    them one time in twenty. Channels with NaN or infinite values are never called dead; the message names them.
+    Many dead channels may mean that the learning rate was too high (a few may be dead from the start): one large
+    step can push a rectifier to where no image reaches it, and then its gradient is zero, so it does not come
+    back. But N images prove nothing about others: a channel that is above zero on a share of 3 / N of all images
+    stays unseen on N of them one time in twenty. Channels with NaN or infinite values are never called dead; the
+    message names their layers.
 
     A layer that is called more than once counts by call, under ``(name, call)``. Rectifiers that are called as
     functions (``F.relu``, ``torch.relu``, ``x.relu_()``, ``x.clamp(min=0)``, ``F.relu6``, ``F.gelu``, ...) count
@@ -272,7 +273,7 @@ def activation_statistics(
     >>> images, labels = cv.samples.fashion_mnist("test")
     >>> found = cv.activation_statistics(cv.samples.fashion_cnn(), images[:200])
     >>> found
-    ActivationStatistics(200 images, 3 layers: 0 of 96 channels dead, 0 near-dead)
+    ActivationStatistics(200 images, 3 layers: 2 of 96 channels dead, 1 near-dead)
     >>> found.sparsity["relu1"].shape
     (16,)
     """
@@ -335,23 +336,22 @@ def _found(found: ActivationStatistics) -> list[str]:
     count, channels = found.images, sum(_sizes(found).values())
     on = f"any of {count:,} images" if count > 1 else "the one image"
     dead, near = _total(found.dead), _total(found.near_dead)
-    said = [f"{dead} of {channels} channels are dead: never above zero, at any position, on {on}."]
-    if dead:
-        worst = max(found.layers, key=lambda layer: float(found.dead[layer].mean()))
-        said.append(
-            f"Most are in {_layer_text(worst)!r}: {int(found.dead[worst].sum())} of {len(found.dead[worst])}."
-            if len(found.layers) > 1
-            else ""
-        )
+    are = "is" if dead == 1 else "are"
+    said = [f"{dead} of {channels} channels {are} dead: never above zero, at any position, on {on}."]
+    if dead and len(found.layers) > 1:
+        worst = max(found.layers, key=lambda layer: int(found.dead[layer].sum()))
+        inside = f"{int(found.dead[worst].sum())} of {len(found.dead[worst])}"
+        said.append(f"{_layer_text(worst)!r} has the most: {inside}.")
     if near:
-        said.append(f"{near} more are above zero on at most {found.near_dead_share:.2%} of the images.")
+        are = "is" if near == 1 else "are"
+        said.append(f"{near} more {are} above zero on at most {found.near_dead_share:.2%} of the images.")
     if dead:
         said.append(
             "That may come from too high a learning rate. It does not prove that they never fire: a channel "
             f"that fires on {min(1.0, 3 / count):.2%} of such images stays unseen on {count:,} of them one time "
             "in twenty."
         )
-    return [each for each in said if each]
+    return said
 
 
 def _warnings(found: ActivationStatistics) -> list[str]:
@@ -367,6 +367,6 @@ def _warnings(found: ActivationStatistics) -> list[str]:
         said.append(f"So did {len(odd) - 3} more layers.")
     if found.skipped:
         said.append(
-            f"{found.skipped} images could not be read and were skipped; the first: {found.skipped_reasons[0]}."
+            f"Images that could not be read and were skipped: {found.skipped}, such as: {found.skipped_reasons[0]}."
         )
     return said

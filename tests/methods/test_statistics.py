@@ -110,7 +110,7 @@ def test_planted_dead_units_are_found_and_only_those() -> None:
     assert np.flatnonzero(found.dead["relu", 1]).tolist() == [1]
     assert "2 of 12 channels are dead" in found.message
     assert "11 images" in found.message
-    assert "'relu, call 0': 1 of 6" in found.message
+    assert "'relu, call 0' has the most: 1 of 6" in found.message
     assert "learning rate" in found.message
     assert "does not prove" in found.message
     assert "fires on 27.27% of such images" in found.message
@@ -221,7 +221,7 @@ def test_skipped_images_are_counted_and_named() -> None:
     found = cv.activation_statistics(net, images, on_error="skip", batch_size=3)
     assert (found.images, found.skipped) == (3, 1)
     assert "gone.png" in found.skipped_reasons[0]
-    assert "1 images could not be read and were skipped; the first: image 1 of 4" in found.message
+    assert "could not be read and were skipped: 1, such as: image 1 of 4" in found.message
     both = found.merge(cv.activation_statistics(net, ["lost.png", PICTURES[3]], on_error="skip"))
     assert (both.images, both.skipped) == (4, 2)
     assert [each.split("'")[1] for each in both.skipped_reasons] == ["lost.png", "gone.png"]
@@ -231,7 +231,7 @@ def test_networks_and_layers_without_channels() -> None:
     with pytest.raises(LayerNotFoundError, match=r"calls no rectifier.*name some: layers="):
         cv.activation_statistics(small(nn.Sequential(nn.Conv2d(3, 4, 1))), PICTURES)
     flat = small(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(2)))
-    with pytest.raises(OutputError, match="layer '1' returns 8x4x64"):
+    with pytest.raises(OutputError, match="layer '1' returns 4x4x64"):
         cv.activation_statistics(flat, PICTURES, ["1"])
 
 
