@@ -8,10 +8,10 @@ import sys
 
 import torch
 
-from benchmarks import capture, tile_grid
+from benchmarks import capture, tile_grid, training
 from benchmarks._timing import Row, table
 
-ROWS = {**capture.ROWS, **tile_grid.ROWS}
+ROWS = {**capture.ROWS, **tile_grid.ROWS, **training.ROWS}
 
 
 def main(names: list[str]) -> int:

@@ -33,8 +33,8 @@ def test_of_even_steps_every_so_many_remain(capacity: int, unit: int) -> None:
 def test_uneven_steps_keep_their_distance() -> None:
     steps = [0, 1, 2, 50, 51, 90, 200, 201, 202, 203, 400, 401]
     found = kept(steps, capacity=6)
-    # With 8 steps between them: 0, 50, 90, 200 and 400 are far enough apart; 401 is the last.
-    assert (found.spacing, found.steps) == (8, [0, 50, 90, 200, 400, 401])
+    # Room ends at 200 (2 steps apart from then on) and at 203 (4 steps apart); 401 is the last.
+    assert (found.spacing, found.steps) == (4, [0, 50, 90, 200, 400, 401])
 
 
 def test_what_is_added_between_stays_while_there_is_room() -> None:

@@ -158,8 +158,10 @@ def test_a_training_that_is_taken_back_drops_what_came_later(file: bytes, tmp_pa
     assert recorder.history.steps.tolist() == [0, 1, 2]
     recorder.close()
     assert len(frames(path.read_bytes())) == 2 + 3
+    recorded(path, steps=0, first_step=0).close()
+    assert len(frames(path.read_bytes())) == 2 + 1
     recorder = recorded(path, steps=1, first_step=7)
-    assert recorder.history.steps.tolist() == [0, 1, 2, 7, 8]
+    assert recorder.history.steps.tolist() == [0, 7, 8]
     recorder.close()
 
 

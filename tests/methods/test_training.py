@@ -44,11 +44,12 @@ def train(
     net.module.norm.train(not frozen)
     optimizer = OPTIMIZERS[optimizer_kind](net.module.parameters())
     recorder = None
-    if folder is not None:
-        recorder = cv.TrainingRecorder(net, optimizer, every=2, images=pictures(), path=folder / "history")
     for step in range(7):
         # The whole step under autocast: its cache of weights must not be filled by the recorder.
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            if folder is not None and recorder is None:
+                path = folder / "history"
+                recorder = cv.TrainingRecorder(net, optimizer, every=2, images=pictures(), path=path)
             loss = take_step(net, optimizer, step, autocast=autocast)
             if recorder is not None:
                 recorder.note_loss(loss)
@@ -71,6 +72,16 @@ def test_recording_changes_nothing(kind: str, optimizer: str, tmp_path: Path) ->
 def test_recording_changes_nothing_in_mixed_trainings(option: str, tmp_path: Path) -> None:
     recorded = train("classic", "momentum", folder=tmp_path, **{option: True})
     assert recorded == train("classic", "momentum", folder=None, **{option: True})
+
+
+def test_autocast_around_a_recorder_does_not_reach_it() -> None:
+    histories = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            recorder = cv.TrainingRecorder(network(), images=pictures())
+            recorder.record()
+        histories.append(recorder.history)
+    assert histories[0] == histories[1]
 
 
 def test_recording_changes_nothing_with_a_closure() -> None:
