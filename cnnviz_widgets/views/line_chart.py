@@ -116,7 +116,7 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._figure = bqplot.Figure(
             marks=[*self._markers, *self._marks, self._points],
             axes=[self._x_axis, self._y_axis],
-            fig_margin={"top": 8, "bottom": 42, "left": 64, "right": 10},
+            fig_margin={"top": 8, "bottom": 42, "left": 64, "right": 24},
             padding_y=0,
             padding_x=0,
             display_toolbar=False,

@@ -254,6 +254,7 @@ class TrainingTimeline(Viewer):
         lines, texts = chart_lines(history, points), step_texts(history)
         with self.lock:
             self.parts.body.layout.display = None if len(history) else "none"
+            self.parts.compare.disabled = len(history) < 2
             self.parts.show_kernels(kernels, f"Kernels of {history.kernels_layer}", both=both)
             self._show_maps(maps)
             self.parts.show_charts(history.steps[points], lines)

@@ -318,12 +318,12 @@ def test_nothing_recorded_yet_is_said() -> None:
     with pytest.raises(TargetError, match="nothing is recorded yet, so there is no step 3"):
         timeline.step = 3
     parts = timeline.parts
-    parts.compare.set_state({"value": True})
-    assert timeline.compare is None
+    assert parts.compare.disabled
     recorder.record(0)
     recorder.record(3)
     assert timeline.wait(10)
     assert parts.body.layout.display is None
+    assert not parts.compare.disabled
     timeline.step = 3
     assert timeline.shown_step == 3
 
