@@ -54,7 +54,7 @@ def _shown(grid: Any) -> np.ndarray:
 def test_it_shows_what_the_method_returns_and_its_params_give_it_again(filters: cv.FilterGrid) -> None:
     assert filters.params == {"layer": "first"}
     assert filters.result == cv.kernels(filters.net, **filters.params)
-    weights = filters.net.module.first.weight.detach().numpy()  # type: ignore[union-attr]
+    weights = filters.net.module.first.weight.detach().numpy()
     step = np.ptp(weights) / 65531
     np.testing.assert_allclose(_shown(filters.parts.grid), weights.transpose(0, 2, 3, 1), atol=step)
     np.testing.assert_allclose(_shown(filters.parts.inputs), weights[0], atol=step)
@@ -162,7 +162,7 @@ def test_grouped_kernels_are_those_that_read_the_chosen_input_channel(filters: c
     assert filters.wait(SOON)
     assert filters.view == "input channel"
     filters.input_channel = 4
-    weights = filters.net.module.body[0].weight.detach().numpy()  # type: ignore[union-attr, index]
+    weights = filters.net.module.body[0].weight.detach().numpy()
     # 9 channels in 3 groups: channel 4 is the second of the second group, which kernels 4 to 7 read.
     assert filters.parts.grid.order.tolist() == [4, 5, 6, 7]
     expected = weights[4:8, 1]
@@ -179,7 +179,7 @@ def test_kernels_of_1x1_are_a_matrix_whose_rows_are_chosen(filters: cv.FilterGri
     filters.layer = "point"
     assert filters.wait(SOON)
     assert filters.view == "matrix"
-    matrix = filters.net.module.point.weight.detach().numpy()[:, :, 0, 0]  # type: ignore[union-attr]
+    matrix = filters.net.module.point.weight.detach().numpy()[:, :, 0, 0]
     np.testing.assert_allclose(_shown(filters.parts.grid)[0], matrix, atol=np.ptp(matrix) / 65531)
     filters.parts.grid.position = [6, 2]
     assert filters.kernel == 6
@@ -192,7 +192,7 @@ def test_kernels_of_1x1_are_a_matrix_whose_rows_are_chosen(filters: cv.FilterGri
 
 def test_norms_are_a_matrix_of_all_kernels_and_inputs(filters: cv.FilterGrid) -> None:
     filters.view = "norms"
-    weights = filters.net.module.first.weight.detach().numpy().astype(float)  # type: ignore[union-attr]
+    weights = filters.net.module.first.weight.detach().numpy().astype(float)
     norms = np.array([[np.linalg.norm(one.ravel()) for one in kernel] for kernel in weights])
     np.testing.assert_allclose(_shown(filters.parts.grid)[0], norms, atol=norms.max() / 65531)
     assert filters.parts.grid.enlarged == 0
@@ -248,7 +248,7 @@ def test_a_layer_that_can_not_be_read_is_an_error_in_the_widget_and_shows_nothin
     filters: cv.FilterGrid,
 ) -> None:
     with torch.no_grad():
-        filters.net.module.body[0].weight[3, 0, 0, 0] = torch.nan  # type: ignore[union-attr, index]
+        filters.net.module.body[0].weight[3, 0, 0, 0] = torch.nan
     filters.layer = "body.0"
     assert filters.wait(SOON)
     assert "WeightsError" in filters.status.value
@@ -265,7 +265,7 @@ def test_a_layer_that_can_not_be_read_is_an_error_in_the_widget_and_shows_nothin
 
 def test_refresh_reads_the_kernels_again(filters: cv.FilterGrid) -> None:
     with torch.no_grad():
-        filters.net.module.first.weight[2] = 0  # type: ignore[union-attr]
+        filters.net.module.first.weight[2] = 0
     assert filters.result is not None
     assert filters.result.verdicts[2] == "smooth"
     filters.refresh()
@@ -294,7 +294,7 @@ def test_the_kernel_is_free_while_a_job_runs(filters: cv.FilterGrid, monkeypatch
         filters.group = 0
     go.set()
     assert filters.wait(SOON)
-    assert (filters.result.layer, filters.kernel, filters.busy) == ("point", 5, False)  # type: ignore[union-attr]
+    assert (filters.result.layer, filters.kernel, filters.busy) == ("point", 5, False)
     assert "judging" not in filters.parts.running.value
 
 
@@ -321,7 +321,7 @@ def test_viewers_without_widgets_get_a_picture_and_a_text(filters: cv.FilterGrid
     assert "image/png" in bundle
     text = bundle["text/plain"]
     assert "together structured" in text
-    assert f"kernel 0: {filters.result.verdicts[0]}" in text  # type: ignore[union-attr]
+    assert f"kernel 0: {filters.result.verdicts[0]}" in text
     assert "near-duplicates: " in text
 
 
