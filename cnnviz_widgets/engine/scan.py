@@ -44,6 +44,8 @@ class Batch:
         What each layer returned, by key: one for each call of a layer.
     calls
         The keys in ``values`` for each layer that was asked for.
+    scores
+        The class scores [N, K], if a collector asks for them.
     """
 
     indices: NDArray[np.int64]
@@ -51,6 +53,7 @@ class Batch:
     x: Tensor
     values: Mapping[LayerKey, Any]
     calls: Mapping[LayerKey, Sequence[LayerKey]]
+    scores: Tensor | None = None
 
     def of(self, layer: LayerKey) -> dict[LayerKey, Any]:
         """Return what a layer returned, by call: one entry, several for a bare name of several calls."""
@@ -58,7 +61,10 @@ class Batch:
 
 
 class Collector(Protocol):
-    """What a scan feeds. Its state is a dictionary of arrays, so that it can be kept and sent around."""
+    """What a scan feeds. Its state is a dictionary of arrays, so that it can be kept and sent around.
+
+    One with an attribute ``needs_scores`` that is true gets the network's class scores, too.
+    """
 
     @property
     def layers(self) -> Sequence[LayerKey]:
@@ -106,7 +112,8 @@ def scan(
 ) -> Generator[Step, None, Scanned]:
     """Run a data set through the network once and feed all collectors; a generator of `Step`.
 
-    Each pass ends at the deepest layer that any collector asks for. A step counts images: ``index + 1`` are
+    Each pass ends at the deepest layer that any collector asks for (at the output, if one asks for class scores).
+    A step counts images: ``index + 1`` are
     done. Its values are ``images_per_second``, ``seconds_left`` where the number of images is known, and
     ``skipped``; time that passes between steps does not count.
 
@@ -137,11 +144,12 @@ def scan(
     size = _checked_options(batch_size, on_error)
     reader = _Reader(net, ImageSource(images, cast(int, net.input.channels)), on_error == "skip")
     layers = list(dict.fromkeys(layer for each in collectors for layer in each.layers))
+    scores = any(getattr(each, "needs_scores", False) for each in collectors)
     spent = 0.0
     resumed = time.perf_counter()
     for chunk in reader.chunks(size):
         for indices, labels, x in chunk:
-            batch = _run(net, layers, indices, labels, x)
+            batch = _run(net, layers, scores, indices, labels, x)
             if batch_size is None:
                 reader.size = _fitting_size(batch)
             for each in collectors:
@@ -155,16 +163,27 @@ def scan(
 
 
 def _run(
-    net: Network, layers: Sequence[LayerKey], indices: Sequence[int], labels: Sequence[Any], x: Tensor
+    net: Network,
+    layers: Sequence[LayerKey],
+    with_scores: bool,
+    indices: Sequence[int],
+    labels: Sequence[Any],
+    x: Tensor,
 ) -> Batch:
     values: dict[LayerKey, Any] = {}
     calls: dict[LayerKey, Sequence[LayerKey]] = {}
+    scores = None
+    if with_scores and not layers:
+        scores = net.class_scores(x)
     if layers:
-        with capture(net, layers) as seen:
-            net(x)
+        with capture(net, layers, stop=not with_scores) as seen:
+            if with_scores:
+                scores = net.class_scores(x)
+            else:
+                net(x)
         calls = {layer: seen.keys_of(layer) for layer in layers}
         values = {key: seen[key] for keys in calls.values() for key in keys}
-    return Batch(np.asarray(indices, dtype=np.int64), tuple(labels), x, values, calls)
+    return Batch(np.asarray(indices, dtype=np.int64), tuple(labels), x, values, calls, scores)
 
 
 def _fitting_size(batch: Batch) -> int:

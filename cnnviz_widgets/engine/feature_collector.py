@@ -1,0 +1,250 @@
+"""Feature vectors, labels and thumbnails of a whole data set, in one scan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from cnnviz_widgets.engine.errors import InputError, OutputError
+from cnnviz_widgets.engine.feature_table import FeatureTable
+from cnnviz_widgets.engine.growing_array import GrowingArray
+from cnnviz_widgets.engine.image_source import ImageSet
+from cnnviz_widgets.engine.label_codes import LabelCodes, classes_of
+from cnnviz_widgets.engine.layers import LayerKey, check_call, describe, main_tensor, split_key
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.scan import Batch, Scanned, scan
+from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.engine.targets import probabilities, whole_number
+from cnnviz_widgets.engine.watch_list import watch_list
+
+POOLINGS = ("auto", "flatten", "mean")
+_MARGIN = 255  # white, around thumbnails of images of several sizes
+_LARGE = ("vectors", "thumbnails")
+_ROWS = 1024
+
+
+class FeatureCollector:
+    """A `Collector` of what one layer makes of each image.
+
+    Parameters
+    ----------
+    net, layer, pooling, thumbnail_size, predictions, memory_limit, folder
+        See `cnnviz_widgets.methods.features.extract_features`; ``folder`` is its ``path``.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        layer: LayerKey,
+        *,
+        pooling: str = "auto",
+        thumbnail_size: int = 32,
+        predictions: bool = False,
+        memory_limit: int = 2**30,
+        folder: Path | None = None,
+    ) -> None:
+        self.layers = (layer,)
+        self.needs_scores = predictions
+        self.pooling = pooling
+        self._net = net
+        self._thumbnail_size = thumbnail_size
+        self._memory_limit = memory_limit
+        self._folder = folder
+        self._labels = LabelCodes()
+        self._columns: dict[str, GrowingArray] = {}
+
+    def collect(self, batch: Batch) -> None:
+        """Take in the vectors, labels and thumbnails of a batch."""
+        values = batch.of(self.layers[0])
+        if len(values) > 1:
+            check_call(split_key(self.layers[0])[0], None, len(values))  # says which calls there are
+        vectors, self.pooling = pooled(next(iter(values.values())), self.pooling, self.layers[0])
+        found: dict[str, NDArray[Any]] = {
+            "vectors": vectors,
+            "thumbnails": thumbnails(self._net, batch.x, self._thumbnail_size),
+            "ids": batch.indices,
+            "labels": self._labels.add(batch.labels, batch.indices),
+        }
+        if batch.scores is not None:
+            chances = probabilities(batch.scores).float().cpu().numpy()
+            found["predicted"] = chances.argmax(axis=1)
+            found["confidence"] = chances.max(axis=1)
+        self._append(found)
+
+    def _append(self, found: Mapping[str, NDArray[Any]]) -> None:
+        for name, rows in found.items():
+            column = self._columns.get(name)
+            if column is None:
+                path = self._folder / f"{name}.npy" if self._folder and name in _LARGE else None
+                column = self._columns[name] = GrowingArray(rows.shape[1:], rows.dtype, path)
+                if path is not None:
+                    column.spill()
+            if rows.shape[1:] != column.row_shape:
+                raise OutputError(
+                    f"layer {self.layers[0]!r} returns {rows.shape[1]} values for image {found['ids'][0]}, and "
+                    f"{column.row_shape[0]} for those before it; use pooling='mean', or give the network "
+                    "InputSpec(size=...)"
+                )
+            column.append(rows)
+        if sum(self._columns[name].held_bytes for name in _LARGE) > self._memory_limit:
+            for name in _LARGE:
+                self._columns[name].spill()
+
+    def merge(self, other: Self) -> None:
+        """Take in what another one has collected from other images."""
+        self.pooling = other.pooling if self.pooling == "auto" else self.pooling
+        self._take(other.arrays())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all columns, as they came, and the names of the labels."""
+        names = np.array(self._labels.names, dtype=np.str_)
+        columns = {name: column.so_far() for name, column in self._columns.items()}
+        return {**columns, "names": names, "pooling": np.array(self.pooling)}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over columns that `arrays` returned."""
+        self.close()
+        self._columns, self._labels = {}, LabelCodes()
+        self.pooling = str(arrays["pooling"])
+        self._take(arrays)
+
+    def _take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        columns = {name: each for name, each in arrays.items() if name not in ("names", "pooling")}
+        count = len(columns.get("ids", ()))
+        names = arrays["names"].tolist()
+        for start in range(0, count, _ROWS):
+            rows = {name: each[start : start + _ROWS] for name, each in columns.items()}
+            self._append({**rows, "labels": self._labels.merged(rows["labels"], names)})
+
+    def table(self, scanned: Scanned, classes: tuple[str, ...]) -> FeatureTable:
+        """Return all that was collected, in the order of the data set; the collector is used up."""
+        ids = self._columns["ids"].so_far()
+        order = None if bool((np.diff(ids) > 0).all()) else np.argsort(ids, kind="stable")
+        columns = {name: column.finish(order) for name, column in self._columns.items()}
+        labels, names = self._labels.settled(columns["labels"], classes)
+        return FeatureTable(
+            vectors=columns["vectors"],
+            labels=labels,
+            label_names=names,
+            ids=columns["ids"],
+            thumbnails=columns["thumbnails"],
+            predicted=columns.get("predicted"),
+            confidence=columns.get("confidence"),
+            class_names=(self._net.labels or ()) if self.needs_scores else (),
+            layer=self.layers[0],
+            pooling=self.pooling,
+            skipped=scanned.skipped,
+            skipped_reasons=tuple(sorted(scanned.reasons)),
+        )
+
+    def close(self) -> None:
+        """Let go of everything; files that are not whole are removed."""
+        for column in self._columns.values():
+            column.close()
+
+
+def collect_features(
+    net: Network,
+    images: ImageSet,
+    layer: LayerKey,
+    *,
+    pooling: str = "auto",
+    thumbnail_size: int = 32,
+    predictions: bool = False,
+    batch_size: int | None = None,
+    on_error: str = "raise",
+    memory_limit: int = 2**30,
+    path: str | os.PathLike[str] | None = None,
+) -> Generator[Step, None, FeatureTable]:
+    """Scan a data set for features; see `cnnviz_widgets.methods.features.extract_features`."""
+    if not isinstance(net, Network):
+        raise TypeError(f"a cv.Network is needed, got {type(net).__name__}; wrap it: cv.Network(module)")
+    split_key(layer)
+    watch_list(net.core, [layer])  # refuses unknown names before any image is read
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling is one of {', '.join(map(repr, POOLINGS))}; got {pooling!r}")
+    size = _whole(thumbnail_size, "thumbnail_size")
+    if size and net.input.channels not in (1, 3):
+        raise InputError(
+            f"images of {net.input.channels} channels make no thumbnails; give thumbnail_size=0 for none"
+        )
+    collector = FeatureCollector(
+        net,
+        layer,
+        pooling=pooling,
+        thumbnail_size=size,
+        predictions=predictions,
+        memory_limit=_whole(memory_limit, "memory_limit"),
+        folder=None if path is None else Path(path),
+    )
+    try:
+        scanned = yield from scan(net, images, [collector], batch_size=batch_size, on_error=on_error)
+        return collector.table(scanned, classes_of(images))
+    finally:
+        collector.close()
+
+
+def pooled(value: Any, pooling: str, layer: LayerKey) -> tuple[NDArray[np.float32], str]:
+    """Return what a layer returned for N images as vectors [N, D], and how: by ``"mean"`` or ``"flatten"``.
+
+    Raises
+    ------
+    OutputError
+        Something that is no vector for each image, or the mean of something that has no maps.
+    """
+    tensor = main_tensor(value).detach()
+    if tensor.ndim < 2 or tensor.is_complex():
+        raise OutputError(
+            f"layer {layer!r} returns {describe(tensor)} of {tensor.dtype}; features need real numbers "
+            "(images, ...)"
+        )
+    if pooling == "auto":
+        pooling = "mean" if tensor.ndim == 4 else "flatten"
+    # Half precision is too coarse to be summed.
+    numbers = tensor if tensor.dtype.itemsize >= 4 and tensor.is_floating_point() else tensor.float()
+    if pooling == "flatten":
+        return numbers.flatten(1).float().cpu().numpy(), pooling
+    if tensor.ndim != 4:
+        raise OutputError(
+            f"layer {layer!r} returns {describe(tensor)}, which is no maps (images, channels, rows, columns) "
+            "to take the mean of; use pooling='flatten'"
+        )
+    return numbers.mean(dim=(2, 3)).float().cpu().numpy(), pooling
+
+
+def thumbnails(net: Network, x: Tensor, size: int) -> NDArray[np.uint8]:
+    """Return prepared images as small pictures, uint8 [N, h, w, 3]: shrunk to ``size``, never enlarged.
+
+    Each pixel is the mean of those that it covers. Where the network takes images of any size, they stand on a
+    white square of ``size`` pixels, as all thumbnails must be of one shape.
+    """
+    if not size:
+        return np.zeros((len(x), 0, 0, 3), np.uint8)
+    pictures = net.restore(x)
+    height, width = pictures.shape[1:3]
+    if max(height, width) > size:
+        height, width = (max(1, round(each * size / max(pictures.shape[1:3]))) for each in (height, width))
+        planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+        shrunk = functional.interpolate(planes, (height, width), mode="area")
+        pictures = shrunk.round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    if net.input.size is not None:
+        return pictures
+    square = np.full((len(x), size, size, 3), _MARGIN, np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[:, top : top + height, left : left + width] = pictures
+    return square
+
+
+def _whole(value: Any, name: str) -> int:
+    number = whole_number(value)
+    if number is None or number < 0:
+        raise ValueError(f"{name} must be a whole number from 0, got {value!r}")
+    return number
