@@ -8,7 +8,7 @@ import { type Marks, pointSize, zoomOf } from "./painter";
 export const MAX_THUMBNAILS = 400;
 
 /** With more points than these on the screen it shows a distribution, not pictures. */
-const MAX_POINTS_IN_VIEW = 3000;
+const MAX_POINTS_IN_VIEW = 1200;
 
 const SMALLEST = 22;
 const LARGEST = 72;

@@ -6,6 +6,19 @@ import { WebGLPainter } from "./webgl";
 
 const SLOWER = "so the map is drawn on a plain canvas, more slowly where there are many points.";
 
+/** A frame that takes longer than this, in milliseconds, is felt; points are then not drawn in each one. */
+const SLOW = 28;
+
+/** Slow painting gets one part in so many of the time. */
+const SHARE = 5;
+
+interface Painted {
+  marks: Marks;
+  screen: Screen;
+  pixelRatio: number;
+  at: number;
+}
+
 export class PainterHost {
   #painter: Painter | undefined;
   #visible = false;
@@ -13,6 +26,10 @@ export class PainterHost {
   /** Why there is no WebGL; empty where there is. */
   #reason = "";
   #canRetry = false;
+  #painted: Painted | undefined;
+  /** How long painting took lately until the browser was ready for the next frame, in milliseconds. */
+  #cost = 0;
+  #later: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
@@ -37,8 +54,7 @@ export class PainterHost {
   setVisible(visible: boolean): void {
     this.#visible = visible;
     if (!visible) {
-      this.#painter?.close();
-      this.#painter = undefined;
+      this.#drop();
     }
   }
 
@@ -47,13 +63,45 @@ export class PainterHost {
       return undefined;
     }
     this.#painter ??= this.#create();
-    return this.#painter.paint(marks, screen, pixelRatio);
+    const now = performance.now();
+    const before = this.#painted;
+    const moved = before !== undefined && isMoved(before, marks, screen, pixelRatio);
+    if (moved && this.#cost > SLOW && now - before.at < SHARE * this.#cost) {
+      // Moving the picture there is costs nothing; its rim stays empty until it is painted again.
+      this.canvas.style.transform = movement(before.screen, screen);
+      this.#later ??= setTimeout(
+        () => {
+          this.#later = undefined;
+          this.redraw();
+        },
+        SHARE * this.#cost - (now - before.at),
+      );
+      return marks;
+    }
+    this.canvas.style.transform = "";
+    const shown = this.#painter.paint(marks, screen, pixelRatio);
+    this.#painted = shown === marks ? { marks, screen, pixelRatio, at: now } : undefined;
+    this.#measure(now);
+    return shown;
+  }
+
+  /** What the graphics card does shows only in when the next frame comes. */
+  #measure(from: number): void {
+    requestAnimationFrame(() => {
+      this.#cost = (this.#cost + performance.now() - from) / 2;
+    });
   }
 
   close(): void {
     this.#visible = false;
+    clearTimeout(this.#later);
+    this.#drop();
+  }
+
+  #drop(): void {
     this.#painter?.close();
     this.#painter = undefined;
+    this.#painted = undefined;
   }
 
   #create(): Painter {
@@ -70,6 +118,7 @@ export class PainterHost {
 
   #lose(): void {
     this.#painter = undefined;
+    this.#painted = undefined;
     this.#fail("The browser took its WebGL back,", true);
     this.redraw();
   }
@@ -97,9 +146,24 @@ export class PainterHost {
   }
 
   #retry(): void {
-    this.#painter?.close();
-    this.#painter = undefined;
+    this.#drop();
     this.#fail("", false);
     this.redraw();
   }
+}
+
+/** Whether the same points are to be shown, only elsewhere or larger. */
+function isMoved(before: Painted, marks: Marks, screen: Screen, pixelRatio: number): boolean {
+  const { width, height, x, y, scale } = before.screen;
+  const same = width === screen.width && height === screen.height;
+  const there = x === screen.x && y === screen.y && scale === screen.scale;
+  return before.marks === marks && before.pixelRatio === pixelRatio && same && !there;
+}
+
+/** The CSS transformation, about the top left corner, that brings one screen's picture to another's. */
+export function movement(from: Screen, to: Screen): string {
+  const factor = to.scale / from.scale;
+  const right = (to.width / 2) * (1 - factor) + (from.x - to.x) * to.scale;
+  const down = (to.height / 2) * (1 - factor) - (from.y - to.y) * to.scale;
+  return `matrix(${factor}, 0, 0, ${factor}, ${right}, ${down})`;
 }

@@ -63,7 +63,7 @@ function makeRenderer(): Renderer {
   const canvas = document.createElement("canvas");
   canvas.width = 2;
   canvas.height = 2;
-  if (canvas.getContext("webgl", { antialias: true, preserveDrawingBuffer: true }) === null) {
+  if (canvas.getContext("webgl", { antialias: false }) === null) {
     throw new Error("this browser gives no WebGL context");
   }
   const renderer = createRenderer({ canvas });
