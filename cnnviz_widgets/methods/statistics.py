@@ -346,10 +346,12 @@ def _found(found: ActivationStatistics) -> list[str]:
         are = "is" if near == 1 else "are"
         said.append(f"{near} more {are} above zero on at most {found.near_dead_share:.2%} of the images.")
     if dead:
+        said.append("That may come from too high a learning rate.")
+        unseen = f"a channel that fires on {3 / count:.2%} of such images stays unseen on {count:,} of them"
         said.append(
-            "That may come from too high a learning rate. It does not prove that they never fire: a channel "
-            f"that fires on {min(1.0, 3 / count):.2%} of such images stays unseen on {count:,} of them one time "
-            "in twenty."
+            f"It does not prove that they never fire: {unseen} one time in twenty."
+            if count > 10
+            else f"But so few images prove nothing: give many more than {count}."
         )
     return said
 

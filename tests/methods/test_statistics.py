@@ -114,6 +114,9 @@ def test_planted_dead_units_are_found_and_only_those() -> None:
     assert "learning rate" in found.message
     assert "does not prove" in found.message
     assert "fires on 27.27% of such images" in found.message
+    few = cv.activation_statistics(network(), PICTURES[0], ["relu"]).message
+    assert "on the one image." in few
+    assert "so few images prove nothing: give many more than 1" in few
 
 
 def test_parts_merge_to_the_same_bits_in_any_order() -> None:
