@@ -62,13 +62,13 @@ class GrowingArray:
         if self._file is not None:
             return
         if self._path is None:
-            self._file = tempfile.TemporaryFile()
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  it stays open until finish() or close()
         else:
             # An older table may still read it.
             if self._path.exists():
                 raise InputError(f"{str(self._path)!r} exists already; remove it, or give another folder")
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._part, "w+b")
+            self._file = open(self._part, "w+b")  # noqa: SIM115
         self._write_header()
         for chunk in self._chunks:
             self._file.write(chunk.data)

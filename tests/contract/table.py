@@ -84,6 +84,10 @@ def _recorded(method: Any, s: Setting) -> Any:
     return recorder.history
 
 
+def _features(s: Setting) -> cv.FeatureTable:
+    return cv.extract_features(s.net, list(zip(s.images, "aba", strict=True)), s.layer)
+
+
 def _labelled() -> cv.Network:
     return cv.Network(torch.nn.ReLU(), labels=["a", "b"])
 
@@ -146,6 +150,80 @@ TABLE: dict[str, Row] = {
             "layers": (lambda method, s: method(s.net, s.images, []), LookupError, "name at least one"),
         },
     ),
+    "extract_features": Row(
+        lambda method, s: method(s.net, s.images, s.layer, batch_size=2),
+        uses=("images", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        wrong={
+            "batch_size": (
+                lambda method, s: method(s.net, s.images, s.layer, batch_size=0),
+                ValueError,
+                "batch_size .* got 0",
+            ),
+            "pooling": (
+                lambda method, s: method(s.net, s.images, s.layer, pooling="max"),
+                ValueError,
+                "got 'max'",
+            ),
+            "thumbnail_size": (
+                lambda method, s: method(s.net, s.images, s.layer, thumbnail_size=-1),
+                ValueError,
+                "thumbnail_size .* got -1",
+            ),
+            "memory_limit": (
+                lambda method, s: method(s.net, s.images, s.layer, memory_limit=0.5),
+                ValueError,
+                r"memory_limit .* got 0\.5",
+            ),
+            "module": (
+                lambda method, s: method(s.module, s.images, s.layer),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+            "label": (
+                lambda method, s: method(s.net, [(s.image, 2.5)], s.layer),
+                TypeError,
+                r"image 0 is 2\.5, of type float",
+            ),
+        },
+    ),
+    "nearest_neighbors": Row(
+        lambda method, s: method(_features(s), s.image, k=2, net=s.net),
+        uses=("image", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        wrong={
+            "k": (lambda method, s: method(_features(s), 0, k=3), ValueError, "got k=3; use k=2 or less"),
+            "zero": (lambda method, s: method(_features(s), 0, k=0), ValueError, "got 0"),
+            "metric": (lambda method, s: method(_features(s), 0, metric="dot"), ValueError, "got 'dot'"),
+            "space": (
+                lambda method, s: method(_features(s), 0, k=1, space="color"),
+                ValueError,
+                "got 'color'",
+            ),
+            "row": (lambda method, s: method(_features(s), 3, k=1), LookupError, "row 3 .* 0 to 2"),
+            "width": (lambda method, s: method(_features(s), np.zeros(999)), ValueError, "has 999 values"),
+            "NaN": (lambda method, s: method(_features(s), np.array([np.nan])), ValueError, "NaN .* row 0"),
+            "image": (lambda method, s: method(_features(s), s.image), TypeError, "net=net"),
+            "table": (lambda method, s: method(s.net, 0), TypeError, "got Network"),
+        },
+    ),
+    "neighbor_agreement": Row(
+        lambda method, s: method(_features(s), k=1),
+        uses=("layer",),
+        per_call=True,
+        ends_at_layer=True,
+        wrong={
+            "k": (lambda method, s: method(_features(s), k=3), ValueError, "got k=3"),
+            "metric": (lambda method, s: method(_features(s), k=1, metric=2), ValueError, "got 2"),
+            "labels": (
+                lambda method, s: method(cv.extract_features(s.net, s.images, s.layer), k=1),
+                ValueError,
+                "3 of 3 images have no label",
+            ),
+        },
+    ),
     "kernels": Row(
         lambda method, s: method(s.net, s.layer, shuffles=99),
         uses=("layer",),
@@ -162,7 +240,11 @@ TABLE: dict[str, Row] = {
             "optimizer": (lambda method, s: method(s.net, s.module), TypeError, r"torch\.optim"),
             "every": (lambda method, s: method(s.net, every=0), ValueError, "got 0"),
             "no images": (lambda method, s: method(s.net, layers=[s.layer]), ValueError, "images="),
-            "kernels": (lambda method, s: method(s.net, kernels_layer="none"), LookupError, "'none' not found"),
+            "kernels": (
+                lambda method, s: method(s.net, kernels_layer="none"),
+                LookupError,
+                "'none' not found",
+            ),
             "budget": (lambda method, s: method(s.net, byte_budget=9), ValueError, "no room for 3 records"),
         },
     ),

@@ -1,0 +1,439 @@
+"""Nearest neighbors: which images a layer takes for alike, and whether they are of one class."""
+
+from __future__ import annotations
+
+import base64
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.errors import InputError, InputTypeError
+from cnnviz_widgets.engine.feature_collector import collect_features
+from cnnviz_widgets.engine.feature_table import FeatureTable, label_text, vectors_of
+from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.label_codes import UNKNOWN
+from cnnviz_widgets.engine.nearest import METRICS, is_zero, nearest
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.targets import whole_number
+from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.render.resize import enlarge
+
+_SPACES = ("features", "pixels")
+_SHOWN_QUERIES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbors(Result):
+    """The images nearest to each query, nearest first; shows itself as rows of pictures.
+
+    Attributes
+    ----------
+    indices
+        Rows of the table [Q, k], int64. Among equal distances the lower row comes first.
+    distances
+        Their distances [Q, k], float64.
+    queries
+        The row of each query [Q], int64; -1 for vectors and images from outside of the table.
+    labels
+        The labels of the neighbors [Q, k], int64; -1 where they are unknown.
+    query_labels
+        The labels of the queries [Q], int64; -1 where they are unknown.
+    label_names
+        The names of the labels, if they have any.
+    pictures
+        Thumbnails of the first queries and of their neighbors, uint8 [up to 12, 1 + k, h, w, 3]; white where
+        there is none.
+    metric, space
+        What was asked for.
+    zero_vectors
+        How many vectors of the table are all zeros. With ``metric="cosine"`` they have no direction, and are at
+        distance 1 from everything.
+    """
+
+    indices: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    queries: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    query_labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    pictures: NDArray[np.uint8]
+    metric: str
+    space: str
+    zero_vectors: int
+
+    def __repr__(self) -> str:
+        count, k = self.indices.shape
+        zeros = f", {self.zero_vectors} zero vectors at distance 1" if self._has_odd_zeros else ""
+        return f"Neighbors({k} nearest of {count} queries by {self.metric} in {self.space}{zeros})"
+
+    @property
+    def _has_odd_zeros(self) -> bool:
+        return self.metric == "cosine" and self.zero_vectors > 0
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows for the bare result: a row for each of the first queries."""
+        rows = []
+        for row in range(min(len(self.indices), _SHOWN_QUERIES)):
+            own = int(self.queries[row])
+            texts = ["query" if own < 0 else f"query {own}", *map(str, self.indices[row].tolist())]
+            codes = [int(self.query_labels[row]), *self.labels[row].tolist()]
+            marks = ["", *(f"{each:.4g}" for each in self.distances[row].tolist())]
+            cells = zip(self._images(row), texts, codes, marks, strict=True)
+            rows.append(f"<tr>{''.join(self._cell(*cell) for cell in cells)}</tr>")
+        return f"<p>{html.escape(repr(self))}</p><table>{''.join(rows)}</table>"
+
+    def _images(self, row: int) -> list[str]:
+        if not self.pictures.size:
+            return [""] * (1 + self.indices.shape[1])
+        pictures = enlarge(self.pictures[row], max(1, 64 // max(self.pictures.shape[2:4])))
+        encoded = (base64.b64encode(png(each)).decode() for each in pictures)
+        return [f'<img alt="" src="data:image/png;base64,{each}"><br>' for each in encoded]
+
+    def _cell(self, image: str, text: str, code: int, mark: str) -> str:
+        label = label_text(code, self.label_names)
+        lines = [each for each in (label, text, mark) if each]
+        return f"<td>{image}{'<br>'.join(map(html.escape, lines))}</td>"
+
+
+def nearest_neighbors(
+    table: FeatureTable,
+    query: Any,
+    *,
+    k: int = 5,
+    metric: str = "cosine",
+    space: str = "features",
+    net: Network | None = None,
+) -> Neighbors:
+    """See which images of a data set a layer takes for most like a query.
+
+    The search is exact, over everything, in bounded memory. A query by its row is never its own neighbor
+    (another image with an equal vector is).
+
+    Parameters
+    ----------
+    table
+        What `extract_features` returned.
+    query
+        A row of the table, or a list of rows; a vector [D], or some [Q, D]; another `FeatureTable` of the
+        same layer; with ``net=`` an image, or a list of images, in any form that `InputSpec.prepare` takes.
+    k
+        How many neighbors.
+    metric
+        ``"cosine"``: 1 - cos of the angle between two vectors, from 0 to 2. A vector of zeros has no
+        direction; its distance to everything is taken as 1, and ``zero_vectors`` counts them.
+        ``"euclidean"``: the length of their difference, in the units of the network.
+    space
+        ``"features"``, or ``"pixels"``: compare the thumbnails, pixel by pixel (values 0 to 255, D = 3 h w).
+    net
+        The network to put images through that are not in the table.
+
+    Returns
+    -------
+    Neighbors
+
+    Raises
+    ------
+    InputError
+        ``k`` over the number of images there are to find, vectors of another length, NaN, a table without
+        thumbnails.
+    InputTypeError
+        A query that is none, or an image without ``net=``.
+    LookupError
+        A row that the table does not have.
+    ValueError
+        A value that an option can't have.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> images, labels = cv.samples.fashion_mnist("test")
+    >>> table = cv.extract_features(cv.samples.fashion_cnn(), (images[:200], labels[:200]), "fc1")
+    >>> found = cv.nearest_neighbors(table, [3, 7], k=4)
+    >>> found.indices.shape
+    (2, 4)
+    """
+    base = _space_of(table, space)
+    _check_metric(metric)
+    rows, queries, others = _queries(table, base, query, net, space)
+    count = _checked_k(k, len(base) - (rows is not None), len(base))
+    indices, distances = nearest(base, queries, count, metric=metric, excluded=rows)
+    known = rows if rows is not None else np.full(len(queries), -1, dtype=np.int64)
+    own = table.thumbnails[known[:_SHOWN_QUERIES]] if rows is not None else _own_pictures(table, others)
+    shown = min(len(queries), _SHOWN_QUERIES)
+    pictures = np.full((shown, 1 + count, *table.thumbnails.shape[1:]), 255, np.uint8)
+    pictures[: len(own), 0] = own
+    pictures[:, 1:] = table.thumbnails[indices[:shown]]
+    unlabeled = np.full(len(queries), UNKNOWN, dtype=np.int64)
+    return Neighbors(
+        indices=indices,
+        distances=distances,
+        queries=known,
+        labels=table.labels[indices],
+        query_labels=unlabeled if rows is None else table.labels[rows],
+        label_names=table.label_names,
+        pictures=pictures,
+        metric=metric,
+        space=space,
+        zero_vectors=int(is_zero(base).sum()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class NeighborAgreement(Result):
+    """How often neighbors are of one class, by features and by pixels; shows itself as a table by class.
+
+    Attributes
+    ----------
+    features, pixels
+        Mean share of the k neighbors that have the label of the image itself, over all N images, from 0 to 1:
+        by feature vectors, and by the pixels of the thumbnails.
+    chance
+        The same share for neighbors drawn at random: the sum of n (n - 1) over the classes of n images each,
+        divided by N (N - 1).
+    classes
+        The labels [C], int64, rising.
+    class_names
+        Their names, as text.
+    counts
+        How many images are of each class [C].
+    class_features, class_pixels, class_chance
+        The three shares for the images of each class alone [C].
+    images
+        N.
+    k, metric
+        What was asked for.
+    zero_vectors, zero_pictures
+        How many vectors and thumbnails are all zeros, which ``metric="cosine"`` puts at distance 1 from
+        everything.
+    """
+
+    features: float
+    pixels: float
+    chance: float
+    classes: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    class_features: NDArray[np.float64]
+    class_pixels: NDArray[np.float64]
+    class_chance: NDArray[np.float64]
+    images: int
+    k: int
+    metric: str
+    zero_vectors: int
+    zero_pictures: int
+
+    @property
+    def message(self) -> str:
+        """What was found, in words."""
+        said = (
+            f"Of the {self.k} nearest neighbors, {self.features:.1%} have the label of the image itself by features, "
+            f"{self.pixels:.1%} by pixels; by chance it would be {self.chance:.1%} "
+            f"(N = {self.images:,} images, {len(self.classes)} classes, {self.metric})."
+        )
+        if self.metric == "cosine" and self.zero_vectors + self.zero_pictures:
+            said += (
+                f" {self.zero_vectors} vectors and {self.zero_pictures} pictures are all zeros: they have no "
+                "direction, and count as equally far from everything."
+            )
+        return said
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __repr__(self) -> str:
+        return (
+            f"NeighborAgreement(features {self.features:.1%}, pixels {self.pixels:.1%}, chance {self.chance:.1%}, "
+            f"{self.images:,} images, k={self.k}, {self.metric})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows for the bare result."""
+        rows = ["<tr><th>label</th><th>images</th><th>features</th><th>pixels</th><th>chance</th></tr>"]
+        shares = (self.class_features, self.class_pixels, self.class_chance)
+        for index, name in enumerate(self.class_names):
+            cells = [name, f"{self.counts[index]:,}", *(f"{each[index]:.1%}" for each in shares)]
+            rows.append(f"<tr>{''.join(f'<td>{html.escape(each)}</td>' for each in cells)}</tr>")
+        return f"<p>{html.escape(self.message)}</p><table>{''.join(rows)}</table>"
+
+
+def neighbor_agreement(table: FeatureTable, *, k: int = 5, metric: str = "cosine") -> NeighborAgreement:
+    """See whether images that a layer takes for alike are of one class, more often than those alike in pixels.
+
+    For each image, the share of its k nearest neighbors that have its own label: once by features, once by the
+    pixels of the thumbnails, and what it would be by chance. Similar should mean same class, not same color.
+
+    The time grows with the square of the number of images.
+
+    Parameters
+    ----------
+    table
+        What `extract_features` returned, with labels and thumbnails.
+    k, metric
+        As in `nearest_neighbors`; the metric is used in both spaces.
+
+    Returns
+    -------
+    NeighborAgreement
+
+    Raises
+    ------
+    InputError
+        Images without a label, no thumbnails, NaN, ``k`` over N - 1.
+    ValueError
+        A value that an option can't have.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> images, labels = cv.samples.fashion_mnist("test")
+    >>> table = cv.extract_features(cv.samples.fashion_cnn(), (images[:300], labels[:300]), "fc1")
+    >>> found = cv.neighbor_agreement(table)
+    >>> found.chance < found.pixels < found.features
+    True
+    """
+    vectors, pictures = _space_of(table, "features"), _space_of(table, "pixels")
+    _check_metric(metric)
+    count = _checked_k(k, len(table) - 1, len(table))
+    unknown = int((table.labels == UNKNOWN).sum())
+    if unknown:
+        raise InputError(
+            f"{unknown} of {len(table)} images have no label, so nobody can tell whether neighbors agree; "
+            "extract the features from pairs (image, label)"
+        )
+    by_features, by_pixels = (_shares(each, table.labels, count, metric) for each in (vectors, pictures))
+    classes, inverse, counts = np.unique(table.labels, return_inverse=True, return_counts=True)
+    class_chance = (counts - 1) / (len(table) - 1)
+    return NeighborAgreement(
+        features=float(by_features.mean()),
+        pixels=float(by_pixels.mean()),
+        chance=float((counts * class_chance).sum() / len(table)),
+        classes=classes,
+        class_names=tuple(str(label_text(code, table.label_names)) for code in classes.tolist()),
+        counts=counts,
+        class_features=np.bincount(inverse, by_features) / counts,
+        class_pixels=np.bincount(inverse, by_pixels) / counts,
+        class_chance=class_chance,
+        images=len(table),
+        k=count,
+        metric=metric,
+        zero_vectors=int(is_zero(vectors).sum()),
+        zero_pictures=int(is_zero(pictures).sum()),
+    )
+
+
+def _shares(vectors: NDArray[Any], labels: NDArray[np.int64], k: int, metric: str) -> NDArray[np.float64]:
+    """Return the share of the neighbors of each image that have its label [N]."""
+    indices, _ = nearest(vectors, vectors, k, metric=metric, excluded=np.arange(len(vectors)))
+    same = labels[indices] == labels[:, None]
+    return np.count_nonzero(same, axis=1) / k
+
+
+def _space_of(table: Any, space: str) -> NDArray[Any]:
+    """Return the vectors of a table in one of the spaces, [N, D]."""
+    if space not in _SPACES:
+        raise ValueError(f"space is 'features' or 'pixels', got {space!r}")
+    if not isinstance(table, FeatureTable):
+        raise InputTypeError(f"a FeatureTable is needed (cv.extract_features), got {type(table).__name__}")
+    if space == "features":
+        return vectors_of(table)
+    if not table.thumbnails.size:
+        raise InputError(
+            "the table has no thumbnails to compare pixels of; extract it with thumbnail_size=32"
+        )
+    return table.thumbnails.reshape(len(table), -1)
+
+
+def _check_metric(metric: Any) -> None:
+    if metric not in METRICS:
+        raise ValueError(f"metric is 'cosine' or 'euclidean', got {metric!r}")
+
+
+def _checked_k(k: Any, available: int, images: int) -> int:
+    count = whole_number(k)
+    if count is None or count < 1:
+        raise ValueError(f"k must be a whole number from 1, got {k!r}")
+    if count > available:
+        raise InputError(
+            f"there are {available} neighbors to find in a table of {images} images, got k={count}; "
+            f"use k={available} or less"
+            if available > 0
+            else f"a table of {images} image has no neighbors to find, got k={count}; extract more images"
+        )
+    return count
+
+
+def _queries(
+    table: FeatureTable, base: NDArray[Any], query: Any, net: Network | None, space: str
+) -> tuple[NDArray[np.int64] | None, NDArray[Any], FeatureTable | None]:
+    """Return the rows of queries (if they are in the table), their vectors, and their own table (if any)."""
+    if net is not None:
+        query = _extracted(table, query, net)
+    if isinstance(query, FeatureTable):
+        _check_same_layer(table, query)
+        return None, _checked_width(_space_of(query, space), base), query
+    rows = _rows(query, len(base))
+    if rows is not None:
+        return rows, base[rows], None
+    if isinstance(query, list | tuple) and query and all(isinstance(each, float) for each in query):
+        query = np.array(query)
+    if not isinstance(query, np.ndarray) or query.dtype.kind != "f":
+        got = f"an array of {query.dtype}" if isinstance(query, np.ndarray) else type(query).__name__
+        raise InputTypeError(
+            f"a query is a row of the table, a vector of floats, or a FeatureTable, got {got}; for images "
+            "give the network as well: net=net"
+        )
+    return None, _checked_width(vectors_of(np.atleast_2d(query), "the query"), base), None
+
+
+def _rows(query: Any, count: int) -> NDArray[np.int64] | None:
+    """Return the rows that a query names, or ``None`` if it names none."""
+    single = whole_number(query)
+    if isinstance(query, np.ndarray) and query.dtype.kind in "iu" and query.ndim == 1:
+        query = query.tolist()
+    if single is None and not isinstance(query, list | tuple | range):
+        return None
+    found = [single] if single is not None else [whole_number(each) for each in query]
+    rows = [each for each in found if each is not None]
+    if not rows or len(rows) < len(found):
+        return None
+    for row in rows:
+        if not 0 <= row < count:
+            raise LookupError(f"row {row} is not in the table; its rows are 0 to {count - 1}")
+    return np.array(rows, dtype=np.int64)
+
+
+def _checked_width(queries: NDArray[Any], base: NDArray[Any]) -> NDArray[Any]:
+    if queries.shape[1] != base.shape[1]:
+        raise InputError(f"the query has {queries.shape[1]} values, those in the table have {base.shape[1]}")
+    return queries
+
+
+def _check_same_layer(table: FeatureTable, query: FeatureTable) -> None:
+    if (table.layer, table.pooling) != (query.layer, query.pooling):
+        raise InputError(
+            f"the query is of layer {query.layer!r} ({query.pooling}), the table of {table.layer!r} "
+            f"({table.pooling}); extract both from the same"
+        )
+
+
+def _extracted(table: FeatureTable, images: Images, net: Network) -> FeatureTable:
+    """Return the features of images outside of the table, taken in the same way."""
+    size = max(table.thumbnails.shape[1:3])
+    steps = collect_features(net, images, table.layer, pooling=table.pooling, thumbnail_size=size)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: FeatureTable = end.value
+            return found
+
+
+def _own_pictures(table: FeatureTable, others: FeatureTable | None) -> NDArray[np.uint8]:
+    """Return thumbnails of queries from outside, as far as they fit those in the table."""
+    if others is None or others.thumbnails.shape[1:] != table.thumbnails.shape[1:]:
+        return table.thumbnails[:0]
+    return others.thumbnails[:_SHOWN_QUERIES]
