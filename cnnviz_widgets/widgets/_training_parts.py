@@ -55,6 +55,7 @@ class TimelineParts:
         self._links = self._link(self.first, 0, self.kernels, self.maps)
         self._links += self._link(self.second, 1, self.kernels_second, self.maps_second)
         self._couples: list[ipywidgets.Widget] = []
+        self._filled: dict[TileGrid, str] = {}  # what each shows
 
     def _chart(self, name: str, **options: Any) -> LineChart:
         return LineChart(name, marker_scales=self.markers, **options)
@@ -98,18 +99,28 @@ class TimelineParts:
     def show_kernels(self, frames: Frames | None, title: str, *, both: bool) -> None:
         """Show the kernels at all steps, or nothing where there are none."""
         _show(self.kernels_row, frames is not None)
+        self._fill((self.kernels, self.kernels_second), frames, title, both=both, data_bytes=KERNEL_BYTES)
         self.kernels_title.value = f"<b>{html.escape(title)}</b>"
-        self._fill((self.kernels, self.kernels_second), frames, both=both, data_bytes=KERNEL_BYTES)
 
     def show_maps(self, frames: Frames | None, title: str, *, both: bool) -> None:
         """Show the maps at all steps, or nothing where there are none."""
         _show(self.activations, frames is not None)
+        self._fill((self.maps, self.maps_second), frames, title, both=both, data_bytes=MAP_BYTES)
         self.maps_title.value = f"<b>{html.escape(title)}</b>"
-        self._fill((self.maps, self.maps_second), frames, both=both, data_bytes=MAP_BYTES)
 
     def _fill(
-        self, grids: tuple[TileGrid, TileGrid], frames: Frames | None, *, both: bool, data_bytes: int
+        self,
+        grids: tuple[TileGrid, TileGrid],
+        frames: Frames | None,
+        title: str,
+        *,
+        both: bool,
+        data_bytes: int,
     ) -> None:
+        # More records of the same leave the color scale as a person has set it; other maps begin anew.
+        same = grids[0].count > 0 and self._filled.get(grids[0]) == title
+        centered = grids[0].zero_centered if same else None
+        self._filled[grids[0]] = title
         # What is not on show takes no room in the saved notebook.
         for grid, shown in zip(grids, (frames is not None, frames is not None and both), strict=True):
             if shown and frames is not None:
@@ -120,6 +131,7 @@ class TimelineParts:
                     unit=frames.unit,
                     noun=frames.noun,
                     data_bytes=data_bytes,
+                    zero_centered=centered,
                 )
             elif grid.count:
                 grid.set_maps(np.zeros((0, 1, 1), np.float32))

@@ -115,7 +115,7 @@ class TrainingTimeline(Viewer):
             self.layer = _first_layer(self.history)
         self.children = self.parts.arranged(self.status)
         self.add_class("cnnviz-training")
-        self._drawer = Drawer(self._draw, on_error=self.show_error)
+        self._drawer = Drawer(self._draw, on_error=self._fail)
         self._draw()
         self._link()
         if self._recorder is not None:
@@ -264,6 +264,15 @@ class TrainingTimeline(Viewer):
             if self._recorder is not None and self._recorder.is_closed:
                 self._recorder.unobserve(self._follow)
             self.parts.summary.value = html.escape(self._summary())
+            if self._failed:
+                self._failed = False
+                self.clear_error()
+
+    _failed = False
+
+    def _fail(self, error: BaseException) -> None:
+        self._failed = True
+        self.show_error(error)
 
     def _show_maps(self, frames: Any) -> None:
         """Show the maps with the choice of layers and images."""

@@ -278,7 +278,11 @@ def test_it_follows_a_recorder_until_someone_goes_back() -> None:
     assert np.abs(tiles_on_show(timeline.parts.kernels) - kernels[0, :, 0]).max() < 1e-4
     timeline.step = None
     assert np.abs(tiles_on_show(timeline.parts.kernels) - kernels[-1, :, 0]).max() < 1e-4
+    timeline.parts.kernels.set_state({"zero_centered": False, "selected": 5})
     step()
+    assert timeline.wait(10)
+    # What was set in the page stays while records come.
+    assert (timeline.parts.kernels.zero_centered, timeline.parts.kernels.selected) == (False, 5)
     timeline.step = 3  # recorded, though perhaps not drawn yet
     recorder.close()
     assert timeline.wait(10)
@@ -301,6 +305,10 @@ def test_closing_it_lets_go_of_the_recorder_and_drawing_never_raises_into_the_tr
     step()
     assert timeline.wait(10)
     assert "TypeError" in timeline.status.value
+    del timeline.parts.show_charts
+    step()
+    assert timeline.wait(10)
+    assert "TypeError" not in timeline.status.value
     timeline.close()
     assert recorder._notifier._callbacks == []
     records = len(timeline.history)
