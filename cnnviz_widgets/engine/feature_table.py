@@ -17,6 +17,9 @@ from cnnviz_widgets.engine.results import Result
 _BLOCK_VALUES = 2**22
 _SHOWN = 20
 
+SPACES = ("features", "pixels")
+"""Where images can be compared."""
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureTable(Result):
@@ -153,3 +156,18 @@ def vectors_of(table: Any, what: str = "table") -> NDArray[Any]:
                 "for what makes the network return them: cv.activation_statistics"
             )
     return vectors
+
+
+def space_of(table: Any, space: str) -> NDArray[Any]:
+    """Return the vectors of a table in one of the spaces, [N, D]."""
+    if space not in SPACES:
+        raise ValueError(f"space is 'features' or 'pixels', got {space!r}")
+    if not isinstance(table, FeatureTable):
+        raise InputTypeError(f"a FeatureTable is needed (cv.extract_features), got {type(table).__name__}")
+    if space == "features":
+        return vectors_of(table)
+    if not table.thumbnails.size:
+        raise InputError(
+            "the table has no thumbnails to compare pixels of; extract it with thumbnail_size=32"
+        )
+    return table.thumbnails.reshape(len(table), -1)

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.targets import whole_number
+
 METRICS = ("cosine", "euclidean")
 _BLOCK_VALUES = 2**22
 _ROUNDING = float(np.finfo(np.float64).eps)
@@ -136,3 +139,24 @@ def _pair_distances(
         difference -= queries[rows[pairs]]
         squared[pairs] = np.square(difference, out=difference).sum(axis=1)
     return squared
+
+
+def check_metric(metric: Any) -> None:
+    """Refuse a metric that there is not."""
+    if metric not in METRICS:
+        raise ValueError(f"metric is 'cosine' or 'euclidean', got {metric!r}")
+
+
+def checked_k(k: Any, available: int, images: int) -> int:
+    """Return a number of neighbors as an int; refuse more than are available among so many images."""
+    count = whole_number(k)
+    if count is None or count < 1:
+        raise ValueError(f"k must be a whole number from 1, got {k!r}")
+    if count > available:
+        raise InputError(
+            f"there are {available} neighbors to find in a table of {images} images, got k={count}; "
+            f"use k={available} or less"
+            if available > 0
+            else f"a table of {images} image has no neighbors to find, got k={count}; extract more images"
+        )
+    return count

@@ -1,4 +1,4 @@
-"""Nearest neighbors: which images a layer takes for alike, and whether they are of one class."""
+"""Nearest neighbors: which images a layer takes for alike."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
 from cnnviz_widgets.engine.feature_collector import collect_features
-from cnnviz_widgets.engine.feature_table import FeatureTable, label_text, vectors_of
+from cnnviz_widgets.engine.feature_table import FeatureTable, label_text, space_of, vectors_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.label_codes import UNKNOWN
-from cnnviz_widgets.engine.nearest import METRICS, is_zero, nearest
+from cnnviz_widgets.engine.nearest import check_metric, checked_k, is_zero, nearest
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.targets import whole_number
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.resize import enlarge
 
-_SPACES = ("features", "pixels")
 _SHOWN_QUERIES = 12
 
 
@@ -156,10 +155,10 @@ def nearest_neighbors(
     >>> found.indices.shape
     (2, 4)
     """
-    base = _space_of(table, space)
-    _check_metric(metric)
+    base = space_of(table, space)
+    check_metric(metric)
     rows, queries, others = _queries(table, base, query, net, space)
-    count = _checked_k(k, len(base) - (rows is not None), len(base))
+    count = checked_k(k, len(base) - (rows is not None), len(base))
     indices, distances = nearest(base, queries, count, metric=metric, excluded=rows)
     known = rows if rows is not None else np.full(len(queries), -1, dtype=np.int64)
     own = table.thumbnails[known[:_SHOWN_QUERIES]] if rows is not None else _own_pictures(table, others)
@@ -182,190 +181,6 @@ def nearest_neighbors(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class NeighborAgreement(Result):
-    """How often neighbors are of one class, by features and by pixels; shows itself as a table by class.
-
-    Attributes
-    ----------
-    features, pixels
-        Mean share of the k neighbors that have the label of the image itself, over all N images, from 0 to 1:
-        by feature vectors, and by the pixels of the thumbnails.
-    chance
-        The same share for neighbors drawn at random: the sum of n (n - 1) over the classes of n images each,
-        divided by N (N - 1).
-    classes
-        The labels [C], int64, rising.
-    class_names
-        Their names, as text.
-    counts
-        How many images are of each class [C].
-    class_features, class_pixels, class_chance
-        The three shares for the images of each class alone [C].
-    images
-        N.
-    k, metric
-        What was asked for.
-    zero_vectors, zero_pictures
-        How many vectors and thumbnails are all zeros, which ``metric="cosine"`` puts at distance 1 from
-        everything.
-    """
-
-    features: float
-    pixels: float
-    chance: float
-    classes: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    counts: NDArray[np.int64]
-    class_features: NDArray[np.float64]
-    class_pixels: NDArray[np.float64]
-    class_chance: NDArray[np.float64]
-    images: int
-    k: int
-    metric: str
-    zero_vectors: int
-    zero_pictures: int
-
-    @property
-    def message(self) -> str:
-        """What was found, in words."""
-        said = (
-            f"Of the {self.k} nearest neighbors, {self.features:.1%} have the label of the image itself by features, "
-            f"{self.pixels:.1%} by pixels; by chance it would be {self.chance:.1%} "
-            f"(N = {self.images:,} images, {len(self.classes)} classes, {self.metric})."
-        )
-        if self.metric == "cosine" and self.zero_vectors + self.zero_pictures:
-            said += (
-                f" {self.zero_vectors} vectors and {self.zero_pictures} pictures are all zeros: they have no "
-                "direction, and count as equally far from everything."
-            )
-        return said
-
-    def __str__(self) -> str:
-        return self.message
-
-    def __repr__(self) -> str:
-        return (
-            f"NeighborAgreement(features {self.features:.1%}, pixels {self.pixels:.1%}, chance {self.chance:.1%}, "
-            f"{self.images:,} images, k={self.k}, {self.metric})"
-        )
-
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows for the bare result."""
-        rows = ["<tr><th>label</th><th>images</th><th>features</th><th>pixels</th><th>chance</th></tr>"]
-        shares = (self.class_features, self.class_pixels, self.class_chance)
-        for index, name in enumerate(self.class_names):
-            cells = [name, f"{self.counts[index]:,}", *(f"{each[index]:.1%}" for each in shares)]
-            rows.append(f"<tr>{''.join(f'<td>{html.escape(each)}</td>' for each in cells)}</tr>")
-        return f"<p>{html.escape(self.message)}</p><table>{''.join(rows)}</table>"
-
-
-def neighbor_agreement(table: FeatureTable, *, k: int = 5, metric: str = "cosine") -> NeighborAgreement:
-    """See whether images that a layer takes for alike are of one class, more often than those alike in pixels.
-
-    For each image, the share of its k nearest neighbors that have its own label: once by features, once by the
-    pixels of the thumbnails, and what it would be by chance. Similar should mean same class, not same color.
-
-    The time grows with the square of the number of images.
-
-    Parameters
-    ----------
-    table
-        What `extract_features` returned, with labels and thumbnails.
-    k, metric
-        As in `nearest_neighbors`; the metric is used in both spaces.
-
-    Returns
-    -------
-    NeighborAgreement
-
-    Raises
-    ------
-    InputError
-        Images without a label, no thumbnails, NaN, ``k`` over N - 1.
-    ValueError
-        A value that an option can't have.
-
-    Examples
-    --------
-    >>> import cnnviz_widgets as cv
-    >>> images, labels = cv.samples.fashion_mnist("test")
-    >>> table = cv.extract_features(cv.samples.fashion_cnn(), (images[:300], labels[:300]), "fc1")
-    >>> found = cv.neighbor_agreement(table)
-    >>> found.chance < found.pixels < found.features
-    True
-    """
-    vectors, pictures = _space_of(table, "features"), _space_of(table, "pixels")
-    _check_metric(metric)
-    count = _checked_k(k, len(table) - 1, len(table))
-    unknown = int((table.labels == UNKNOWN).sum())
-    if unknown:
-        raise InputError(
-            f"{unknown} of {len(table)} images have no label, so nobody can tell whether neighbors agree; "
-            "extract the features from pairs (image, label)"
-        )
-    by_features, by_pixels = (_shares(each, table.labels, count, metric) for each in (vectors, pictures))
-    classes, inverse, counts = np.unique(table.labels, return_inverse=True, return_counts=True)
-    class_chance = (counts - 1) / (len(table) - 1)
-    return NeighborAgreement(
-        features=float(by_features.mean()),
-        pixels=float(by_pixels.mean()),
-        chance=float((counts * class_chance).sum() / len(table)),
-        classes=classes,
-        class_names=tuple(str(label_text(code, table.label_names)) for code in classes.tolist()),
-        counts=counts,
-        class_features=np.bincount(inverse, by_features) / counts,
-        class_pixels=np.bincount(inverse, by_pixels) / counts,
-        class_chance=class_chance,
-        images=len(table),
-        k=count,
-        metric=metric,
-        zero_vectors=int(is_zero(vectors).sum()),
-        zero_pictures=int(is_zero(pictures).sum()),
-    )
-
-
-def _shares(vectors: NDArray[Any], labels: NDArray[np.int64], k: int, metric: str) -> NDArray[np.float64]:
-    """Return the share of the neighbors of each image that have its label [N]."""
-    indices, _ = nearest(vectors, vectors, k, metric=metric, excluded=np.arange(len(vectors)))
-    same = labels[indices] == labels[:, None]
-    return np.count_nonzero(same, axis=1) / k
-
-
-def _space_of(table: Any, space: str) -> NDArray[Any]:
-    """Return the vectors of a table in one of the spaces, [N, D]."""
-    if space not in _SPACES:
-        raise ValueError(f"space is 'features' or 'pixels', got {space!r}")
-    if not isinstance(table, FeatureTable):
-        raise InputTypeError(f"a FeatureTable is needed (cv.extract_features), got {type(table).__name__}")
-    if space == "features":
-        return vectors_of(table)
-    if not table.thumbnails.size:
-        raise InputError(
-            "the table has no thumbnails to compare pixels of; extract it with thumbnail_size=32"
-        )
-    return table.thumbnails.reshape(len(table), -1)
-
-
-def _check_metric(metric: Any) -> None:
-    if metric not in METRICS:
-        raise ValueError(f"metric is 'cosine' or 'euclidean', got {metric!r}")
-
-
-def _checked_k(k: Any, available: int, images: int) -> int:
-    count = whole_number(k)
-    if count is None or count < 1:
-        raise ValueError(f"k must be a whole number from 1, got {k!r}")
-    if count > available:
-        raise InputError(
-            f"there are {available} neighbors to find in a table of {images} images, got k={count}; "
-            f"use k={available} or less"
-            if available > 0
-            else f"a table of {images} image has no neighbors to find, got k={count}; extract more images"
-        )
-    return count
-
-
 def _queries(
     table: FeatureTable, base: NDArray[Any], query: Any, net: Network | None, space: str
 ) -> tuple[NDArray[np.int64] | None, NDArray[Any], FeatureTable | None]:
@@ -374,7 +189,7 @@ def _queries(
         query = _extracted(table, query, net)
     if isinstance(query, FeatureTable):
         _check_same_layer(table, query)
-        return None, _checked_width(_space_of(query, space), base), query
+        return None, _checked_width(space_of(query, space), base), query
     rows = _rows(query, len(base))
     if rows is not None:
         return rows, base[rows], None
