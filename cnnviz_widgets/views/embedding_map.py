@@ -35,10 +35,12 @@ _FIXED_BYTES = 330_000  # the front-end module written as JSON, color tables and
 
 
 class _Indices(traitlets.List[int]):
-    """A list of indices that may be set as an array, too."""
+    """A list of indices that may be set as an array or a range, too."""
 
     def validate(self, obj: Any, value: Any) -> Any:
-        return super().validate(obj, value.tolist() if isinstance(value, np.ndarray) else value)
+        if isinstance(value, (np.ndarray, range, tuple)):
+            value = np.asarray(value, dtype=None if len(value) else int).tolist()
+        return super().validate(obj, value)
 
 
 class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
