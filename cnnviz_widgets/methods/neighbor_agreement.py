@@ -1,4 +1,4 @@
-"""Agreement of neighbors: are images that a layer takes for alike of one class?"""
+"""Agreement of neighbors: whether images that a layer takes for alike are of one class."""
 
 from __future__ import annotations
 
