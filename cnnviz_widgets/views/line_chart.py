@@ -92,14 +92,13 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         low, high = self._limits or value_limits(np.zeros(0), log=self._log)
         self._upward = kind(min=low, max=high, allow_padding=False)
         scales = {"x": self._across, "y": self._upward}
+        # Not empty, though hidden: bqplot places a label at each line's last point, and complains without one.
+        nothing = {"x": np.ones(2, np.float32), "y": np.ones(2, np.float32), "visible": False}
         self._marks = [
-            bqplot.Lines(scales=scales, line_style=dash, stroke_width=1.75, visible=False, x=[], y=[])
-            for dash in _DASHES
+            bqplot.Lines(scales=scales, line_style=dash, stroke_width=1.75, **nothing) for dash in _DASHES
         ]
         # A line has no length where a value stands alone, so it shows as a point.
-        self._points = bqplot.Scatter(
-            scales=scales, default_size=14, stroke_width=0, x=[], y=[], visible=False
-        )
+        self._points = bqplot.Scatter(scales=scales, default_size=14, stroke_width=0, **nothing)
         self._markers = [_marker(scale, bool(index)) for index, scale in enumerate(self._marker_scales)]
         grid = {"grid_lines": "solid", "grid_color": "var(--cvz-border)"}
         self._x_axis = bqplot.Axis(

@@ -25,6 +25,8 @@ _STYLE = """<style>
 .cnnviz-charts { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
 .cnnviz-pair > *, .cnnviz-charts > * { min-width: 0; }
 .cnnviz-training .cnnviz-photo { image-rendering: pixelated; }
+/* Without a kernel ipywidgets puts a sign on each part, which takes the first place in a row; one is enough. */
+.cnnviz-training .jupyter-widgets-disconnected::before { display: none; }
 </style>"""
 _COUPLED = ("selected", "enlarged", "scale", "zero_centered", "sequential", "diverging")
 

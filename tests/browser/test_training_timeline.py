@@ -40,6 +40,7 @@ while not stop.exists():
     train(1)
     time.sleep(0.01)
 """
+ZEROS = 1  # the chart of zeros: of checkpoints there is no loss
 WIDE = {"viewport": {"width": 1300, "height": 1500}}
 
 
@@ -169,3 +170,45 @@ def test_a_training_is_watched_and_scrubbed_while_it_runs_and_found_again(open_n
     widget.slider.press("Home")
     expect(widget.grids.first).to_have_attribute("data-step", str(steps[0]))
     nb.screenshot("reloaded")
+
+
+CHECKPOINTS = """
+import cnnviz_widgets as cv
+checkpoints = cv.samples.fashion_cnn_checkpoints()[:6]
+timeline = cv.TrainingTimeline(
+    cv.history_from_checkpoints(
+        cv.samples.fashion_cnn,
+        [checkpoint.path for checkpoint in checkpoints],
+        steps=[checkpoint.step for checkpoint in checkpoints],
+        images=list(cv.samples.fashion_mnist("test")[0][:3]),
+    )
+)
+timeline
+"""
+
+
+@pytest.mark.parametrize("front_end", ["lab"])
+def test_the_saved_notebook_scrubs_and_plays_without_a_kernel(open_notebook):
+    nb = open_notebook([CHECKPOINTS], save_widget_state=True, **WIDE)
+    nb.run_all()
+    expect(Shown(nb).slider).to_have_value("5")
+    steps = nb.kernel.value("timeline.history.steps.tolist()")
+    nb.save()
+    nb.reopen_without_kernel()
+    widget = Shown(nb)
+    end = widget.picture()
+    widget.slider.focus()
+    widget.slider.press("Home")
+    for grid in (0, 2):
+        expect(widget.grids.nth(grid)).to_have_attribute("data-step", str(steps[0]))
+    assert (np.abs(widget.picture() - end).max(axis=2) > 20).mean() > 0.02
+    assert widget.marker(ZEROS) == pytest.approx(0, abs=0.01)
+    widget.slider.press("ArrowRight")
+    assert widget.marker(ZEROS) == pytest.approx((steps[1] - steps[0]) / (steps[-1] - steps[0]), abs=0.01)
+    # Played to the end, where it stops.
+    widget.root.get_by_role("button", name="Play").click()
+    expect(widget.root.get_by_role("button", name="Pause")).to_be_visible()
+    expect(widget.root.get_by_role("button", name="Play")).to_be_visible()
+    expect(widget.grids.first).to_have_attribute("data-step", str(steps[-1]))
+    np.testing.assert_array_equal(widget.picture(), end)
+    nb.screenshot("without-kernel")
