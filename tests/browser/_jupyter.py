@@ -55,6 +55,7 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrom
 CHROMIUM_OPTIONS = (
     "--no-sandbox",  # the tests may run as root in a container; every page is our own server's
     "--disable-gpu",
+    *("--use-angle=swiftshader", "--enable-unsafe-swiftshader"),  # WebGL, computed on the processor
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-quic",
