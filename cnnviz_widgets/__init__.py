@@ -43,6 +43,8 @@ _PUBLIC = {
     "Neighbors": "methods.neighbors",
     "neighbor_agreement": "methods.neighbor_agreement",
     "NeighborAgreement": "methods.neighbor_agreement",
+    "embed": "methods.embedding",
+    "Embedding": "methods.embedding",
     "kernels": "methods.kernels",
     "Kernels": "methods.kernels",
     "TrainingRecorder": "methods.training",

@@ -84,6 +84,9 @@ def _recorded(method: Any, s: Setting) -> Any:
     return recorder.history
 
 
+_VECTORS = np.random.default_rng(0).normal(size=(16, 5))
+
+
 def _features(s: Setting) -> cv.FeatureTable:
     return cv.extract_features(s.net, list(zip(s.images, "aba", strict=True)), s.layer)
 
@@ -222,6 +225,35 @@ TABLE: dict[str, Row] = {
                 ValueError,
                 "3 of 3 images have no label",
             ),
+        },
+    ),
+    "embed": Row(
+        lambda method, s: method(_VECTORS, method="tsne", perplexity=4, iterations=30),
+        runs=False,
+        wrong={
+            "method": (lambda method, s: method(_VECTORS, method="umap"), ValueError, "got 'umap'"),
+            "perplexity": (
+                lambda method, s: method(_VECTORS, method="tsne"),
+                ValueError,
+                "30 is too large for 16 .*use 5 or",
+            ),
+            "negative": (
+                lambda method, s: method(_VECTORS, method="tsne", perplexity=-1),
+                ValueError,
+                "got -1",
+            ),
+            "iterations": (
+                lambda method, s: method(_VECTORS, method="tsne", perplexity=4, iterations=0),
+                ValueError,
+                "iterations .* got 0",
+            ),
+            "seed": (lambda method, s: method(_VECTORS, seed=-2), ValueError, "seed .* got -2"),
+            "NaN": (lambda method, s: method(_VECTORS * np.nan), ValueError, "NaN .* row 0"),
+            "constant": (lambda method, s: method(np.ones((9, 4))), ValueError, "all 9 vectors are equal"),
+            "empty": (lambda method, s: method(_VECTORS[:0]), ValueError, r"got shape \[0, 5\]"),
+            "few": (lambda method, s: method(_VECTORS[:2]), ValueError, "three images or more, got 2"),
+            "narrow": (lambda method, s: method(_VECTORS[:, :1]), ValueError, "two values or more, got one"),
+            "table": (lambda method, s: method(s.net), TypeError, "got Network"),
         },
     ),
     "kernels": Row(
