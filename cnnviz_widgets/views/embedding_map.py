@@ -14,6 +14,7 @@ import traitlets
 from numpy.typing import ArrayLike, NDArray
 
 from cnnviz_widgets.render.colormaps import DIVERGING, SEQUENTIAL, table
+from cnnviz_widgets.render.map_still import class_colors, draw_map
 from cnnviz_widgets.views._atlas import Atlas, check_thumbnails, pack_thumbnails
 from cnnviz_widgets.views._bundle import bundle
 from cnnviz_widgets.views._map_data import (
@@ -28,7 +29,6 @@ from cnnviz_widgets.views._map_data import (
     read_codes,
     state_bytes,
 )
-from cnnviz_widgets.views._map_still import class_colors, draw_map
 from cnnviz_widgets.views._payload import SAVED_BYTES, check_labels
 
 _FIXED_BYTES = 330_000  # the front-end module written as JSON, color tables and the small traits

@@ -11,9 +11,9 @@ from PIL import Image
 
 from cnnviz_widgets import samples
 from cnnviz_widgets.render.colormaps import table
+from cnnviz_widgets.render.map_still import GRAY, class_colors, point_colors
 from cnnviz_widgets.views._atlas import LOSSLESS, Atlas, _area_weights, _shrink, pack_thumbnails
 from cnnviz_widgets.views._map_data import read_codes
-from cnnviz_widgets.views._map_still import GRAY, class_colors, point_colors
 from cnnviz_widgets.views.embedding_map import EmbeddingMap
 
 random = np.random.default_rng(0)

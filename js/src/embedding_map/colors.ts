@@ -8,7 +8,7 @@ export const UNKNOWN = 65_535;
 export const GRAY: Rgb = [148, 148, 148];
 export const PLAIN: Rgb = [63, 144, 218];
 
-/** Of right and wrong predictions, among the class colors (as in `views/_map_still.py`). */
+/** Of right and wrong predictions, among the class colors (as in `render/map_still.py`). */
 export const RIGHT = 0;
 export const WRONG = 6;
 
