@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, d
 from cnnviz_widgets.engine.layers import LayerKey, Place, check_call, map_tensors, split_key, tensors_in
 from cnnviz_widgets.engine.rectifiers import find_place, is_function
 from cnnviz_widgets.engine.state import engine_lock
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.watch_list import WatchedLayer, watch_list
 
 if TYPE_CHECKING:
@@ -286,6 +287,16 @@ class Capture(_ByLayer):
         return f"<capture of {', '.join(repr(watched.name) for watched in self._watched.values())}>"
 
 
+@contextmanager
+def apart(net: Network) -> Iterator[None]:
+    """Run the engine's own passes inside: what the captures that are open now hold stays as it is."""
+    with ExitStack() as stack:
+        for each in net.captures:
+            if each.listens():
+                stack.enter_context(each.suspended())
+        yield
+
+
 class _Gradients(_ByLayer):
     """The gradients of a `Capture`."""
 
@@ -367,10 +378,7 @@ def capture(
     >>> seen["conv1"].shape[0]
     2
     """
-    from cnnviz_widgets.engine.network import Network
-
-    if not isinstance(net, Network):
-        raise TypeError(f"capture needs a cv.Network, got {type(net).__name__}; wrap it: cv.Network(module)")
+    check_network(net, "capture")
     if stop is None:
         stop = not gradients and layers is not None
     return Capture(net, layers, gradients, stop)

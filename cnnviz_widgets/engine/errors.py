@@ -7,6 +7,7 @@ of this package can catch it by the name it would expect.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -77,9 +78,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "; did you mean 'features.3'?"
     """
     names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    if not near:
-        near = [other for other in names if name and name.lower() in other.lower()][:3]
+    # "cat": the Egyptian and the tiger cat, rather than a crate.
+    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
+    near = [other for other in names if name and word.search(other)]
+    near += difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    near += [other for other in names if name and name.lower() in other.lower()]
+    near = list(dict.fromkeys(near))[:3]
     if not near:
         return ""
     quoted = [repr(other) for other in near]

@@ -23,6 +23,8 @@ Images: TypeAlias = Any
 """One image or many: PIL images, paths, bytes, uint8 or float arrays, CHW tensors, or a list of these."""
 
 # Pillow has one nearest; torch's counterpart of it is the exact one.
+# No mean or deviation of numbers in [0, 1] comes near it, and those of numbers up to 255 are far above.
+_LARGEST_SCALE = 5.0
 _FILTERS = {
     "nearest": InterpolationMode.NEAREST_EXACT,
     "bilinear": InterpolationMode.BILINEAR,
@@ -79,6 +81,12 @@ class InputSpec:
             _set(self, name, _per_channel(getattr(self, name), channels, name))
         if any(each <= 0 for each in cast(tuple[float, ...], self.std)):
             raise InputError(f"std must be positive, got {self.std}")
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if max(cast(tuple[float, ...], numbers)) > _LARGEST_SCALE:
+                raise InputError(
+                    f"{name} is that of pictures with values in [0, 1], got {numbers}; "
+                    "divide by 255 if it is that of values up to 255"
+                )
         if self.size is not None:
             _set(self, "size", _pair(self.size, "size"))
         if self.resize is not None:
@@ -284,7 +292,9 @@ def _per_channel(value: Any, channels: int, name: str) -> tuple[float, ...]:
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} is a number or one for each channel, got {value!r}") from error
     if values.ndim > 1 or values.size not in (1, channels):
-        raise InputError(f"{name} must have 1 or {channels} values, one for each channel; got {value!r}")
+        raise InputError(
+            f"{name} is one number, or one for each channel ({channels} here: channels={channels}); got {value!r}"
+        )
     if not np.isfinite(values).all():
         raise InputError(f"{name} must be finite, got {value!r}")
     return tuple(np.broadcast_to(values, channels).tolist())

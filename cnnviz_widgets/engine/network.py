@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnviz_widgets.engine.capture import Capture
+from cnnviz_widgets.engine.capture import Capture, apart
 from cnnviz_widgets.engine.errors import (
     InputError,
     InputTypeError,
@@ -203,7 +202,14 @@ class Network:
             gradients = x.requires_grad or any(each.with_gradients for each in captures)
             exact = False
             while not exact:
-                output, exact = self._forward(x, captures, gradients)
+                try:
+                    output, exact = self._forward(x, captures, gradients)
+                except RuntimeError as error:
+                    error.add_note(
+                        f"(the batch was {describe(x)}; if the network takes another shape, "
+                        "give cv.Network(module, input=cv.InputSpec(size=..., channels=...)))"
+                    )
+                    raise
             return output
 
     def _forward(self, x: Tensor, captures: Sequence[Capture], gradients: bool) -> tuple[Any, bool]:
@@ -307,7 +313,7 @@ class Network:
             found = self._surveys.find(kind)
             if found is None:
                 try:
-                    with self.apart(), evaluation(self.core), watched(self.core) as found:
+                    with apart(self), evaluation(self.core), watched(self.core) as found:
                         self.core(example)
                 except Exception as error:
                     advice = (
@@ -321,15 +327,6 @@ class Network:
                     raise
                 self._surveys.add(kind, found)
         return found
-
-    @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Run the engine's own passes inside: what the captures that are open now hold stays as it is."""
-        with ExitStack() as stack:
-            for each in self.captures:
-                if each.listens():
-                    stack.enter_context(each.suspended())
-            yield
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal, SupportsIndex
 import numpy as np
 import torch
 
-from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, TargetError
 from cnnviz_widgets.engine.extent_memory import Untraceable
 from cnnviz_widgets.engine.extents import Planes
 from cnnviz_widgets.engine.gradient_support import Edges, GradientProbe
 from cnnviz_widgets.engine.layers import LayerKey
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.tracing import trace
 from cnnviz_widgets.engine.window_frames import (
     Frame,
@@ -214,16 +215,11 @@ def receptive_field(
     >>> field.box(0, 3)
     Box(top=0, left=5, bottom=3, right=8)
     """
-    from cnnviz_widgets.engine.network import Network
-
-    if not isinstance(net, Network):
-        raise TypeError(
-            f"receptive_field needs a cv.Network, got {type(net).__name__}; wrap it: cv.Network(module)"
-        )
+    check_network(net, "receptive_field")
     if method not in (None, "analytic", "gradient"):
         raise ValueError(f"method is 'analytic', 'gradient' or None, got {method!r}")
     size = net.input.size_or(224) if image_size is None else _checked_size(image_size)
-    with net.apart():
+    with apart(net):
         if image_size is not None or net.input.size is None:
             _check_runs(net, layer, size)
         return _measure(net, layer, size, method)

@@ -150,7 +150,14 @@ def find_place(root: nn.Module, name: str) -> Place:
         No such submodule, or no such rectifier. Whether a pass calls it is not looked at.
     """
     if not is_function(name):
-        return find_module(root, name)
+        try:
+            return find_module(root, name)
+        except LayerNotFoundError as error:
+            if name.rpartition(".")[2] in (*_ALWAYS, *_IF_ZERO):
+                raise LayerNotFoundError(
+                    f"{error}; if it is called as a function: {name + '()'!r}"
+                ) from error
+            raise
     owner, _, function = name.removesuffix("()").rpartition(".")
     if function not in (*_ALWAYS, *_IF_ZERO):
         raise LayerNotFoundError(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.image_source import ImageSet, ImageSource
 from cnnviz_widgets.engine.layers import LayerKey, tensors_in
@@ -176,7 +176,7 @@ def _run(
     if with_scores and not layers:
         scores = net.class_scores(x)
     if layers:
-        with capture(net, layers, stop=not with_scores) as seen:
+        with apart(net), capture(net, layers, stop=not with_scores) as seen:
             if with_scores:
                 scores = net.class_scores(x)
             else:

@@ -11,6 +11,15 @@ from torch.nn.parameter import is_lazy
 from cnnviz_widgets.engine.errors import UnsupportedModuleError
 
 
+def check_network(net: Any, user: str) -> None:
+    """Raise a `TypeError`, with what to do, for what is no `Network`; ``user`` is who needs one."""
+    from cnnviz_widgets.engine.network import Network
+
+    if not isinstance(net, Network):
+        advice = "wrap it: cv.Network(module)" if isinstance(net, nn.Module) else "it comes first"
+        raise TypeError(f"{user} needs a cv.Network, got {type(net).__name__}; {advice}")
+
+
 def unwrapped(module: nn.Module) -> nn.Module:
     """Return the module inside of ``DataParallel`` and its kin."""
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)

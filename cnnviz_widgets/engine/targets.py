@@ -13,6 +13,7 @@ from torch import Tensor
 from cnnviz_widgets.engine.capture import capture
 from cnnviz_widgets.engine.errors import LabelNotFoundError, OutputError, TargetError, did_you_mean
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
+from cnnviz_widgets.engine.support import check_network
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -128,6 +129,7 @@ class Target:
         OutputError
             The network returns no class scores; the value is NaN or infinite.
         """
+        check_network(net, "a target")
         if self.layer is not None:
             with capture(net, [self.layer], gradients=x.requires_grad, stop=True) as seen:
                 net(x)
@@ -193,7 +195,8 @@ def class_index(net: Network, what: Any, classes: int) -> int:
         return found[0]
     if found:
         raise LabelNotFoundError(f"label {what!r} belongs to classes {found}; give one of these indices")
-    raise LabelNotFoundError(f"label {what!r} not found{did_you_mean(what, net.labels)}")
+    index = f"; as an index it is {what}, without quotes" if what.isdecimal() else ""
+    raise LabelNotFoundError(f"label {what!r} not found{did_you_mean(what, net.labels)}{index}")
 
 
 def whole_number(value: Any) -> int | None:

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, RecorderError
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.rectifiers import rectifiers
 from cnnviz_widgets.engine.roughness import roughness
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.watch_list import watch_list
 from cnnviz_widgets.engine.weights import copy_kernels, find_convolution
 
@@ -68,10 +69,7 @@ class TrainingProbe:
         map_images: int,
         map_bytes: int,
     ) -> None:
-        if not isinstance(net, Network):
-            raise TypeError(
-                f"a training is recorded of a cv.Network, got {type(net).__name__}: cv.Network(module)"
-            )
+        check_network(net, "a recording of a training")
         if images is None and layers is not None:
             raise RecorderError(
                 "layers= says whose activations to record, but there are no images=; give some"
@@ -97,7 +95,7 @@ class TrainingProbe:
         """Settle which layers there are, how many images have maps, and of how many channels."""
         wanted = self._rectifiers() if layers is None else _keys(self.net, layers)
         shapes: dict[LayerKey, tuple[int, ...]] = {}
-        with capture(self.net, wanted) as seen, _no_autocast(self.net):
+        with apart(self.net), capture(self.net, wanted) as seen, _no_autocast(self.net):
             self.net(self._batch(0, 1))
         for key in wanted:
             value = main_tensor(seen[key])
@@ -158,7 +156,7 @@ class TrainingProbe:
     def _measure_layers(self) -> Measures:
         tallies = [_Tally(len(self.pictures), channels) for channels in self._channels]
         for start in range(0, self.image_count, self._at_once):
-            with capture(self.net, self.layers) as seen, _no_autocast(self.net):
+            with apart(self.net), capture(self.net, self.layers) as seen, _no_autocast(self.net):
                 self.net(self._batch(start, self._at_once))
             for key, tally in zip(self.layers, tallies, strict=True):
                 tally.add(main_tensor(seen[key]))

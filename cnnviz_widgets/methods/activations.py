@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, OutputError
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES, color_tiles, mosaic, mosaic_columns, mosaic_png
 from cnnviz_widgets.render.resize import enlarge
@@ -100,10 +101,11 @@ def activations(net: Network, image: Images, layer: LayerKey) -> ActivationMaps:
     >>> result.maps.shape, result.sparsity.shape
     ((128, 55, 55), (128,))
     """
+    check_network(net, "activations")
     x = net.prepare(image)
     if len(x) != 1:
         raise InputError(f"activations takes one image, got {len(x)}; call it once for each")
-    with net.apart(), capture(net, [layer]) as seen:
+    with apart(net), capture(net, [layer]) as seen:
         net(x)
     return activation_maps(seen[layer], layer)
 

@@ -15,6 +15,7 @@ from cnnviz_widgets.engine.layers import LayerKey, split_key
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.roughness import shuffle_test
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import whole_number
 from cnnviz_widgets.engine.verdicts import (
     VERDICTS,
@@ -274,6 +275,7 @@ def kernels(
     >>> print(found.duplicates[1])
     3 = 6 (negated anti-transpose, 0.927), 21 (rotate 270, 0.923)
     """
+    check_network(net, "kernels")
     name, _ = split_key(layer)
     module = find_convolution(net.core, name)
     limits = Thresholds(

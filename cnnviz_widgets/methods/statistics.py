@@ -22,6 +22,7 @@ from cnnviz_widgets.engine.rectifiers import rectifiers
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.scan import scan
 from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.watch_list import list_keys, watch_list
 
 Counts = dict[str, NDArray[Any]]
@@ -277,8 +278,7 @@ def activation_statistics(
     >>> found.sparsity["relu1"].shape
     (16,)
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"a cv.Network is needed, got {type(net).__name__}; wrap it: cv.Network(module)")
+    check_network(net, "activation_statistics")
     share = _checked_share(near_dead_share)
     collector = TallyCollector(_chosen(net, layers))
     scanned = yield from scan(net, images, [collector], batch_size=batch_size, on_error=on_error)

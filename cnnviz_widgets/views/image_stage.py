@@ -97,9 +97,9 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._frame.add_class("cvz-frame")
         self._legend = widgets.HTML()
         self._readout = widgets.HTML()
-        field = {"min": 0, "layout": {"width": "124px"}, "style": {"description_width": "52px"}}
-        self._row = widgets.BoundedIntText(description="row", **field)
-        self._column = widgets.BoundedIntText(description="column", **field)
+        field = {"min": 0, "layout": {"width": "150px"}, "style": {"description_width": "78px"}}
+        self._row = widgets.BoundedIntText(description="pixel row", **field)
+        self._column = widgets.BoundedIntText(description="pixel column", **field)
         for note in (self._legend, self._readout):
             note.add_class("cvz-note")
         fields = widgets.HBox([self._row, self._column, self._readout], layout={"flex_flow": "row wrap"})
@@ -344,9 +344,9 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
             position = self.pointer or self.clicked
             heat, height, width = self._heat, self._image.shape[0], self._image.shape[1]
         if position is None:
-            text = "point at the image, or enter a row and a column"
+            text = "point at the image, or enter a pixel"
         else:
-            text = f"row {position[0]}, column {position[1]}"
+            text = f"pixel ({position[0]}, {position[1]})"
             if heat is not None:
                 text += f" \u00b7 {heat.reading(heat.value_at(position, height, width))}"
         self._readout.value = as_html(text)

@@ -78,13 +78,13 @@ class BrowserParts:
 
 
 def first_layer(net: Network) -> LayerKey:
-    """Return the first layer that returns maps; the first that returns anything where none does."""
-    for info in net.layers:
-        if info.output_shape is not None and len(info.output_shape) == 3:
-            return info.name if info.calls == 1 else (info.name, 0)
-    for info in net.layers:
-        if info.output_shape is not None:
-            return info.name if info.calls == 1 else (info.name, 0)
+    """Return the first layer that returns maps and has no parts, the nearest to that where there is none."""
+    modules = dict(net.core.named_modules())
+    shown = [info for info in net.layers if info.output_shape is not None]
+    for info in sorted(
+        shown, key=lambda each: (len(each.output_shape or ()) != 3, any(modules[each.name].children()))
+    ):
+        return info.name if info.calls == 1 else (info.name, 0)
     raise LayerNotFoundError("this network has no layer to browse: no submodule returns a tensor")
 
 

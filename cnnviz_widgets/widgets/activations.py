@@ -24,6 +24,7 @@ from cnnviz_widgets.engine.layers import (
 )
 from cnnviz_widgets.engine.network import Network, Prediction
 from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_field
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.methods.activations import ActivationMaps, activations
 from cnnviz_widgets.render.mosaic import mosaic_png
 from cnnviz_widgets.views._boxes import StageBox
@@ -102,10 +103,7 @@ class LayerBrowser(Viewer):
     sort = Enum(list(_ORDERS), default_value="channel index", help="Order of the tiles.")
 
     def __init__(self, net: Network, image: Any, *, layer: LayerKey | None = None, channel: int = 0) -> None:
-        if not isinstance(net, Network):
-            raise TypeError(
-                f"LayerBrowser takes a cv.Network, got {type(net).__name__}; use cv.Network(module)"
-            )
+        check_network(net, "LayerBrowser")
         self.net = net
         # Asked once: the network could only tell again when it is not running.
         layers = net.layers

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cnnviz_widgets.engine.errors import TargetError, WeightsError
 from cnnviz_widgets.engine.layers import LayerKey, split_key
 from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.verdicts import VERDICTS
 from cnnviz_widgets.engine.weights import ConvolutionInfo, find_convolution, list_convolutions
 from cnnviz_widgets.methods.kernels import Kernels, kernels
@@ -114,10 +115,7 @@ class FilterGrid(Viewer):
     def __init__(
         self, net: Network, layer: LayerKey | None = None, *, kernel: int = 0, **options: Any
     ) -> None:
-        if not isinstance(net, Network):
-            raise TypeError(
-                f"FilterGrid takes a cv.Network, got {type(net).__name__}; use cv.Network(module)"
-            )
+        check_network(net, "FilterGrid")
         unknown = sorted(set(options) - set(_OPTIONS))
         if unknown:
             raise TypeError(f"FilterGrid has no option {unknown[0]!r}; there are {', '.join(_OPTIONS)}")

@@ -102,11 +102,11 @@ def test_pointer_and_clicks_come_in_image_pixels(open_notebook):
     nb, frame = open_stage(open_notebook)
     frame.hover(position={"x": 101, "y": 61})
     nb.kernel.wait_for("stage.pointer == (30, 50)")
-    reading = nb.output(1).get_by_text("row 30, column 50")
+    reading = nb.output(1).get_by_text("pixel (30, 50)")
     expect(reading).to_contain_text("score")
     frame.click(position={"x": 301, "y": 181})
     nb.kernel.wait_for("stage.clicked == (90, 150)")
-    expect(nb.output(1).get_by_label("row")).to_have_value("90")
+    expect(nb.output(1).get_by_label("pixel row")).to_have_value("90")
     nb.page.mouse.move(2, 2)
     nb.kernel.wait_for("stage.pointer is None")
     assert nb.kernel.value("stage.pressed") is False
@@ -152,7 +152,7 @@ def test_a_reload_shows_all_of_it_again(open_notebook):
     wait_until_drawn(nb, color=(255, 0, 255))
     frame.hover(position={"x": 101, "y": 61})
     nb.kernel.wait_for("stage.pointer == (30, 50)")
-    expect(nb.output(1).get_by_label("column")).to_have_value("150")
+    expect(nb.output(1).get_by_label("pixel column")).to_have_value("150")
 
 
 def test_the_keyboard_passes_by_the_canvases_and_enters_a_position(open_notebook):
@@ -161,12 +161,12 @@ def test_the_keyboard_passes_by_the_canvases_and_enters_a_position(open_notebook
     nb.kernel.wait_for("stage.clicked == (30, 50)")
     # ipycanvas gives a pressed canvas the focus; it must not keep it, or every key were lost.
     nb.page.wait_for_function("() => document.activeElement.tagName !== 'CANVAS'")
-    row = nb.output(1).get_by_label("row")
+    row = nb.output(1).get_by_label("pixel row")
     row.focus()
     row.press("ArrowUp")
     nb.kernel.wait_for("stage.clicked == (31, 50)")
     row.press("Tab")
-    expect(nb.output(1).get_by_label("column")).to_be_focused()
+    expect(nb.output(1).get_by_label("pixel column")).to_be_focused()
     # Backwards past the picture, too: whatever gets the focus, no canvas keeps it.
     for _ in range(4):
         nb.page.keyboard.press("Shift+Tab")

@@ -344,5 +344,6 @@ def test_a_receptive_field_and_a_pass_on_two_threads_do_not_touch_each_other() -
     go_on.set()
     first.join(30)
     second.join(30)
-    assert fields[0].method == "analytic" and fields[0].size == (3, 3)
+    assert fields[0].method == "analytic"
+    assert fields[0].size == (3, 3)
     assert not any(each._forward_hooks for each in module.modules())

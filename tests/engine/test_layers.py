@@ -290,3 +290,19 @@ def test_versions_count_writes() -> None:
     assert version(tensor) == before + 1
     with torch.inference_mode():
         assert version(torch.zeros(2)) is None
+
+
+def test_a_failing_pass_says_what_the_batch_was() -> None:
+    net = cv.Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)), input=cv.InputSpec(size=9))
+    with pytest.raises(RuntimeError, match="cannot be multiplied") as caught:
+        net.predict(np.zeros((9, 9, 3), np.uint8))
+    (note,) = caught.value.__notes__
+    assert "the batch was 1x3x9x9" in note
+
+
+def test_a_rectifier_that_is_a_function_is_pointed_at() -> None:
+    with (
+        pytest.raises(LookupError, match=r"called as a function: 'relu6\(\)'"),
+        cv.capture(small(chain()), ["relu6"]),
+    ):
+        pass

@@ -348,3 +348,15 @@ def test_a_module_that_ends_in_a_softmax(module: Small, x: Tensor) -> None:
     (gradient,) = torch.autograd.grad(cv.Target(2, of="probability").scores(net, x).sum(), x)
     (oracle,) = torch.autograd.grad(plain(module)(x).softmax(dim=1)[:, 2].sum(), x)
     torch.testing.assert_close(gradient, oracle, rtol=1e-4, atol=1e-8)
+
+
+def test_a_label_that_is_near_is_one_with_the_word_in_it() -> None:
+    labels = ["crate", "oxcart", "Egyptian cat", "tiger cat", "285"]
+    net = cv.Network(torch.nn.Flatten(), input=cv.InputSpec(size=1, channels=5), labels=labels)
+    x = torch.zeros(1, 5, 1, 1)
+    with pytest.raises(LookupError, match="did you mean 'Egyptian cat', 'tiger cat' or 'crate'"):
+        cv.Target("cat").scores(net, x)
+    with pytest.raises(LookupError, match="as an index it is 3, without quotes"):
+        cv.Target("3").scores(net, x)
+    with pytest.raises(TypeError, match="a target needs a cv.Network, got Tensor; it comes first"):
+        cv.Target("cat").scores(x, net)

@@ -302,7 +302,7 @@ def test_the_reading_tells_the_value_under_the_pointer(unpaced):
     stage = ImageStage(picture(10, 10), width=100)
     stage.set_heat([[1.25, 2.5]], name="activation", unit="a.u.")
     Page(stage).send("mouse_move", 75, 5)
-    assert stage._readout.value == "row 0, column 7 \u00b7 activation: 2.5 a.u."
+    assert stage._readout.value == "pixel (0, 7) \u00b7 activation: 2.5 a.u."
 
 
 def test_a_picture_of_another_size_begins_anew(unpaced, sent):

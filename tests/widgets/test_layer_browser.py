@@ -456,3 +456,10 @@ def test_a_job_that_runs_when_python_ends_does_not_abort_it() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_it_begins_with_a_layer_that_has_no_parts() -> None:
+    module = nn.Sequential()
+    module.add_module("trunk", nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    browser = cv.LayerBrowser(_network(module), _photo())
+    assert browser.layer == "trunk.0"
