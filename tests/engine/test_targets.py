@@ -358,5 +358,5 @@ def test_a_label_that_is_near_is_one_with_the_word_in_it() -> None:
         cv.Target("cat").scores(net, x)
     with pytest.raises(LookupError, match="as an index it is 3, without quotes"):
         cv.Target("3").scores(net, x)
-    with pytest.raises(TypeError, match="a target needs a cv.Network, got Tensor; it comes first"):
+    with pytest.raises(TypeError, match=r"a target needs a cv\.Network, got Tensor; it comes first"):
         cv.Target("cat").scores(x, net)
