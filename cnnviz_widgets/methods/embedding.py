@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +12,20 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from cnnviz_widgets.engine.errors import InputError
-from cnnviz_widgets.engine.feature_table import FeatureTable, vectors_of
+from cnnviz_widgets.engine.feature_table import FeatureTable, label_text, vectors_of
 from cnnviz_widgets.engine.label_codes import UNKNOWN
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.targets import whole_number
 from cnnviz_widgets.engine.tsne import TSNE, place
+from cnnviz_widgets.render.map_still import draw_map
 
 METHODS = ("pca", "tsne")
 _TRUST_NEIGHBORS, _TRUST_IMAGES = 5, 2000
 _FULL_DECOMPOSITION = 1e10  # operations; beyond, only the two components are computed
 _DOUBLE_VALUES = 2**27
+_NO_CLASS = 65_535
 
 Floats = NDArray[np.float64]
 
@@ -137,8 +138,21 @@ class Embedding(Result):
     def __repr__(self) -> str:
         return f"Embedding({self.message})"
 
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.message)}</p>"
+    def _repr_png_(self) -> bytes:
+        """Return the map that a notebook shows for the bare result, colored by label."""
+        known = np.unique(self.labels[self.labels != UNKNOWN])
+        codes = np.searchsorted(known, self.labels)
+        codes[self.labels == UNKNOWN] = _NO_CLASS
+        names = [str(label_text(code, self.label_names)) for code in known.tolist()]
+        return draw_map(
+            self.points.astype(np.float32),
+            "label" if names else "none",
+            names,
+            codes.astype(np.uint16),
+            np.full(len(codes), _NO_CLASS, dtype=np.uint16),
+            np.zeros(0, dtype=np.float32),
+            "",
+        )
 
 
 @streamed
@@ -219,7 +233,7 @@ def embed(
         trustworthiness=trust,
         trustworthiness_neighbors=neighbors,
         trustworthiness_images=images,
-        labels=source.labels if source else np.full(len(vectors), UNKNOWN, dtype=np.int64),
+        labels=source.labels if source is not None else np.full(len(vectors), UNKNOWN, dtype=np.int64),
         label_names=source.label_names if source else (),
         layer=source.layer if source else None,
         pooling=source.pooling if source else None,
