@@ -32,6 +32,7 @@ WIDGETS = {
 }
 VIEWS = {
     "ImageStage": lambda view: view(PICTURE),
+    "EmbeddingMap": lambda view: view([[0.0, 1.0], [2.0, 3.0]], thumbnails=np.zeros((2, 4, 4), np.uint8)),
     "LayerTree": lambda view: view(fashion()[0].layers),
     "LineChart": lambda view: view("loss"),
     "ProbabilityBars": lambda view: view(),
