@@ -4,7 +4,7 @@ import type { Screen } from "./camera";
 import { CanvasPainter, type Marks, type Painter } from "./painter";
 import { WebGLPainter } from "./webgl";
 
-const SLOWER = "so the map is drawn on a plain canvas, more slowly where there are many points.";
+const SLOWER = "drawn on a plain canvas, slower with many points.";
 
 /** A frame that takes longer than this, in milliseconds, is felt; points are then not drawn in each one. */
 const SLOW = 28;
@@ -110,7 +110,7 @@ export class PainterHost {
         return new WebGLPainter(this.canvas, this.parent, this.redraw, () => this.#lose());
       } catch (error) {
         console.warn("the embedding map goes on without WebGL", error);
-        this.#fail("This browser has no WebGL that can be used,", false);
+        this.#fail("This browser has no WebGL:", false);
       }
     }
     return new CanvasPainter(this.canvas);
@@ -119,7 +119,7 @@ export class PainterHost {
   #lose(): void {
     this.#painter = undefined;
     this.#painted = undefined;
-    this.#fail("The browser took its WebGL back,", true);
+    this.#fail("The browser took its WebGL back:", true);
     this.redraw();
   }
 
