@@ -16,7 +16,7 @@ from cnnviz_widgets.engine.exact_sums import add_exactly, no_sum
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 
 if TYPE_CHECKING:
-    from cnnviz_widgets.engine.scan import Batch
+    from cnnviz_widgets.engine.collector import Batch
 
 # Bins of magnitudes: two an octave from 2**-16 to 2**16, one below and one above.
 LOWEST_EXPONENT, HIGHEST_EXPONENT = -16, 16
@@ -160,6 +160,10 @@ class TallyCollector:
         for key, value in values.items():
             self.tallies.setdefault(key, ChannelTally(key)).add(value)
 
+    def fresh(self) -> Self:
+        """Return one that has counted nothing yet."""
+        return type(self)(self.layers)
+
     def merge(self, other: Self) -> None:
         """Take in what another one has counted on other images."""
         for key, tally in other.tallies.items():
@@ -170,7 +174,7 @@ class TallyCollector:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all counts, each under a name such as ``'zeros "conv"'`` or ``'zeros ["relu", 1]'``."""
         return {
-            f"{name} {json.dumps(key)}": array
+            array_name(name, key): array
             for key, tally in self.tallies.items()
             for name, array in tally.arrays.items()
         }
@@ -179,10 +183,24 @@ class TallyCollector:
         """Take over counts that `arrays` returned."""
         self.tallies = {}
         for text, array in arrays.items():
-            name, _, layer = text.partition(" ")
-            read = json.loads(layer)
-            key: LayerKey = read if isinstance(read, str) else (read[0], read[1])
+            name, key = named_array(text)
             self.tallies.setdefault(key, ChannelTally(key)).arrays[name] = array.copy()
+
+
+def array_name(name: str, layer: LayerKey) -> str:
+    """Return the name of an array of a layer, such as ``'zeros ["relu", 1]'``."""
+    return f"{name} {json.dumps(layer)}"
+
+
+def named_array(text: str) -> tuple[str, LayerKey]:
+    """Return what `array_name` was given.
+
+    >>> named_array(array_name("zeros", ("relu", 1)))
+    ('zeros', ('relu', 1))
+    """
+    name, _, layer = text.partition(" ")
+    read = json.loads(layer)
+    return name, read if isinstance(read, str) else (read[0], read[1])
 
 
 def _count(mask: Tensor) -> NDArray[np.int64]:

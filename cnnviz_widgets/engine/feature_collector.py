@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from cnnviz_widgets.engine.errors import InputError, OutputError
 from cnnviz_widgets.engine.feature_table import FeatureTable
 from cnnviz_widgets.engine.growing_array import GrowingArray
 from cnnviz_widgets.engine.image_source import ImageSet
+from cnnviz_widgets.engine.inputs import InputSpec
 from cnnviz_widgets.engine.label_codes import LabelCodes, classes_of
 from cnnviz_widgets.engine.layers import LayerKey, check_call, describe, main_tensor, split_key
 from cnnviz_widgets.engine.network import Network
@@ -36,13 +38,15 @@ class FeatureCollector:
 
     Parameters
     ----------
-    net, layer, pooling, thumbnail_size, predictions, memory_limit, folder
+    spec
+        What the network takes for an image.
+    layer, pooling, thumbnail_size, predictions, memory_limit, folder
         See `cnnviz_widgets.methods.features.extract_features`; ``folder`` is its ``path``.
     """
 
     def __init__(
         self,
-        net: Network,
+        spec: InputSpec,
         layer: LayerKey,
         *,
         pooling: str = "auto",
@@ -54,7 +58,7 @@ class FeatureCollector:
         self.layers = (layer,)
         self.needs_scores = predictions
         self.pooling = pooling
-        self._net = net
+        self._spec = spec
         self._thumbnail_size = thumbnail_size
         self._memory_limit = memory_limit
         self._folder = folder
@@ -69,7 +73,7 @@ class FeatureCollector:
         vectors, self.pooling = pooled(next(iter(values.values())), self.pooling, self.layers[0])
         found: dict[str, NDArray[Any]] = {
             "vectors": vectors,
-            "thumbnails": thumbnails(self._net, batch.x, self._thumbnail_size),
+            "thumbnails": thumbnails(self._spec, batch.x, self._thumbnail_size),
             "ids": batch.indices,
             "labels": self._labels.add(batch.labels, batch.indices),
         }
@@ -98,6 +102,17 @@ class FeatureCollector:
             for name in _LARGE:
                 self._columns[name].spill()
 
+    def fresh(self) -> Self:
+        """Return an empty one for a part of the images, all of which it holds in memory."""
+        return type(self)(
+            self._net,
+            self.layers[0],
+            pooling=self.pooling,
+            thumbnail_size=self._thumbnail_size,
+            predictions=self.needs_scores,
+            memory_limit=sys.maxsize,
+        )
+
     def merge(self, other: Self) -> None:
         """Take in what another one has collected from other images."""
         self.pooling = other.pooling if self.pooling == "auto" else self.pooling
@@ -124,8 +139,24 @@ class FeatureCollector:
             rows = {name: each[start : start + _ROWS] for name, each in columns.items()}
             self._append({**rows, "labels": self._labels.merged(rows["labels"], names)})
 
-    def table(self, scanned: Scanned, classes: tuple[str, ...]) -> FeatureTable:
-        """Return all that was collected, in the order of the data set; the collector is used up."""
+    def fresh(self) -> Self:
+        """Return an empty one with the same options, for a part of the images."""
+        return type(self)(
+            self._spec,
+            self.layers[0],
+            pooling=self.pooling,
+            thumbnail_size=self._thumbnail_size,
+            predictions=self.needs_scores,
+            memory_limit=self._memory_limit,
+        )
+
+    def table(
+        self, scanned: Scanned, classes: tuple[str, ...], class_names: tuple[str, ...] = ()
+    ) -> FeatureTable:
+        """Return all that was collected, in the order of the data set; the collector is used up.
+
+        ``classes`` are the data set's names of the labels, ``class_names`` the network's of its outputs.
+        """
         ids = self._columns["ids"].so_far()
         order = None if bool((np.diff(ids) > 0).all()) else np.argsort(ids, kind="stable")
         columns = {name: column.finish(order) for name, column in self._columns.items()}
@@ -138,7 +169,7 @@ class FeatureCollector:
             thumbnails=columns["thumbnails"],
             predicted=columns.get("predicted"),
             confidence=columns.get("confidence"),
-            class_names=(self._net.labels or ()) if self.needs_scores else (),
+            class_names=class_names if self.needs_scores else (),
             layer=self.layers[0],
             pooling=self.pooling,
             skipped=scanned.skipped,
@@ -177,7 +208,7 @@ def collect_features(
             f"images of {net.input.channels} channels make no thumbnails; give thumbnail_size=0 for none"
         )
     collector = FeatureCollector(
-        net,
+        net.input,
         layer,
         pooling=pooling,
         thumbnail_size=size,
@@ -187,7 +218,7 @@ def collect_features(
     )
     try:
         scanned = yield from scan(net, images, [collector], batch_size=batch_size, on_error=on_error)
-        return collector.table(scanned, classes_of(images))
+        return collector.table(scanned, classes_of(images), net.labels or ())
     finally:
         collector.close()
 
@@ -220,7 +251,7 @@ def pooled(value: Any, pooling: str, layer: LayerKey) -> tuple[NDArray[np.float3
     return numbers.mean(dim=(2, 3)).float().cpu().numpy(), pooling
 
 
-def thumbnails(net: Network, x: Tensor, size: int) -> NDArray[np.uint8]:
+def thumbnails(spec: InputSpec, x: Tensor, size: int) -> NDArray[np.uint8]:
     """Return prepared images as small pictures, uint8 [N, h, w, 3]: shrunk to ``size``, never enlarged.
 
     Each pixel is the mean of those that it covers. Where the network takes images of any size, they stand on a
@@ -228,14 +259,14 @@ def thumbnails(net: Network, x: Tensor, size: int) -> NDArray[np.uint8]:
     """
     if not size:
         return np.zeros((len(x), 0, 0, 3), np.uint8)
-    pictures = net.restore(x)
+    pictures = spec.restore(x)
     height, width = pictures.shape[1:3]
     if max(height, width) > size:
         height, width = (max(1, round(each * size / max(pictures.shape[1:3]))) for each in (height, width))
         planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
         shrunk = functional.interpolate(planes, (height, width), mode="area")
         pictures = shrunk.round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    if net.input.size is not None:
+    if spec.size is not None:
         return pictures
     square = np.full((len(x), size, size, 3), _MARGIN, np.uint8)
     top, left = (size - height) // 2, (size - width) // 2

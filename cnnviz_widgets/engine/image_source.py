@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
 from cnnviz_widgets.engine.pictures import is_batch
+from cnnviz_widgets.engine.spans import Span
 
 ImageSet: TypeAlias = Any
 """A list of images, paths or (image, label), a `Dataset`, an iterable, or many images in an array or tensor."""
@@ -74,9 +76,38 @@ class ImageSource:
         if self.count == 0:
             raise InputError(f"the data set is empty ({type(images).__name__}); give at least one image")
 
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Yield the index of each image, and what `read` takes to read it."""
-        return enumerate(self._entries)
+    @property
+    def any_order(self) -> bool:
+        """Whether images can be read in any order, and again; those of a generator come only once."""
+        return isinstance(self._entries, range | list)
+
+    def entries(self, spans: Iterable[Span] = ((0, None),)) -> Iterator[tuple[int, Any]]:
+        """Yield the index of each image in some spans (in order), and what `read` takes to read it."""
+        if isinstance(self._entries, range | list):
+            for start, stop in spans:
+                last = len(self._entries) if stop is None else min(stop, len(self._entries))
+                yield from ((index, self._entries[index]) for index in range(start, last))
+            return
+        wanted = iter(spans)
+        span = next(wanted, None)
+        for index, entry in enumerate(self._entries):
+            while span is not None and span[1] is not None and index >= span[1]:
+                span = next(wanted, None)
+            if span is None:
+                return
+            if index >= span[0]:
+                yield index, entry
+
+    def sample(self, count: int) -> list[tuple[int, Any]]:
+        """Return some entries that are spread over the data set; the first alone, if they come only once."""
+        if isinstance(self._entries, range | list):
+            total = len(self._entries)
+            chosen = sorted({each * (total - 1) // max(count - 1, 1) for each in range(count)})
+            return [(index, self._entries[index]) for index in chosen]
+        entries = iter(self._entries)
+        first = list(islice(entries, 1))
+        self._entries = chain(first, entries)
+        return list(enumerate(first))
 
     def where(self, index: int) -> str:
         """Return how an error names an image: by its place, and its path where the data set tells."""

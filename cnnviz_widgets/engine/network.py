@@ -164,6 +164,10 @@ class Network:
             module = module.to(device)
         return cls(module, input=spec, labels=labels)
 
+    def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...]]:
+        # What was learned about the module stays here: it knows the parts of this very module.
+        return _rebuilt, (self.module, self.input, self.labels, self.output, self._expected_device)
+
     @property
     def device(self) -> torch.device:
         """Where the module is: its first parameter or buffer."""
@@ -365,6 +369,13 @@ class Network:
     def __repr__(self) -> str:
         parameters = sum(each.numel() for each in self.core.parameters())
         return f"Network({type(self.core).__name__}, {parameters:,} parameters, input={self.input!r})"
+
+
+def _rebuilt(module: nn.Module, spec: InputSpec, labels: Any, output: Any, expected: torch.device) -> Network:
+    """Return a network that was sent or copied."""
+    net = Network(module, input=spec, labels=labels, output=output)
+    net._expected_device = expected
+    return net
 
 
 def _checked_device(device: torch.device | str | None) -> torch.device:

@@ -2,104 +2,73 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby, islice
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.collector import Batch, Collector
 from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.image_reader import ImageReader, Progress, Scanned
 from cnnviz_widgets.engine.image_source import ImageSet, ImageSource
-from cnnviz_widgets.engine.layers import LayerKey, tensors_in
-from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.engine.scan_checkpoint import ScanCheckpoint
+from cnnviz_widgets.engine.scan_identity import scan_identity
+from cnnviz_widgets.engine.scan_jobs import checked_count, spread, workers
+from cnnviz_widgets.engine.scan_pass import feed
+from cnnviz_widgets.engine.spans import cut
+from cnnviz_widgets.engine.stream import Step, StopEarly
 from cnnviz_widgets.engine.targets import whole_number
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
 
-# Batches that are chosen here: the first has this many images, the others keep to these bounds.
-_FIRST_BATCH, _LARGEST_BATCH, _VALUE_BYTES = 4, 64, 256 * 2**20
-_NAMED_AT_MOST = 100
+__all__ = ["Batch", "Collector", "ScanOptions", "Scanned", "scan"]
+
+# Shards, where their number is chosen here: enough that no worker waits long for the last one, and short ones.
+_SHARDS_PER_WORKER, _SHARD_IMAGES = 4, 1024
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some images of a scan, and what the layers returned for them.
+class ScanOptions:
+    """How a data set is scanned: the options that all methods have which scan one.
 
     Attributes
     ----------
-    indices
-        Where the images stand in the data set [N], int64.
-    labels
-        Their labels as the data set gives them, ``None`` for those without.
-    x
-        The prepared images [N, C, H, W], on the network's device.
-    values
-        What each layer returned, by key: one for each call of a layer.
-    calls
-        The keys in ``values`` for each layer that was asked for.
-    scores
-        The class scores [N, K], if a collector asks for them.
+    batch_size
+        Images in one pass. Left out: 4 in the first pass, then as many as keep what the layers return within
+        256 MB, at most 64. Neighbors of different sizes (where the network takes any) never share a pass.
+    on_error
+        ``"raise"``, or ``"skip"`` for images that can't be read: they are counted and named in the result.
+    checkpoint
+        A file to keep what was found so far, now and then (every 20 seconds, less often where that would take
+        more than a twentieth of the time) and when the scan is stopped. If it is there, the scan goes on from
+        it, and if the scan was finished, its result is there at once.
+    jobs
+        How many workers share the images, as joblib's ``n_jobs``: -1 for all cores. Left out:
+        what `joblib.parallel_config` says, or no other process.
+    shards
+        In how many parts. Chosen if left out.
     """
 
-    indices: NDArray[np.int64]
-    labels: tuple[Any, ...]
-    x: Tensor
-    values: Mapping[LayerKey, Any]
-    calls: Mapping[LayerKey, Sequence[LayerKey]]
-    scores: Tensor | None = None
+    batch_size: int | None = None
+    on_error: str = "raise"
+    checkpoint: str | os.PathLike[str] | None = None
+    jobs: int | None = None
+    shards: int | None = None
 
-    def of(self, layer: LayerKey) -> dict[LayerKey, Any]:
-        """Return what a layer returned, by call: one entry, several for a bare name of several calls."""
-        return {key: self.values[key] for key in self.calls[layer]}
-
-
-class Collector(Protocol):
-    """What a scan feeds. Its state is a dictionary of arrays, so that it can be kept and sent around.
-
-    One with an attribute ``needs_scores`` that is true gets the network's class scores, too.
-    """
-
-    @property
-    def layers(self) -> Sequence[LayerKey]:
-        """Which layers it needs the values of; none, if the images are enough."""
-
-    def collect(self, batch: Batch) -> None:
-        """Take in a batch, and keep no tensor of it."""
-
-    def merge(self, other: Self) -> None:
-        """Take in what another one has collected from other images: exactly, and in any order."""
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the state; `restore` of a new collector with the same options goes on from there."""
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` returned."""
-
-
-@dataclass(frozen=True)
-class Scanned:
-    """How a scan went.
-
-    Attributes
-    ----------
-    images
-        How many images were collected.
-    skipped
-        How many could not be read.
-    reasons
-        What was wrong with the first hundred of these, naming each by its path or place.
-    """
-
-    images: int
-    skipped: int
-    reasons: tuple[str, ...]
+    def __post_init__(self) -> None:
+        if self.on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error is 'raise' or 'skip', got {self.on_error!r}")
+        size = whole_number(self.batch_size)
+        if self.batch_size is not None and (size is None or size < 1):
+            raise ValueError(
+                f"batch_size must be a whole number from 1, or None to choose it, got {self.batch_size!r}"
+            )
+        checked_count(self.jobs, "jobs", negative=True)
+        checked_count(self.shards, "shards")
 
 
 def scan(
@@ -109,188 +78,159 @@ def scan(
     *,
     batch_size: int | None = None,
     on_error: str = "raise",
+    checkpoint: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    shards: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Generator[Step, None, Scanned]:
     """Run a data set through the network once and feed all collectors; a generator of `Step`.
 
     Each pass ends at the deepest layer that any collector asks for (at the output, if one asks for class scores).
-    A step counts images: ``index + 1`` are
-    done. Its values are ``images_per_second``, ``seconds_left`` where the number of images is known, and
-    ``skipped``; time that passes between steps does not count.
+    A step counts images: ``index + 1`` are done. Its values are ``images_per_second``, ``seconds_left`` where
+    the number of images is known, and ``skipped``; time that passes between steps does not count.
+
+    With workers, steps come as shards are done. Each worker has its own network and data set (sent once), and
+    sends back what it has collected, which is merged: exactly, so that the result is the same for every
+    number of workers and shards. `StopEarly`, thrown in at a step, ends the scan with what there is.
 
     Parameters
     ----------
     net
         The network.
     images
-        See `ImageSource`.
+        See `ImageSource`. Those that come only once, one after the other, can't be given to workers.
     collectors
         What to feed. They keep what they have collected also where the scan is stopped or fails.
-    batch_size
-        Images in one pass. Left out: 4 in the first pass, then as many as keep what the layers return within
-        256 MB, at most 64.
-        Neighbors of different sizes (where the network takes any) never share a pass.
-    on_error
-        ``"raise"``, or ``"skip"`` for images that can't be read: they are counted and named in the result.
+    batch_size, on_error, checkpoint, jobs, shards
+        See `ScanOptions`.
+    options
+        What else must be the same for a checkpoint to fit, as plain values: the collectors' options.
 
     Raises
     ------
     InputError
-        No images, an image that can't be read (named by its path or place), or none that can.
+        No images, an image that can't be read (named by its path or place), or none that can; workers for
+        images that come only once.
     InputTypeError
-        Something that is not an image: this is never skipped.
+        Something that is not an image: this is never skipped. A network or data set that can't be sent.
+    CheckpointError
+        A checkpoint that can't be read, or that of another scan: with what differs.
     ValueError
-        A batch size below 1, or another ``on_error``.
+        A value that an option can't have.
     """
-    size = _checked_options(batch_size, on_error)
-    reader = _Reader(net, ImageSource(images, cast(int, net.input.channels)), on_error == "skip")
-    layers = list(dict.fromkeys(layer for each in collectors for layer in each.layers))
-    scores = any(getattr(each, "needs_scores", False) for each in collectors)
-    spent = 0.0
-    resumed = time.perf_counter()
-    for chunk in reader.chunks(size):
-        for indices, labels, x in chunk:
-            batch = _run(net, layers, scores, indices, labels, x)
-            if batch_size is None:
-                reader.size = _fitting_size(batch)
-            for each in collectors:
-                each.collect(batch)
-            del batch, x
-        now = time.perf_counter()
-        spent += now - resumed
-        yield reader.step(spent)
-        resumed = time.perf_counter()
-    return reader.scanned()
+    chosen = ScanOptions(batch_size, on_error, checkpoint, jobs, shards)
+    source = ImageSource(images, cast(int, net.input.channels))
+    in_parts = shards is not None or workers(jobs) is not None
+    if in_parts and not source.any_order:
+        raise InputError(
+            f"images that come only once, one after the other ({type(images).__name__}), can't be cut into "
+            "shards for workers; give a list or a data set with a length, or jobs=1 and no shards"
+        )
+    saved, progress = None, Progress()
+    if checkpoint is not None:
+        layers = [layer for each in collectors for layer in each.layers]
+        identity = scan_identity(net, source, images, layers, options or {})
+        saved = ScanCheckpoint(checkpoint, identity)
+        progress = saved.load(collectors)
+    if not progress.finished:
+        ways = _in_parts if in_parts else _in_order
+        passes = ways(net, images, source, collectors, chosen, progress)
+        yield from _run(passes, source.count, progress, saved, collectors)
+    return progress.scanned()
 
 
 def _run(
+    passes: Generator[None, None, None],
+    count: int | None,
+    progress: Progress,
+    saved: ScanCheckpoint | None,
+    collectors: Sequence[Collector],
+) -> Iterator[Step]:
+    """Yield a step after each pass, and keep the checkpoint."""
+    spent, before = 0.0, progress.seen
+    resumed = time.perf_counter()
+    try:
+        for _ in passes:
+            if saved:
+                saved.keep(progress, collectors)
+            spent += time.perf_counter() - resumed
+            try:
+                yield _step(progress, count, progress.seen - before, spent)
+            except BaseException as stop:
+                # Only here, between two passes, is what the collectors hold what the progress says.
+                if saved:
+                    saved.write(progress, collectors)
+                if isinstance(stop, StopEarly):
+                    return
+                raise
+            resumed = time.perf_counter()
+    finally:
+        passes.close()
+    progress.finished = True
+    if saved and progress.seen > progress.skipped:
+        saved.write(progress, collectors)
+
+
+def _step(progress: Progress, total: int | None, done: int, seconds: float) -> Step:
+    """Return how far the scan is, after so many images in so many seconds of work."""
+    values = {"images_per_second": done / max(seconds, 1e-9), "skipped": float(progress.skipped)}
+    if total is not None:
+        values["seconds_left"] = (total - progress.seen) * seconds / max(done, 1)
+    return Step(progress.seen - 1, total, values=values)
+
+
+def _in_order(
     net: Network,
-    layers: Sequence[LayerKey],
-    with_scores: bool,
-    indices: Sequence[int],
-    labels: Sequence[Any],
-    x: Tensor,
-) -> Batch:
-    values: dict[LayerKey, Any] = {}
-    calls: dict[LayerKey, Sequence[LayerKey]] = {}
-    scores = None
-    if with_scores and not layers:
-        scores = net.class_scores(x)
-    if layers:
-        with apart(net), capture(net, layers, stop=not with_scores) as seen:
-            if with_scores:
-                scores = net.class_scores(x)
-            else:
-                net(x)
-        calls = {layer: seen.keys_of(layer) for layer in layers}
-        values = {key: seen[key] for keys in calls.values() for key in keys}
-    return Batch(np.asarray(indices, dtype=np.int64), tuple(labels), x, values, calls, scores)
+    images: ImageSet,
+    source: ImageSource,
+    collectors: Sequence[Collector],
+    options: ScanOptions,
+    progress: Progress,
+) -> Generator[None, None, None]:
+    """Scan what is missing, here and in order."""
+    reader = ImageReader(net, source, options.on_error == "skip", progress.missing(source.count))
+    reader.progress = progress
+    yield from feed(net, reader, collectors, options.batch_size)
 
 
-def _fitting_size(batch: Batch) -> int:
-    """Return how many images of such a size may share a pass."""
-    tensors = [each for value in batch.values.values() for each in tensors_in(value)]
-    taken = sum(each.numel() * each.element_size() for each in [batch.x, *tensors])
-    return max(1, min(_LARGEST_BATCH, _VALUE_BYTES * len(batch.x) // max(taken, 1)))
+@dataclass(frozen=True)
+class _Work:
+    """What a worker must know."""
+
+    net: Network
+    images: ImageSet
+    collectors: tuple[Collector, ...]
+    options: ScanOptions
 
 
-def _checked_options(batch_size: Any, on_error: Any) -> int:
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error is 'raise' or 'skip', got {on_error!r}")
-    if batch_size is None:
-        return _FIRST_BATCH
-    size = whole_number(batch_size)
-    if size is None or size < 1:
-        raise ValueError(
-            f"batch_size must be a whole number from 1, or None to choose it, got {batch_size!r}"
-        )
-    return size
+def _in_parts(
+    net: Network,
+    images: ImageSet,
+    source: ImageSource,
+    collectors: Sequence[Collector],
+    options: ScanOptions,
+    progress: Progress,
+) -> Generator[None, None, None]:
+    """Let workers scan what is missing, and merge what they send."""
+    left = progress.missing(source.count)
+    total = sum((stop or 0) - start for start, stop in left)
+    pieces = options.shards or max(_SHARDS_PER_WORKER * (workers(options.jobs) or 1), total // _SHARD_IMAGES)
+    work = _Work(net, images, tuple(each.fresh() for each in collectors), options)
+    parts = spread(_scan_part, work, cut(left, pieces), options.jobs)
+    for done, states in parts:
+        for collector, state in zip(collectors, states, strict=True):
+            part = collector.fresh()
+            part.restore(state)
+            collector.merge(part)
+        progress.add(done)
+        yield
 
 
-Prepared: TypeAlias = tuple[int, Any, Tensor]
-"""The index of an image, its label, and its numbers [C, H, W]."""
-
-
-class _Reader:
-    """Reads and prepares images chunk by chunk, and counts them."""
-
-    def __init__(self, net: Network, source: ImageSource, skip: bool) -> None:
-        self.size = 0
-        self._net = net
-        self._source = source
-        self._skip = skip
-        self._seen = self._skipped = 0
-        self._reasons: list[str] = []
-        self._first_error: InputError | None = None
-
-    def chunks(self, size: int) -> Iterator[Iterator[tuple[Sequence[int], Sequence[Any], Tensor]]]:
-        """Yield the images in chunks, and each as batches of one size: their indices, labels and numbers."""
-        self.size = size
-        entries = iter(self._source)
-        for first in entries:
-            yield self._batches(chain([first], islice(entries, self.size - 1)))
-
-    def _batches(
-        self, chunk: Iterable[tuple[int, Any]]
-    ) -> Iterator[tuple[Sequence[int], Sequence[Any], Tensor]]:
-        for _, group in groupby(self._prepared(chunk), key=lambda each: each[2].shape):
-            indices, labels, tensors = zip(*group, strict=True)
-            yield indices, labels, torch.stack(tensors).to(self._net.device, self._net.dtype)
-
-    def _prepared(self, chunk: Iterable[tuple[int, Any]]) -> Iterator[Prepared]:
-        spec = self._net.input
-        read = self._read(chunk)
-        first = next(read, None)
-        if first is None:
-            return
-        # Small pictures, which need not be resized, can wait for each other.
-        if spec.prepare_pixels([first[2]]) is None:
-            read = chain([first], read)
-        else:
-            waiting = [first, *read]
-            together = spec.prepare_pixels([image for _, _, image in waiting])
-            if together is not None:
-                for (index, label, _), numbers in zip(waiting, together, strict=True):
-                    yield index, label, numbers
-                return
-            read = iter(waiting)
-        for index, label, image in read:
-            try:
-                yield index, label, spec.prepare_one(image, self._source.where(index))
-            except InputError as error:
-                self._pass_over(error)
-
-    def _read(self, chunk: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any, Any]]:
-        for index, entry in chunk:
-            self._seen += 1
-            try:
-                image, label = self._source.read(index, entry)
-            except InputError as error:
-                self._pass_over(error)
-            else:
-                yield index, label, image
-
-    def _pass_over(self, error: InputError) -> None:
-        if not self._skip:
-            raise error
-        self._skipped += 1
-        self._first_error = self._first_error or error
-        if len(self._reasons) < _NAMED_AT_MOST:
-            self._reasons.append(str(error))
-
-    def step(self, seconds: float) -> Step:
-        """Return how far the scan is, after that many seconds of work."""
-        total = self._source.count
-        values = {"images_per_second": self._seen / max(seconds, 1e-9), "skipped": float(self._skipped)}
-        if total is not None:
-            values["seconds_left"] = (total - self._seen) * seconds / max(self._seen, 1)
-        return Step(self._seen - 1, total, values=values)
-
-    def scanned(self) -> Scanned:
-        """Return how it went, or say that there was nothing to see."""
-        if not self._seen:
-            raise InputError("the data set is empty: it gave no image; give at least one")
-        if self._skipped == self._seen:
-            raise InputError(
-                f"none of the {self._seen} images could be read; the first: {self._first_error}"
-            ) from self._first_error
-        return Scanned(self._seen - self._skipped, self._skipped, tuple(self._reasons))
+def _scan_part(work: _Work, part: tuple[int, int]) -> tuple[Progress, list[dict[str, NDArray[Any]]]]:
+    """Scan a part of the images and return what was collected."""
+    source = ImageSource(work.images, cast(int, work.net.input.channels))
+    collectors = [each.fresh() for each in work.collectors]
+    reader = ImageReader(work.net, source, work.options.on_error == "skip", [part])
+    for _ in feed(work.net, reader, collectors, work.options.batch_size):
+        pass
+    return reader.progress, [each.arrays() for each in collectors]

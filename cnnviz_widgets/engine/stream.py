@@ -38,6 +38,10 @@ class Step:
     values: Mapping[str, float | NDArray[Any]] = field(default_factory=dict)
 
 
+class StopEarly(Exception):  # noqa: N818  it is no error
+    """Thrown into a generator of steps to have the result so far: see `Streamed.finish`."""
+
+
 class Streamed(Generic[P, R]):
     """A method that can be run to its end (call it) or step by step (`steps`)."""
 
@@ -50,6 +54,25 @@ class Streamed(Generic[P, R]):
     def steps(self, *args: P.args, **kwargs: P.kwargs) -> Generator[Step, None, R]:
         """Return the generator itself: ask for a step, pause by not asking, stop by closing it."""
         return self._function(*args, **kwargs)
+
+    @staticmethod
+    def finish(steps: Generator[Step, None, R]) -> R:
+        """Stop a generator that `steps` gave, and return its result of what is done so far.
+
+        Raises
+        ------
+        ValueError
+            It has not yet taken a step, or the method has no result before its end: then close it.
+        """
+        try:
+            steps.throw(StopEarly())
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        except StopEarly:
+            pass
+        steps.close()
+        raise ValueError("there is no result yet: no step was taken, or this method has one only at its end")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run every step with a progress bar (shown after half a second) and return the result."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from cnnviz_widgets.engine import channel_tally
 from cnnviz_widgets.engine.channel_tally import BINS, ChannelTally, TallyCollector, bin_edges
+from cnnviz_widgets.engine.collector import Batch
 from cnnviz_widgets.engine.errors import OutputError
-from cnnviz_widgets.engine.scan import Batch
 
 
 def wild_maps(signed: bool) -> np.ndarray:

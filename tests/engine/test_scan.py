@@ -17,8 +17,11 @@ from torchvision.datasets import ImageFolder
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine import scan as scan_module
+from cnnviz_widgets.engine import scan_pass
+from cnnviz_widgets.engine.collector import Batch
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
-from cnnviz_widgets.engine.scan import Batch, Scanned, scan
+from cnnviz_widgets.engine.image_reader import Scanned
+from cnnviz_widgets.engine.scan import scan
 from tests.small_networks import CallCounter, chain, small
 from tests.untouched import fingerprint
 
@@ -46,6 +49,9 @@ class Keeper:
         for layer in self.layers:
             for key, value in batch.of(layer).items():
                 self.values.setdefault(key, []).extend(value.clone())
+
+    def fresh(self) -> Any:
+        raise NotImplementedError
 
     def merge(self, other: Any) -> None:
         raise NotImplementedError
@@ -229,10 +235,10 @@ def test_no_more_than_a_batch_is_held(size: int, most: int) -> None:
 
 
 def test_batches_of_their_own_choice_keep_to_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_module, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(scan_pass, "_FIRST_BATCH", 2)
     per_image = (3 * 64 + 4 * 64 + 4 * 64) * 4  # the image, and what two layers return for it
     for limit, sizes in ((3 * per_image, [2, 3, 2]), (1, [2, 1, 1, 1, 1, 1]), (2**30, [2, 5])):
-        monkeypatch.setattr(scan_module, "_VALUE_BYTES", limit)
+        monkeypatch.setattr(scan_pass, "_VALUE_BYTES", limit)
         keeper = Keeper("conv", "relu")
         run(PICTURES, keeper)
         assert keeper.sizes == sizes

@@ -1,0 +1,119 @@
+"""What a scan has found so far, in a file from which it can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnviz_widgets.engine.collector import Collector
+from cnnviz_widgets.engine.errors import CheckpointError
+from cnnviz_widgets.engine.image_reader import Progress
+from cnnviz_widgets.engine.scan_identity import difference
+from cnnviz_widgets.engine.whole_file import whole_file
+
+_FORMAT = "cnnviz_widgets scan 1"
+# Written as rarely as that, and so that writing takes a twentieth of the time at most.
+_SECONDS, _TIMES_WRITING = 20.0, 20.0
+
+
+class ScanCheckpoint:
+    """A file with the state of a scan: an NPZ with a JSON header, no pickle. It is replaced as a whole.
+
+    Parameters
+    ----------
+    path
+        The file; there need not be one yet.
+    identity
+        What must be the same when the scan goes on: see `scan_identity`.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such folder, or the path is a folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        if self.path.is_dir() or not self.path.parent.is_dir():
+            raise CheckpointError(f"checkpoint= is a file in a folder that exists, got {str(self.path)!r}")
+        self._identity = json.loads(json.dumps(dict(identity)))  # as it is read back
+        self._written = time.monotonic()
+        self._interval = _SECONDS
+
+    def load(self, collectors: Sequence[Collector]) -> Progress:
+        """Give the collectors their state and return what is done; nothing, if there is no file.
+
+        Raises
+        ------
+        CheckpointError
+            Not such a file, or that of another network, data set, or of other layers or options.
+        """
+        if not self.path.exists():
+            return Progress()
+        try:
+            header, states = self._read()
+            progress = Progress(
+                [(int(start), int(stop)) for start, stop in header["spans"]],
+                int(header["skipped"]),
+                [(int(index), str(reason)) for index, reason in header["reasons"]],
+                header["finished"] is True,
+            )
+            identity = dict(header["identity"])
+        except Exception as error:  # whatever zip, NumPy and JSON make of a damaged file
+            raise CheckpointError(f"{self.path} holds no scan, or was cut short: {error}") from error
+        found = difference(identity, self._identity)
+        if found:
+            raise CheckpointError(
+                f"{self.path} is the checkpoint of another scan: {found}; give another path, or remove the file"
+            )
+        for each, state in zip(collectors, states, strict=True):
+            each.restore(state)
+        return progress
+
+    def _read(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        with zipfile.ZipFile(self.path) as archive:
+            if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
+                raise ValueError("it is compressed, which no checkpoint is")
+        with np.load(self.path, allow_pickle=False) as file:
+            header = json.loads(file["header"].tobytes())
+            if header["format"] != _FORMAT:
+                raise ValueError(f"its format is {header['format']!r:.80}, not {_FORMAT!r}")
+            states = [
+                {name: file[place] for name, place in collector.items()} for collector in header["collectors"]
+            ]
+        return header, states
+
+    def keep(self, progress: Progress, collectors: Sequence[Collector]) -> None:
+        """Write the file if it is time to."""
+        if time.monotonic() - self._written >= self._interval:
+            self.write(progress, collectors)
+
+    def write(self, progress: Progress, collectors: Sequence[Collector]) -> None:
+        """Write the file."""
+        start = time.monotonic()
+        arrays: dict[str, Any] = {}
+        names: list[dict[str, str]] = []
+        for each in collectors:
+            state = each.arrays()
+            places = {name: f"array{len(arrays) + index}" for index, name in enumerate(state)}
+            arrays |= {place: state[name] for name, place in places.items()}
+            names.append(places)
+        header = {
+            "format": _FORMAT,
+            "identity": self._identity,
+            "collectors": names,
+            **asdict(progress),
+        }
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        with whole_file(self.path) as file:
+            np.savez(file, **arrays)
+        self._written = time.monotonic()
+        self._interval = max(_SECONDS, _TIMES_WRITING * (self._written - start))

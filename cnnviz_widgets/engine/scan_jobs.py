@@ -1,0 +1,108 @@
+"""Spreads parts of a data set over joblib's workers: threads, processes, or a cluster."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import cloudpickle
+import joblib
+from joblib.parallel import get_active_backend
+
+from cnnviz_widgets.engine.errors import InputTypeError
+from cnnviz_widgets.engine.targets import whole_number
+
+Shared = TypeVar("Shared")
+Argument = TypeVar("Argument")
+Found = TypeVar("Found")
+
+# What this process was sent last, by its token: parts of one scan share the network.
+_opened: dict[str, Any] = {}
+_opening = threading.Lock()
+
+
+def checked_count(value: Any, name: str, *, negative: bool = False) -> int | None:
+    """Return a number of workers or shards.
+
+    Raises
+    ------
+    ValueError
+        Not a whole number, or one that makes no sense.
+    """
+    if value is None:
+        return None
+    count = whole_number(value)
+    if count is None or count == 0 or (count < 0 and not negative):
+        allowed = "a whole number other than 0 (-1: all cores)" if negative else "a whole number from 1"
+        raise ValueError(f"{name} must be {allowed}, or None, got {value!r}")
+    return count
+
+
+def workers(jobs: int | None) -> int | None:
+    """Return how many workers there are to spread over; ``None`` if the work stays where it is.
+
+    ``jobs=None`` leaves it to `joblib.parallel_config`, outside of which there are none.
+    """
+    if jobs == 1:
+        return None
+    count: int = joblib.effective_n_jobs(jobs)
+    # A cluster of one worker is still meant to do the work.
+    backend = type(get_active_backend()[0])
+    return None if count == 1 and backend.__module__.startswith("joblib._parallel") else count
+
+
+def spread(
+    task: Callable[[Shared, Argument], Found], shared: Shared, arguments: Iterable[Argument], jobs: int | None
+) -> Iterator[Found]:
+    """Yield ``task(shared, argument)`` for all arguments, as they are done; in no particular order.
+
+    What is shared is read once by each process. A Dask cluster runs the tasks of a worker that dies again on
+    another one; other processes that die raise what joblib raises.
+
+    Raises
+    ------
+    InputTypeError
+        What is shared can't be sent to another process.
+    """
+    if workers(jobs) is None:
+        yield from (task(shared, each) for each in arguments)
+        return
+    backend = get_active_backend()[0]
+    parallel = joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
+    if backend.supports_sharedmem:
+        found = parallel(joblib.delayed(task)(shared, each) for each in arguments)
+    else:
+        sent, token = _packed(shared, backend), uuid.uuid4().hex
+        found = parallel(joblib.delayed(_run_elsewhere)(task, token, sent, each) for each in arguments)
+    try:
+        yield from found
+    finally:
+        found.close()
+
+
+def _packed(shared: Any, backend: Any) -> Any:
+    """Return what is shared as bytes; on a Dask cluster, as a handle of bytes that all its workers have."""
+    try:
+        packed = cloudpickle.dumps(shared)
+    except Exception as error:  # a module or a data set may refuse in any way
+        raise InputTypeError(
+            f"the network and the data set must go to other processes, but one of them can't be sent: {error}; "
+            "run in this process (jobs=1), or in threads (joblib.parallel_config(backend='threading'))"
+        ) from error
+    if type(backend).__name__ != "DaskDistributedBackend":
+        return packed
+    # joblib would give it to one worker only, and all would be lost with that one.
+    return backend.client.scatter([packed], broadcast=True, hash=False)[0]
+
+
+def _run_elsewhere(
+    task: Callable[[Any, Argument], Found], token: str, packed: bytes, argument: Argument
+) -> Found:
+    with _opening:
+        if token not in _opened:
+            _opened.clear()
+            _opened[token] = cloudpickle.loads(packed)
+        shared = _opened[token]
+    return task(shared, argument)
