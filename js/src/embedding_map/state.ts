@@ -44,14 +44,6 @@ export const CLASS_TRAITS = [
   "value_name",
   "_note",
 ] as const;
-export const VIEW_TRAITS = [
-  "color_by",
-  "selected",
-  "current",
-  "query",
-  "height",
-  "thumbnails_shown",
-] as const;
 
 /** What the points are, without where they are. */
 export interface Subjects extends ColorSource {

@@ -3,40 +3,24 @@ import { Cleanup, element, liveRegion, setText, shieldKeys } from "../lib/dom";
 import { formatCount } from "../lib/format";
 import { onChange, setTraits } from "../lib/model";
 import { resolveColor, themedRoot, watchTheme } from "../lib/theme";
-import * as cameras from "./camera";
-import { Card } from "./card";
 import { type Coloring, colorPoints, drawingOrder, emphasize } from "./colors";
 import { Controls } from "./controls";
 import styles from "./embedding_map.css";
 import { Gestures, type Outline } from "./gestures";
 import { Legend } from "./legend";
-import { drawOverlay, NOTHING, type OverlayPalette, placeThumbnails, thumbnailAt } from "./overlay";
-import { type Marks, pointSize, zoomOf } from "./painter";
-import { PainterHost } from "./painter_host";
+import type { Marks } from "./painter";
 import type { Direction } from "./points";
 import { exactly, search } from "./search";
+import { type Scene, Stage } from "./stage";
 import * as states from "./state";
 
 /** The current point is told to Python at most this often, in milliseconds. */
 const CURRENT_INTERVAL = 50;
 
-/** How near to a point the pointer has to be, in pixels, besides the size of the point. */
-const REACH = 6;
-
 export class EmbeddingMapView {
   readonly #root = themedRoot("cvz-map", styles);
   #cleanup = new Cleanup();
-  #points = element("canvas", { "aria-hidden": "true" });
-  #overlay = element("canvas", { "aria-hidden": "true" });
-  #hint = element("div", { class: "cvz-map-hint" });
-  #plot = element(
-    "div",
-    { class: "cvz-map-plot", role: "application", tabindex: "0" },
-    this.#points,
-    this.#overlay,
-    this.#hint,
-  );
-  #card = new Card(this.#plot);
+  #stage: Stage;
   #controls: Controls;
   #legend = new Legend((name) => setTraits(this.model, { query: exactly(name) }));
   #selection = element("span");
@@ -44,21 +28,12 @@ export class EmbeddingMapView {
   #count = element("span", { class: "cvz-map-count" });
   #note = element("span", { class: "cvz-map-note" });
   #live = liveRegion();
-  #host: PainterHost;
   #subjects: states.Subjects;
   #coloring: Coloring;
   #found: Uint8Array | undefined;
   #marks: Marks;
   #selected = new Set<number>();
-  #camera = cameras.HOME;
-  #placement = NOTHING;
-  #outline: Outline = [];
-  #palette: OverlayPalette | undefined;
-  #current = -1;
-  /** Whether the card stands beside the current point: not where another map set it. */
-  #cardShown = false;
   #currentTimer: ReturnType<typeof setTimeout> | undefined;
-  #frame = 0;
 
   constructor(
     private readonly model: states.Model,
@@ -73,23 +48,23 @@ export class EmbeddingMapView {
       search: (query) => setTraits(model, { query }),
       selectFound: () => this.#selectFound(),
       thumbnails: (shown) => setTraits(model, { thumbnails_shown: shown }),
-      drag: () => this.#plot.classList.toggle("cvz-lasso", this.#controls.dragMode === "lasso"),
-      zoom: (factor) => this.#zoom(factor),
-      fit: () => this.#fit(),
+      drag: () =>
+        this.#stage.node.classList.toggle("cvz-lasso", this.#controls.dragMode === "lasso"),
+      zoom: (factor) => this.#stage.zoom(factor),
+      fit: () => this.#stage.fit(),
     });
-    this.#host = new PainterHost(this.#points, this.#plot, this.#note, () => this.#redraw());
+    this.#stage = new Stage(this.#scene(), this.#root, this.#note, (shown) => this.#drawn(shown));
     this.#build();
     el.append(this.#root);
     this.#watch();
-    this.#update(true);
+    this.#update("all");
   }
 
   close(): void {
     clearTimeout(this.#currentTimer);
-    cancelAnimationFrame(this.#frame);
     this.#cleanup.run();
     this.#controls.close();
-    this.#host.close();
+    this.#stage.close();
     this.#root.remove();
   }
 
@@ -102,26 +77,24 @@ export class EmbeddingMapView {
       this.#note,
       this.#count,
     );
-    this.#root.append(this.#controls.node, this.#plot, this.#legend.node, footer, this.#live);
+    this.#root.append(this.#controls.node, this.#stage.node, this.#legend.node, footer, this.#live);
     this.#cleanup.listen(this.#clear, "click", () => this.#escape());
     shieldKeys(this.#root, this.#cleanup);
+    const stage = this.#stage;
     new Gestures(
-      this.#plot,
+      stage.node,
       {
         dragMode: () => this.#controls.dragMode,
-        wheelIsMine: () => this.#hasFocus(),
-        pan: (right, down) => this.#look(cameras.panned(this.#camera, this.#screen(), right, down)),
-        zoom: (factor, left, top) => this.#zoom(factor, left, top),
-        fit: () => this.#fit(),
-        outline: (points) => {
-          this.#outline = [...points];
-          this.#redraw();
-        },
+        wheelIsMine: () => stage.hasFocus(),
+        pan: (right, down) => stage.pan(right, down),
+        zoom: (factor, left, top) => stage.zoom(factor, left, top),
+        fit: () => stage.fit(),
+        outline: (points) => stage.setOutline(points),
         lasso: (points, adding) => this.#lasso(points, adding),
         click: (left, top, toggling) => this.#click(left, top, toggling),
         hover: (place) => this.#hover(place),
         walk: (direction) => this.#walk(direction),
-        choose: (toggling) => this.#current >= 0 && this.#choose(this.#current, toggling),
+        choose: (toggling) => stage.current >= 0 && this.#choose(stage.current, toggling),
         escape: () => this.#escape(),
       },
       this.#cleanup,
@@ -131,51 +104,52 @@ export class EmbeddingMapView {
   #watch(): void {
     const { model } = this;
     const cleanup = this.#cleanup;
+    const stage = this.#stage;
     watchTheme(this.#root, cleanup, () => {
-      this.#palette = {
+      stage.setPalette({
         text: resolveColor(this.#root, "var(--cvz-text)"),
         background: resolveColor(this.#root, "var(--cvz-background)"),
         accent: resolveColor(this.#root, "var(--cvz-accent)"),
-      };
-      this.#redraw();
+      });
     });
-    const resized = new ResizeObserver(() => this.#redraw());
-    resized.observe(this.#plot);
+    const resized = new ResizeObserver(() => stage.redraw());
+    resized.observe(stage.node);
     cleanup.add(() => resized.disconnect());
-    // What only this view must drop when points or thumbnails are others; the store has dropped its own.
-    onChange(model, [...states.POINT_TRAITS, ...states.CLASS_TRAITS], cleanup, () => {
-      this.#update(true);
+    onChange(model, [...states.CLASS_TRAITS, "color_by"], cleanup, () => this.#update("all"));
+    onChange(model, [...states.POINT_TRAITS], cleanup, () => {
+      // Points that only move keep their colors, and the page its legend.
+      const moved = this.store.points(model).count === this.#subjects.count;
+      this.#update(moved ? "marks" : "all");
     });
     onChange(model, [...states.THUMBNAIL_TRAITS], cleanup, () => this.#thumbnailsChanged());
-    onChange(model, ["color_by", "selected", "query"], cleanup, () => this.#update(true));
-    onChange(model, ["current", "height", "thumbnails_shown"], cleanup, () => this.#update(false));
+    onChange(model, ["selected", "query"], cleanup, () => this.#update("marks"));
+    onChange(model, ["current", "height", "thumbnails_shown"], cleanup, () => this.#update("rest"));
     let stop = () => {};
     const seen = new IntersectionObserver(
       (entries) => {
         const visible = entries[entries.length - 1]?.isIntersecting === true;
-        this.#host.setVisible(visible);
+        stage.setVisible(visible);
         if (visible) {
           stop();
-          stop = this.store.thumbnails(model).load(() => this.#redraw());
-          this.#redraw();
+          stop = this.store.thumbnails(model).load(() => stage.redraw());
         }
       },
       { rootMargin: "100px" },
     );
-    seen.observe(this.#plot);
+    seen.observe(stage.node);
     cleanup.add(() => {
       seen.disconnect();
       stop();
     });
-    cleanup.listen(this.#plot, "focus", () => this.#showHint());
-    cleanup.listen(this.#plot, "blur", () => this.#showHint());
+    cleanup.listen(stage.node, "focus", () => stage.showHint());
+    cleanup.listen(stage.node, "blur", () => stage.showHint());
   }
 
   #thumbnailsChanged(): void {
-    const stop = this.store.thumbnails(this.model).load(() => this.#redraw());
+    const stop = this.store.thumbnails(this.model).load(() => this.#stage.redraw());
     this.#cleanup.add(stop);
-    this.#card.hide();
-    this.#update(true);
+    this.#stage.dropCard();
+    this.#update("all");
   }
 
   #readSubjects(): states.Subjects {
@@ -196,16 +170,18 @@ export class EmbeddingMapView {
     return { points, codes: this.#coloring.codes, palette, emphasis, order };
   }
 
-  /** Bring the view up to date with the traits; `marks` where the points' look may have changed. */
-  #update(marks: boolean): void {
+  /** Bring the view up to date with the traits: colors and points, points as they are marked, or the rest. */
+  #update(changed: "all" | "marks" | "rest"): void {
     const { model } = this;
-    if (marks) {
+    if (changed === "all") {
       this.#subjects = this.#readSubjects();
       this.#coloring = colorPoints(this.#subjects);
+    }
+    if (changed !== "rest") {
       this.#marks = this.#makeMarks();
       this.#updateTexts();
     }
-    this.#plot.style.setProperty("--cvz-height", `${model.get("height")}px`);
+    this.#stage.node.style.setProperty("--cvz-height", `${model.get("height")}px`);
     const thumbnails = this.store.thumbnails(model);
     this.#controls.update({
       modes: states.colorModes(this.#subjects),
@@ -218,11 +194,22 @@ export class EmbeddingMapView {
     });
     this.#legend.update(this.#coloring, this.#subjects.valueName);
     const current = model.get("current");
-    if (this.#currentTimer === undefined && current !== this.#current) {
-      this.#current = current < this.#subjects.count ? current : -1;
-      this.#cardShown = false;
+    this.#stage.setScene(this.#scene());
+    if (this.#currentTimer === undefined && current !== this.#stage.current) {
+      // Set by Python or by another map: that one shows the card.
+      this.#stage.setCurrent(current < this.#subjects.count ? current : -1, false);
     }
-    this.#redraw();
+  }
+
+  #scene(): Scene {
+    const subjects = this.#subjects;
+    return {
+      marks: this.#marks,
+      thumbnails: this.store.thumbnails(this.model),
+      inPlace: this.model.get("thumbnails_shown"),
+      selected: this.#selected,
+      describe: (index) => states.describe(subjects, index),
+    };
   }
 
   #updateTexts(): void {
@@ -231,157 +218,46 @@ export class EmbeddingMapView {
     setText(this.#selection, selected > 0 ? `${formatCount(selected)} selected` : "");
     this.#clear.hidden = selected === 0 && this.#found === undefined;
     setText(this.#count, `${formatCount(count)} point${count === 1 ? "" : "s"}`);
-    this.#host.setNote(note);
-    this.#plot.setAttribute(
+    this.#stage.setNote(note);
+    this.#stage.node.setAttribute(
       "aria-label",
       `Map of ${formatCount(count)} points, ${formatCount(selected)} selected. Arrow keys walk from point ` +
         "to point, Enter selects, Space adds, Escape clears, plus and minus zoom.",
     );
-    this.#showHint();
+    this.#stage.showHint();
   }
 
-  #showHint(): void {
-    setText(this.#hint, this.#hasFocus() ? "" : "Click to zoom with the wheel");
-    this.#hint.hidden = this.#hasFocus();
-  }
-
-  #hasFocus(): boolean {
-    const scope = this.#root.getRootNode() as Document | ShadowRoot;
-    return this.#plot.contains(scope.activeElement ?? null);
-  }
-
-  #screen(): cameras.Screen {
-    const ratio = window.devicePixelRatio || 1;
-    // Whole pairs of screen pixels: what is copied from the shared canvas then stays sharp.
-    const whole = (size: number) => (2 * Math.floor((size * ratio) / 2)) / ratio;
-    const { clientWidth, clientHeight } = this.#plot;
-    return cameras.screenOf(
-      this.#camera,
-      this.#marks.points.half,
-      Math.max(2 / ratio, whole(clientWidth)),
-      Math.max(2 / ratio, whole(clientHeight)),
-    );
-  }
-
-  #redraw(): void {
-    if (this.#frame === 0) {
-      this.#frame = requestAnimationFrame(() => {
-        this.#frame = 0;
-        this.#draw();
-      });
-    }
-  }
-
-  #draw(): void {
-    if (this.#plot.clientWidth === 0 || this.#palette === undefined) {
-      return;
-    }
-    const screen = this.#screen();
-    const ratio = window.devicePixelRatio || 1;
-    for (const canvas of [this.#points, this.#overlay]) {
-      canvas.style.width = `${screen.width}px`;
-      canvas.style.height = `${screen.height}px`;
-    }
-    const shown = this.#host.paint(this.#marks, screen, ratio);
-    if (shown === undefined) {
-      return;
-    }
-    const thumbnails = this.store.thumbnails(this.model);
-    const wanted = thumbnails.present && this.model.get("thumbnails_shown");
-    this.#placement = wanted ? placeThumbnails(shown, screen) : NOTHING;
-    const scene = {
-      marks: shown,
-      screen,
-      thumbnails,
-      placement: this.#placement,
-      selected: this.#selected,
-      current: this.#current,
-      lasso: this.#outline,
-      palette: this.#palette,
-    };
-    const drawn = drawOverlay(this.#overlay, scene, ratio);
-    this.#placeCard(screen);
-    this.#report(shown, screen, drawn);
-  }
-
-  #placeCard(screen: cameras.Screen): void {
-    const index = this.#current;
-    const { points } = this.#marks;
-    if (index < 0 || !this.#cardShown || index >= points.count) {
-      this.#card.hide();
-      return;
-    }
-    const [left, top] = cameras.toScreen(screen, points.x(index), points.y(index));
-    const thumbnails = this.store.thumbnails(this.model);
-    this.#card.show(index, states.describe(this.#subjects, index), thumbnails, left, top);
-  }
-
-  /** Acknowledge the points, and let tests see what is on the screen. */
-  #report(shown: Marks, screen: cameras.Screen, thumbnails: number): void {
-    const { dataset } = this.#root;
-    const { origin } = shown.points;
-    dataset.painter = this.#host.kind;
-    dataset.thumbnails = String(thumbnails);
-    dataset.place = [origin.x, origin.y, origin.unit, screen.x, screen.y, screen.scale].join(" ");
+  /** Acknowledge the points on the screen, so that Python may send the next frame. */
+  #drawn(shown: Marks): void {
     if (shown === this.#marks) {
       const serial = this.model.get("_serial");
-      dataset.drawn = String(serial);
-      dataset.selected = String(this.#selected.size);
+      this.#root.dataset.drawn = String(serial);
+      this.#root.dataset.selected = String(this.#selected.size);
       if (this.model.get("_drawn") !== serial) {
         setTraits(this.model, { _drawn: serial });
       }
     }
   }
 
-  #look(camera: cameras.Camera): void {
-    this.#camera = camera;
-    this.#redraw();
-  }
-
-  #zoom(factor: number, left?: number, top?: number): void {
-    this.#look(cameras.zoomed(this.#camera, this.#screen(), factor, left, top));
-  }
-
-  #fit(): void {
-    this.#look(cameras.HOME);
-  }
-
-  #pointAt(left: number, top: number): number {
-    const inPlace = thumbnailAt(this.#placement, left, top);
-    if (inPlace >= 0) {
-      return inPlace;
-    }
-    const screen = this.#screen();
-    const { points } = this.#marks;
-    const [x, y] = cameras.fromScreen(screen, left, top);
-    const reach = pointSize(points.count, zoomOf(points, screen)) / 2 + REACH;
-    return points.nearest(x, y, reach / screen.scale);
-  }
-
   #hover(place: { left: number; top: number } | undefined): void {
-    const index = place === undefined ? -1 : this.#pointAt(place.left, place.top);
-    this.#plot.classList.toggle("cvz-on-point", index >= 0);
+    const index = place === undefined ? -1 : this.#stage.pointAt(place.left, place.top);
+    this.#stage.node.classList.toggle("cvz-on-point", index >= 0);
     this.#setCurrent(index);
   }
 
   /** Make a point the current one, with its card; Python hears of it a few times a second. */
   #setCurrent(index: number): void {
-    if (index === this.#current && this.#cardShown === index >= 0) {
+    if (!this.#stage.setCurrent(index, true)) {
       return;
     }
-    this.#current = index;
-    this.#cardShown = index >= 0;
-    // At once, not with the next frame: this is what the person waits for.
-    this.#placeCard(this.#screen());
-    this.#redraw();
     this.#currentTimer ??= setTimeout(() => {
       this.#currentTimer = undefined;
-      setTraits(this.model, { current: this.#current });
+      setTraits(this.model, { current: this.#stage.current });
     }, CURRENT_INTERVAL);
   }
 
   #click(left: number, top: number, toggling: boolean): void {
-    const index = this.#pointAt(left, top);
+    const index = this.#stage.pointAt(left, top);
     if (index >= 0) {
       this.#setCurrent(index);
       this.#choose(index, toggling);
@@ -399,9 +275,7 @@ export class EmbeddingMapView {
   }
 
   #lasso(outline: Outline, adding: boolean): void {
-    const screen = this.#screen();
-    const polygon = outline.map(([left, top]) => cameras.fromScreen(screen, left, top));
-    const inside = this.#marks.points.inside(polygon);
+    const inside = this.#stage.inside(outline);
     const selected = adding ? [...new Set([...this.#selected, ...inside])] : inside;
     setTraits(this.model, { selected });
     setText(this.#live, `${formatCount(selected.length)} selected`);
@@ -420,21 +294,12 @@ export class EmbeddingMapView {
   }
 
   #walk(direction: Direction): void {
-    const { points } = this.#marks;
-    const start = this.#current >= 0 ? this.#current : [...this.#selected][0];
+    const { current } = this.#stage;
+    const start = current >= 0 ? current : [...this.#selected][0];
     const next =
-      start === undefined
-        ? points.nearest(this.#camera.x, this.#camera.y, 4)
-        : points.neighbor(start, direction);
+      start === undefined ? this.#stage.middle() : this.#marks.points.neighbor(start, direction);
     if (next >= 0) {
-      const camera = cameras.revealing(
-        this.#camera,
-        this.#screen(),
-        points.x(next),
-        points.y(next),
-        40,
-      );
-      this.#look(camera);
+      this.#stage.reveal(next);
       this.#setCurrent(next);
       setText(this.#live, states.describeAloud(this.#subjects, next));
     }
