@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -101,17 +100,6 @@ class FeatureCollector:
         if sum(self._columns[name].held_bytes for name in _LARGE) > self._memory_limit:
             for name in _LARGE:
                 self._columns[name].spill()
-
-    def fresh(self) -> Self:
-        """Return an empty one for a part of the images, all of which it holds in memory."""
-        return type(self)(
-            self._net,
-            self.layers[0],
-            pooling=self.pooling,
-            thumbnail_size=self._thumbnail_size,
-            predictions=self.needs_scores,
-            memory_limit=sys.maxsize,
-        )
 
     def merge(self, other: Self) -> None:
         """Take in what another one has collected from other images."""
