@@ -60,11 +60,15 @@ class ZeroGradientError(CnnvizError, ValueError):
 
 
 class CheckpointError(CnnvizError, ValueError):
-    """A checkpoint can't be read, or its weights are not those of the network."""
+    """A checkpoint can't be read, or belongs to another network or scan."""
 
 
 class RecorderError(CnnvizError, ValueError):
     """A training can't be recorded so: two recorders, the file of another network, steps that go back."""
+
+
+class MemoryLimitError(CnnvizError, ValueError):
+    """What was asked for takes more memory than was allowed."""
 
 
 class ResultFileError(CnnvizError, ValueError):
