@@ -180,6 +180,9 @@ def collect_features(
     predictions: bool = False,
     batch_size: int | None = None,
     on_error: str = "raise",
+    checkpoint: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    shards: int | None = None,
     memory_limit: int = 2**30,
     path: str | os.PathLike[str] | None = None,
 ) -> Generator[Step, None, FeatureTable]:
@@ -205,7 +208,17 @@ def collect_features(
         folder=None if path is None else Path(path),
     )
     try:
-        scanned = yield from scan(net, images, [collector], batch_size=batch_size, on_error=on_error)
+        scanned = yield from scan(
+            net,
+            images,
+            [collector],
+            batch_size=batch_size,
+            on_error=on_error,
+            checkpoint=checkpoint,
+            jobs=jobs,
+            shards=shards,
+            options={"pooling": pooling, "thumbnail_size": size, "predictions": bool(predictions)},
+        )
         return collector.table(scanned, classes_of(images), net.labels or ())
     finally:
         collector.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -57,13 +58,14 @@ def nearest(
     indices = np.empty((len(queries), k), dtype=np.int64)
     squared = np.empty((len(queries), k), dtype=np.float64)
     norms = _squared_norms(base, unit)
+    twins = _twins(base)
     per_block = max(1, _BLOCK_VALUES // max(len(base), base.shape[1]))
     for start in range(0, len(queries), per_block):
         block = slice(start, start + per_block)
         ready = _ready(queries[block], unit, is_query=True)
         skip = None if excluded is None else excluded[block]
         rows, columns = _candidates(base, norms, ready, k, unit, skip)
-        exact = _pair_distances(base, ready, rows, columns, unit)
+        exact = _distances(base, ready, rows, columns, unit, twins)
         order = np.lexsort((columns, exact, rows))
         # Each row has k candidates or more; take the first k of each.
         firsts = np.searchsorted(rows, np.arange(len(ready)))[:, None] + np.arange(k)
@@ -125,6 +127,31 @@ def _candidates(
     products -= sums
     rows, columns = np.nonzero(products <= highest[:, None])
     return rows, columns
+
+
+def _twins(base: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Return the first row that is equal to each row [N]; ``None`` if no two are."""
+    firsts: dict[bytes, int] = {}
+    found = np.empty(len(base), dtype=np.int64)
+    for row in range(len(base)):
+        digest = hashlib.blake2b(base[row].tobytes(), digest_size=16).digest()
+        found[row] = firsts.setdefault(digest, row)
+    return None if len(firsts) == len(base) else found
+
+
+def _distances(
+    base: NDArray[Any],
+    queries: Floats,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    unit: bool,
+    twins: NDArray[np.int64] | None,
+) -> Floats:
+    """Return the squared distance of each pair; among equal rows it is computed once."""
+    if twins is None:
+        return _pair_distances(base, queries, rows, columns, unit)
+    keys, place = np.unique(rows * len(base) + twins[columns], return_inverse=True)
+    return _pair_distances(base, queries, keys // len(base), keys % len(base), unit)[place]
 
 
 def _pair_distances(

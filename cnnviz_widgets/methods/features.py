@@ -24,6 +24,9 @@ def extract_features(
     predictions: bool = False,
     batch_size: int | None = None,
     on_error: str = "raise",
+    checkpoint: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    shards: int | None = None,
     memory_limit: int = 2**30,
     path: str | os.PathLike[str] | None = None,
 ) -> Generator[Step, None, FeatureTable]:
@@ -56,6 +59,11 @@ def extract_features(
         Images in one pass; chosen for the memory it takes if left out.
     on_error
         ``"raise"``, or ``"skip"`` for images that can't be read, which are then counted and named.
+    checkpoint
+        A file to keep what was found so far: the same call goes on from it after a stop, or a kill.
+    jobs, shards
+        How many workers of joblib share the images, in how many parts: see
+        `cnnviz_widgets.engine.scan.ScanOptions`. The table is the same, in the order of the data set.
     memory_limit
         Bytes of vectors and thumbnails that are held in memory. Beyond, they go to a file, and are mapped
         from there (`numpy.memmap`): memory stays bounded, whatever the length of the data set.
@@ -103,6 +111,9 @@ def extract_features(
             predictions=predictions,
             batch_size=batch_size,
             on_error=on_error,
+            checkpoint=checkpoint,
+            jobs=jobs,
+            shards=shards,
             memory_limit=memory_limit,
             path=path,
         )
