@@ -27,7 +27,7 @@ LOSSLESS = 101
 # The lossy format rounds blocks of 4 x 4 gray values, and of 8 x 8 pixels in color: tiles that begin at such
 # multiples share no block, so that none can blot the next one.
 _GRAY_BLOCK, _COLOR_BLOCK = 4, 8
-_SAMPLE_TILES = 256
+_SAMPLE_TILES = 1024
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def pack_thumbnails(thumbnails: ArrayLike, budget: int) -> Atlas:
     for side, quality in _candidates(max(array.shape[1:3])):
         # A sample foretells the size, rather too small than too large: most candidates go no further.
         trial = _encode(_shrink(sample, side), quality, (1, 1)).pages
-        if 0.8 * sum(map(len, trial)) / len(sample) * len(array) > budget:
+        if 0.85 * sum(map(len, trial)) / len(sample) * len(array) > budget:
             continue
         atlas = _encode(_shrink(array, side), quality, (array.shape[1], array.shape[2]))
         if sum(map(len, atlas.pages)) <= budget:

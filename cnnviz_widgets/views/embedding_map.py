@@ -54,7 +54,7 @@ class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     Thumbnails are sent as sharp as `max_bytes` allows: without loss, else as lossy WebP, else smaller. The
     map says so where they were made smaller (as a guide: 5,000 thumbnails of 28 x 28 pixels keep their
-    size, 50,000 are shown at 10 x 10).
+    size, 50,000 are shown at 12 x 12).
 
     Parameters
     ----------
