@@ -44,7 +44,7 @@ def numbered(count, height, width, colored):
     bits = (np.arange(count)[:, None] >> np.arange(16)) & 1
     cells = bits.reshape(count, 4, 4).repeat(height // 4, axis=1).repeat(width // 4, axis=2)
     gray = (40 + 155 * cells + random.integers(0, 40, cells.shape)).astype(np.uint8)
-    return np.stack([gray, 255 - gray, gray // 2], axis=-1) if colored else gray
+    return np.stack([gray, gray // 2 + 60, 255 - gray // 3], axis=-1) if colored else gray
 
 
 @pytest.mark.parametrize("colored", [False, True], ids=["gray", "color"])
