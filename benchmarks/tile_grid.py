@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
+from benchmarks._page import open_page
 from benchmarks._timing import Row, pairs
-from tests.browser._jupyter import NotebookPage, launch_chromium
-from tests.browser._server import JupyterServer
 
 # Two layers of 512 channels of 28 x 28, to click in turn, in a network whose own time is small.
 CELL = """
@@ -60,25 +54,10 @@ async ([name]) => {
 """
 
 
-@contextmanager
-def _open_page() -> Iterator[NotebookPage]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        JupyterServer(Path(folder)) as server,
-        launch_chromium() as chromium,
-    ):
-        page = NotebookPage(server, chromium, "benchmark", [CELL], front_end="lab")
-        page.run_all()
-        page.output(0).get_by_role("grid").wait_for()
-        try:
-            yield page
-        finally:
-            page.close()
-
-
 def click_to_pixels() -> Row:
     """512 channels of 28 x 28, computed, sent and painted, against drawing them with matplotlib alone."""
-    with _open_page() as page:
+    with open_page(CELL) as page:
+        page.output(0).get_by_role("grid").wait_for()
         page.kernel.run(MATPLOTLIB)
         clicks = 0
 
