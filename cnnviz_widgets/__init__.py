@@ -37,6 +37,8 @@ _PUBLIC = {
     "ActivationMaps": "methods.activations",
     "activation_statistics": "methods.statistics",
     "ActivationStatistics": "methods.statistics",
+    "top_patches": "methods.top_patches",
+    "TopPatches": "methods.top_patches",
     "FeatureTable": "engine.feature_table",
     "extract_features": "methods.features",
     "nearest_neighbors": "methods.neighbors",

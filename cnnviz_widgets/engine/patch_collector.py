@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from cnnviz_widgets.engine.channel_peaks import NOBODY, ChannelPeaks
 from cnnviz_widgets.engine.channel_tally import array_name, named_array
 from cnnviz_widgets.engine.collector import Batch
-from cnnviz_widgets.engine.errors import MemoryLimitError
+from cnnviz_widgets.engine.errors import InputError, MemoryLimitError
 from cnnviz_widgets.engine.inputs import InputSpec
-from cnnviz_widgets.engine.layers import LayerKey
-from cnnviz_widgets.engine.picture_marks import picture_mark
+from cnnviz_widgets.engine.layers import LayerKey, check_call
+from cnnviz_widgets.engine.picture_marks import is_same_mark, picture_mark
+
+FoundAgain: TypeAlias = tuple[int, NDArray[np.float32], NDArray[np.uint8]]
+"""Index, mark and picture of an image."""
 
 
 class PatchCollector:
@@ -34,6 +37,8 @@ class PatchCollector:
         again when they are read once more.
     memory_limit
         How many bytes of pictures may be kept.
+    is_single
+        Whether a layer that is called more than once is refused.
 
     Attributes
     ----------
@@ -55,6 +60,7 @@ class PatchCollector:
         channels: Sequence[int] | None = None,
         keep: bool = True,
         memory_limit: int = 2**30,
+        is_single: bool = False,
     ) -> None:
         self.layers = tuple(layers)
         self.peaks: dict[LayerKey, ChannelPeaks] = {}
@@ -67,10 +73,13 @@ class PatchCollector:
         self._channels = channels
         self._keep = keep
         self._memory_limit = memory_limit
+        self._is_single = is_single
 
     def collect(self, batch: Batch) -> None:
         """Let the images of a batch compete; see `ChannelPeaks.add` for what is refused."""
         values = {key: value for layer in self.layers for key, value in batch.of(layer).items()}
+        if self._is_single and isinstance(self.layers[0], str):
+            check_call(self.layers[0], None, len(values))  # says which calls there are
         changed = [self._peaks(key).add(value, batch.indices) for key, value in values.items()]
         if not any(changed):
             return
@@ -89,12 +98,29 @@ class PatchCollector:
     def winners(self) -> NDArray[np.int64]:
         """Return the indices of the images that have a place, in order."""
         held = [each.arrays["images"].ravel() for each in self.peaks.values()]
-        found = np.unique(np.concatenate(held)) if held else np.zeros(0, np.int64)
-        return found[found != NOBODY]
+        found: NDArray[np.int64] = np.unique(np.concatenate([np.zeros(0, np.int64), *held]))
+        held_by: NDArray[np.int64] = found[found != NOBODY]
+        return held_by
 
-    def take(self, index: int, picture: NDArray[np.uint8]) -> None:
-        """Keep a winning image that was read again."""
-        self.pictures[index] = picture
+    def missing(self) -> NDArray[np.int64]:
+        """Return the indices of the winning images whose pictures are not here."""
+        return np.array([each for each in self.winners().tolist() if each not in self.pictures], np.int64)
+
+    def take(self, found: Iterable[FoundAgain]) -> None:
+        """Keep winning images that were read again.
+
+        Raises
+        ------
+        InputError
+            One does not look as it did in the scan.
+        """
+        for index, mark, picture in found:
+            if not is_same_mark(mark, self.marks[index]):
+                raise InputError(
+                    f"image {index} was another picture when it was read again to cut its patch; a data set that "
+                    "changes its images at random can't be spread over workers: use jobs=1 and no shards"
+                )
+            self.pictures[index] = picture
         self._check_bytes()
 
     def _peaks(self, key: LayerKey) -> ChannelPeaks:
@@ -128,6 +154,7 @@ class PatchCollector:
             channels=self._channels,
             keep=False,
             memory_limit=self._memory_limit,
+            is_single=self._is_single,
         )
 
     def merge(self, other: Self) -> None:

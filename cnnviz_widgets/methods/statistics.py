@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -209,6 +210,9 @@ def activation_statistics(
     near_dead_share: float = 0.01,
     batch_size: int | None = None,
     on_error: str = "raise",
+    checkpoint: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    shards: int | None = None,
 ) -> Generator[Step, None, ActivationStatistics]:
     """See which channels of a network are dead, and how sparse they all are, over a data set.
 
@@ -252,6 +256,13 @@ def activation_statistics(
         Images in one pass; chosen for the memory it takes if left out.
     on_error
         ``"raise"``, or ``"skip"`` for images that can't be read, which are then counted and named.
+    checkpoint
+        A file to keep what was found so far. If it is there, the scan goes on from it (see
+        `cnnviz_widgets.engine.scan.ScanOptions`).
+    jobs
+        How many workers share the images, as joblib's ``n_jobs``. Left out: what `joblib.parallel_config` says.
+    shards
+        In how many parts the images are given to workers. Chosen if left out.
 
     Returns
     -------
@@ -265,6 +276,8 @@ def activation_statistics(
         A layer that returns neither maps nor vectors, or several numbers of channels.
     InputError
         No images, or one that can't be used, named by its path or place.
+    CheckpointError
+        A checkpoint that can't be read, or that of another network, data set or of other layers.
     ValueError
         A value that an option can't have.
 
@@ -281,7 +294,17 @@ def activation_statistics(
     check_network(net, "activation_statistics")
     share = _checked_share(near_dead_share)
     collector = TallyCollector(_chosen(net, layers))
-    scanned = yield from scan(net, images, [collector], batch_size=batch_size, on_error=on_error)
+    scanned = yield from scan(
+        net,
+        images,
+        [collector],
+        batch_size=batch_size,
+        on_error=on_error,
+        checkpoint=checkpoint,
+        jobs=jobs,
+        shards=shards,
+        options={"method": "activation_statistics"},
+    )
     return ActivationStatistics(
         images=scanned.images,
         skipped=scanned.skipped,

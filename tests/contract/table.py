@@ -153,6 +153,58 @@ TABLE: dict[str, Row] = {
             "layers": (lambda method, s: method(s.net, s.images, []), LookupError, "name at least one"),
         },
     ),
+    "top_patches": Row(
+        lambda method, s: method(
+            s.net, s.images, s.layer, k=2, batch_size=2, patches=s.net.input.channels in (1, 3)
+        ),
+        uses=("images", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        wrong={
+            "k": (
+                lambda method, s: method(s.net, s.images, s.layer, k=4),
+                ValueError,
+                r"k is over the data set's size: 3 images.* k=4; use k=3",
+            ),
+            "zero": (lambda method, s: method(s.net, s.images, s.layer, k=0), ValueError, "got 0"),
+            "per_image": (
+                lambda method, s: method(s.net, s.images, s.layer, k=1, per_image=1.5),
+                ValueError,
+                r"per_image .* got 1\.5",
+            ),
+            "channel": (
+                lambda method, s: method(s.net, s.images, s.layer, 99, k=1),
+                ValueError,
+                "no channel 99",
+            ),
+            "channels": (
+                lambda method, s: method(s.net, s.images, s.layer, "all", k=1),
+                ValueError,
+                "got 'all'",
+            ),
+            "memory": (
+                lambda method, s: method(s.net, s.images, s.layer, k=1, memory_limit=1),
+                ValueError,
+                "more than memory_limit=1",
+            ),
+            "jobs": (lambda method, s: method(s.net, s.images, s.layer, k=1, jobs=0), ValueError, "got 0"),
+            "shards": (
+                lambda method, s: method(s.net, s.images, s.layer, k=1, shards=-1),
+                ValueError,
+                "shards .* got -1",
+            ),
+            "checkpoint": (
+                lambda method, s: method(s.net, s.images, s.layer, k=1, checkpoint="no/such/folder/file"),
+                ValueError,
+                "no/such/folder/file",
+            ),
+            "module": (
+                lambda method, s: method(s.module, s.images, s.layer),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+        },
+    ),
     "extract_features": Row(
         lambda method, s: method(s.net, s.images, s.layer, batch_size=2),
         uses=("images", "layer"),
