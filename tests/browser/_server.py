@@ -31,6 +31,7 @@ BASE_SETTINGS: dict[str, dict[str, Any]] = {
     },
     "@jupyterlab/extensionmanager-extension:plugin": {"enabled": False},
 }
+NO_BUILD_CHECK = {"page_config_data": {"buildCheck": False, "buildAvailable": False}}
 
 
 class KernelError(AssertionError):
@@ -64,6 +65,8 @@ class JupyterServer:
             f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.root}",
             "--LabApp.extension_manager=readonly",
+            # Otherwise each page that opens has the server look with node whether Lab should be built anew.
+            f"--ServerApp.tornado_settings={NO_BUILD_CHECK}",
         ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
