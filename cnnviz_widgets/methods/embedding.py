@@ -267,10 +267,8 @@ def _fitted_pca(vectors: NDArray[Any], count: int, seed: int) -> tuple[PCA, Floa
         raise InputError(
             f"all {len(vectors)} vectors are equal, so there is nothing to map; check the images"
         )
+    # From version 1.5 on, scikit-learn makes the largest value of each component positive.
     fitted = PCA(count, svd_solver=solver, random_state=seed).fit(numbers)
-    largest = np.abs(fitted.components_).argmax(axis=1)
-    signs = np.sign(fitted.components_[np.arange(count), largest])
-    fitted.components_ *= np.where(signs == 0, 1, signs)[:, None]
     return fitted, np.asarray(fitted.transform(numbers), dtype=np.float64)
 
 
