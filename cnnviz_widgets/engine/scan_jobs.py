@@ -71,7 +71,7 @@ def spread(
         return
     backend = get_active_backend()[0]
     parallel = joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
-    if backend.supports_sharedmem:
+    if getattr(backend, "supports_sharedmem", False):
         found = parallel(joblib.delayed(task)(shared, each) for each in arguments)
     else:
         sent, token = _packed(shared, backend), uuid.uuid4().hex

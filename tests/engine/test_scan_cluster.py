@@ -1,0 +1,60 @@
+"""A scan on a real cluster of worker processes, one of which is killed in the middle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dask
+import distributed
+import joblib
+import pytest
+
+import cnnviz_widgets as cv
+from cnnviz_widgets.engine.scan_jobs import workers
+from tests.engine.scan_settings import COUNT, PICTURES, Mortal, network
+
+
+@contextmanager
+def _forked() -> Iterator[None]:
+    """Let workers come from a process that has loaded torch and nothing else: three times faster."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        context = distributed.utils.get_mp_context()
+        context.set_forkserver_preload(["distributed", "tests.engine.scan_settings"])
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("cluster")
+def test_a_cluster_loses_a_worker_in_the_middle(tmp_path: Path) -> None:
+    net = network()
+    layers = ["conv", "relu", "full"]
+    patches = cv.top_patches(net, PICTURES, layers, k=3, batch_size=2)
+    statistics = cv.activation_statistics(net, PICTURES, layers, batch_size=2)
+    note = tmp_path / "killed"
+    with (
+        _forked(),
+        distributed.LocalCluster(
+            n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        assert workers(None) == 3
+        before = set(client.run(os.getpid).values())
+        steps = cv.top_patches.steps(net, Mortal(17, note), layers, k=3, batch_size=2, shards=15)
+        seen = []
+        while True:
+            try:
+                seen.append(next(steps).index + 1)
+            except StopIteration as end:
+                found = end.value
+                break
+        assert int(note.read_text()) in before, "no worker was killed"
+        assert len(seen) == 15
+        assert seen[-1] == COUNT
+        spread = cv.activation_statistics(net, Mortal(17, note), layers, batch_size=2, shards=15)
+    assert {key: found[key] for key in found} == {key: patches[key] for key in patches}
+    assert spread == statistics
