@@ -20,13 +20,15 @@ _MOMENTUM = 0.8
 _ACCURACY = 0.5  # of the Barnes-Hut trees: openTSNE's and scikit-learn's usual angle
 _PLACING_PERPLEXITY = 5.0
 _INITIAL_SPREAD = 1e-4
+_INTERPOLATE_FROM = 3000  # images; from here on a grid and Fourier transforms are faster than trees
 
 
 class TSNE:
     """A t-SNE map in the making.
 
     The first third of the iterations, at most 250, exaggerates the attraction 12 times, so that clusters find
-    together; the learning rate is N / exaggeration (Belkina et al. 2019).
+    together; the learning rate is N / exaggeration (Belkina et al. 2019). Repulsion is computed by Barnes-Hut
+    trees; of 3,000 images or more by interpolation on a grid (Linderman et al. 2019).
 
     Parameters
     ----------
@@ -53,7 +55,13 @@ class TSNE:
         spread = start / (start[:, 0].std() / _INITIAL_SPREAD)
         # Equal vectors would stay on one spot for ever.
         spread += np.random.default_rng(seed).normal(0, _INITIAL_SPREAD / 100, spread.shape)
-        self._embedding = TSNEEmbedding(spread, self._affinities, n_jobs=_threads(), theta=_ACCURACY)
+        self._embedding = TSNEEmbedding(
+            spread,
+            self._affinities,
+            n_jobs=_threads(),
+            theta=_ACCURACY,
+            negative_gradient_method="fft" if len(vectors) >= _INTERPOLATE_FROM else "bh",
+        )
 
     @property
     def points(self) -> NDArray[np.float64]:
