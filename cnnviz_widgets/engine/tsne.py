@@ -20,7 +20,8 @@ _MOMENTUM = 0.8
 _ACCURACY = 0.5  # of the Barnes-Hut trees: openTSNE's and scikit-learn's usual angle
 _PLACING_PERPLEXITY = 5.0
 _INITIAL_SPREAD = 1e-4
-_INTERPOLATE_FROM = 3000  # images; from here on a grid and Fourier transforms are faster than trees
+# From so many images on a grid and Fourier transforms are faster than trees: while the map is small, and always.
+_INTERPOLATE_SMALL, _INTERPOLATE_ALWAYS = 3000, 10_000
 
 
 class TSNE:
@@ -28,7 +29,8 @@ class TSNE:
 
     The first third of the iterations, at most 250, exaggerates the attraction 12 times, so that clusters find
     together; the learning rate is N / exaggeration (Belkina et al. 2019). Repulsion is computed by Barnes-Hut
-    trees; of 3,000 images or more by interpolation on a grid (Linderman et al. 2019).
+    trees; of 10,000 images or more (3,000 while it exaggerates) by interpolation on a grid (Linderman et al.
+    2019).
 
     Parameters
     ----------
@@ -55,13 +57,7 @@ class TSNE:
         spread = start / (start[:, 0].std() / _INITIAL_SPREAD)
         # Equal vectors would stay on one spot for ever.
         spread += np.random.default_rng(seed).normal(0, _INITIAL_SPREAD / 100, spread.shape)
-        self._embedding = TSNEEmbedding(
-            spread,
-            self._affinities,
-            n_jobs=_threads(),
-            theta=_ACCURACY,
-            negative_gradient_method="fft" if len(vectors) >= _INTERPOLATE_FROM else "bh",
-        )
+        self._embedding = TSNEEmbedding(spread, self._affinities, n_jobs=_threads(), theta=_ACCURACY)
 
     @property
     def points(self) -> NDArray[np.float64]:
@@ -77,8 +73,14 @@ class TSNE:
         """Do that many iterations, or up to the next change of exaggeration; return the KL divergence."""
         change = self.exaggerated if self.done < self.exaggerated else self.iterations
         end = min(self.done + count, change)
+        early = self.done < self.exaggerated
+        grid_from = _INTERPOLATE_SMALL if early else _INTERPOLATE_ALWAYS
         self._embedding.optimize(
-            end - self.done, inplace=True, momentum=_MOMENTUM, exaggeration=self.exaggeration
+            end - self.done,
+            inplace=True,
+            momentum=_MOMENTUM,
+            exaggeration=self.exaggeration,
+            negative_gradient_method="fft" if len(self._embedding) >= grid_from else "bh",
         )
         self.done = end
         return float(self._embedding.kl_divergence)

@@ -88,7 +88,8 @@ def test_trustworthiness_is_that_of_scikit_learn(method: str, monkeypatch: pytes
 @pytest.mark.parametrize("way", ["bh", "fft"])
 def test_tsne_takes_the_course_of_open_tsne(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same start and the same options, with openTSNE's own exact neighbors."""
-    monkeypatch.setattr(tsne, "_INTERPOLATE_FROM", 0 if way == "fft" else 1000)
+    for name in ("_INTERPOLATE_SMALL", "_INTERPOLATE_ALWAYS"):
+        monkeypatch.setattr(tsne, name, 0 if way == "fft" else 1000)
     start = cv.embed(VECTORS).points
     ours = tsne.TSNE(VECTORS, 12.0, 45, start, seed=0)
     begun = ours.points
