@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -79,7 +80,9 @@ def spread(
     try:
         yield from found
     finally:
-        found.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that some tasks are cancelled is the point
+            found.close()
 
 
 def _packed(shared: Any, backend: Any) -> Any:

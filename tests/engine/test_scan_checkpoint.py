@@ -1,0 +1,303 @@
+"""Scans that are killed, stopped, refused and gone on with; and the same in parts."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import torch
+
+import cnnviz_widgets as cv
+from cnnviz_widgets.engine import scan_checkpoint
+from cnnviz_widgets.engine.errors import CheckpointError, InputError, InputTypeError
+from cnnviz_widgets.engine.stream import StopEarly
+from tests.engine.scan_settings import COUNT, PICTURES, Images, network, stream
+from tests.small_networks import CallCounter
+
+ROOT = Path(__file__).parents[2]
+LAYERS = ["conv", "relu", "full"]
+
+
+def patches(images: Any, net: cv.Network | None = None, **options: Any) -> dict[Any, cv.TopPatches]:
+    given = {"k": 3, "batch_size": 2, **options}
+    return dict(cv.top_patches(net or network(), images, LAYERS, **given))
+
+
+def statistics(images: Any, net: cv.Network | None = None, **options: Any) -> cv.ActivationStatistics:
+    return cv.activation_statistics(net or network(), images, LAYERS, **{"batch_size": 2, **options})
+
+
+METHODS: dict[str, Callable[..., Any]] = {"top_patches": patches, "activation_statistics": statistics}
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let checkpoints be written after every pass."""
+    monkeypatch.setattr(scan_checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(scan_checkpoint, "_TIMES_WRITING", 0.0)
+
+
+CHILD = """
+import os, sys
+import cnnviz_widgets as cv
+from cnnviz_widgets.engine import scan_checkpoint
+from tests.engine import scan_settings, test_scan_checkpoint as tests
+
+scan_checkpoint._SECONDS = scan_checkpoint._TIMES_WRITING = 0.0
+method, path, place = sys.argv[1:]
+images = scan_settings.Images()
+if place == "reading":
+    images = scan_settings.Waiting(17)
+else:
+    replace, written = os.replace, []
+
+    def replace_some(part, whole):
+        written.append(part)
+        if len(written) == 5:
+            scan_settings.wait()
+        replace(part, whole)
+
+    os.replace = replace_some
+tests.METHODS[method](images, checkpoint=path)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "place"),
+    [("top_patches", "reading"), ("top_patches", "writing"), ("activation_statistics", "reading")],
+)
+def test_killed_and_called_again(method: str, place: str, tmp_path: Path, always: None) -> None:
+    path = tmp_path / "scan"
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, method, str(path), place],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"here\n"
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    child.stdin.close()
+    child.stdout.close()
+    assert path.exists()
+    images = Images()
+    found = METHODS[method](images, checkpoint=path)
+    assert found == METHODS[method](PICTURES)
+    # Some are read to see whether it is the same data set; but what was done is not done again.
+    first = 16 if place == "reading" else 8
+    assert images.read[-(COUNT - first) :] == list(range(first, COUNT))
+    assert len(images.read) <= COUNT - first + 8
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["scan"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stopped_in_any_way(method: str, tmp_path: Path) -> None:
+    path = tmp_path / "scan"
+    for ending in (GeneratorExit, KeyboardInterrupt, StopEarly):
+        steps = getattr(cv, method).steps(
+            network(),
+            Images(),
+            LAYERS,
+            batch_size=2,
+            checkpoint=path,
+            **({"k": 3} if "top" in method else {}),
+        )
+        count = next(steps).index + 1
+        count = next(steps).index + 1
+        with pytest.raises((ending, StopIteration)):
+            steps.throw(ending())
+    assert count == 12
+    images = Images()
+    assert METHODS[method](images, checkpoint=path) == METHODS[method](PICTURES)
+    assert images.read[-18:] == list(range(12, COUNT))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_finished_is_there_at_once(method: str, tmp_path: Path) -> None:
+    net = network()
+    found = METHODS[method](PICTURES, net, checkpoint=tmp_path / "scan")
+    counter = CallCounter(net.core)
+    assert METHODS[method](PICTURES, net, checkpoint=tmp_path / "scan") == found
+    # The windows of patches are found anew, by a pass each.
+    assert counter.calls.get("conv", 0) <= (0 if method == "activation_statistics" else 12)
+
+
+def test_a_stream_goes_on(tmp_path: Path, always: None) -> None:
+    steps = cv.top_patches.steps(network(), stream(), LAYERS, k=3, batch_size=2, checkpoint=tmp_path / "scan")
+    next(steps)
+    steps.close()
+    assert patches(stream(), checkpoint=tmp_path / "scan") == patches(PICTURES)
+    with pytest.raises(CheckpointError, match="another data set"):
+        patches((each for each in PICTURES[::-1]), checkpoint=tmp_path / "scan")
+
+
+def test_an_unreadable_image_does_not_lose_what_was_found(tmp_path: Path, always: None) -> None:
+    broken = [*PICTURES[:11], np.full((4, 4, 3), np.nan), *PICTURES[12:]]
+    with pytest.raises(InputError, match="image 11 of 30"):
+        statistics(broken, checkpoint=tmp_path / "scan")
+    found = statistics(broken, checkpoint=tmp_path / "scan", on_error="skip")
+    assert found == statistics(broken, on_error="skip")
+    assert (found.images, found.skipped) == (29, 1)
+    assert "image 11 of 30" in found.skipped_reasons[0]
+
+
+def other_structure() -> cv.Network:
+    net = network()
+    net.core.conv.padding = (0, 0)
+    return net
+
+
+def other_input() -> cv.Network:
+    return cv.Network(network().module, input=cv.InputSpec(size=10, mean=0.4, std=0.25))
+
+
+SHORT = list(PICTURES[:-1])
+OTHER = np.concatenate([PICTURES[:-1], PICTURES[:1]])
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "weights": (lambda path: patches(PICTURES, network(1), checkpoint=path), "with other weights"),
+    "structure": (lambda path: patches(PICTURES, other_structure(), checkpoint=path), "another network;"),
+    "input": (lambda path: patches(PICTURES, other_input(), checkpoint=path), r"takes other images: .*0\.4"),
+    "layers": (
+        lambda path: cv.top_patches(network(), PICTURES, ["conv"], k=3, checkpoint=path),
+        r"other layers: \['conv', 'relu', 'full'\] there, \['conv'\] here",
+    ),
+    "options": (lambda path: patches(PICTURES, k=4, checkpoint=path), "'k': 3.* there, .*'k': 4.* here"),
+    "method": (lambda path: statistics(PICTURES, checkpoint=path), "other options: .*activation_statistics"),
+    "count": (lambda path: patches(SHORT, checkpoint=path), "another number of images.: 30 there, 29 here"),
+    "images": (lambda path: patches(OTHER, checkpoint=path), "another data set, or one that changes"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_the_checkpoint_of_another_scan_is_refused(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "scan"
+    patches(PICTURES, checkpoint=path)
+    before = path.read_bytes()
+    call, text = REFUSED[what]
+    with pytest.raises(CheckpointError, match=f"(?s)is the checkpoint of another scan: .*{text}"):
+        call(path)
+    assert path.read_bytes() == before
+
+
+def test_other_files_are_another_data_set(tmp_path: Path) -> None:
+    from PIL import Image
+
+    paths = []
+    for name in ("a", "b"):
+        paths.append(tmp_path / f"{name}.png")
+        Image.fromarray(PICTURES[0]).save(paths[-1])
+    statistics([paths[0]], checkpoint=tmp_path / "scan")
+    with pytest.raises(CheckpointError, match="other files"):
+        statistics([paths[1]], checkpoint=tmp_path / "scan")
+
+
+def packed(compression: int, header: Any) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        content = io.BytesIO()
+        np.save(content, np.frombuffer(json.dumps(header).encode(), np.uint8))
+        archive.writestr("header.npy", content.getvalue())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"nothing",
+        pickle.dumps(print),
+        packed(zipfile.ZIP_DEFLATED, {}),
+        packed(zipfile.ZIP_STORED, {}),
+        packed(zipfile.ZIP_STORED, []),
+        packed(zipfile.ZIP_STORED, {"format": "another"}),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "scan"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="holds no scan, or was cut short"):
+        statistics(PICTURES, checkpoint=path)
+    assert path.read_bytes() == content
+    with pytest.raises(CheckpointError, match="a file in a folder that exists"):
+        statistics(PICTURES, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shards", [1, 4, 15, 99])
+def test_parts_give_the_same(method: str, shards: int) -> None:
+    whole = METHODS[method](PICTURES, batch_size=1)
+    assert METHODS[method](PICTURES, batch_size=1, shards=shards) == whole
+    with joblib.parallel_config(backend="threading", n_jobs=3):
+        assert METHODS[method](Images(), batch_size=1, shards=shards) == whole
+
+
+@pytest.mark.slow
+def test_processes_give_the_same(tmp_path: Path) -> None:
+    for method in METHODS.values():
+        assert method(Images(), batch_size=1, jobs=2) == method(PICTURES, batch_size=1)
+    # Parts that were done in one way are gone on with in another.
+    steps = cv.activation_statistics.steps(
+        network(), PICTURES, LAYERS, batch_size=1, jobs=2, shards=10, checkpoint=tmp_path / "scan"
+    )
+    next(steps)
+    steps.close()
+    images = Images()
+    assert statistics(images, checkpoint=tmp_path / "scan", batch_size=1) == statistics(
+        PICTURES, batch_size=1
+    )
+    assert len(images.read) <= COUNT - 3 + 8
+
+
+def test_what_cannot_be_cut_or_sent() -> None:
+    with pytest.raises(InputError, match=r"come only once.*generator.*jobs=1"):
+        patches(stream(), shards=2)
+    images = Images()
+    images.lock = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(InputTypeError, match=r"can't be sent: .*jobs=1"):
+        statistics(images, jobs=2)
+
+
+def test_pictures_that_change_are_noticed() -> None:
+    class Changing(Images):
+        def __getitem__(self, index: int) -> Any:
+            image, label = super().__getitem__(index)
+            return np.roll(image, len(self.read), axis=0), label
+
+    with pytest.raises(InputError, match=r"was another picture when it was read again.*jobs=1"):
+        patches(Changing(), shards=3)
+    assert len(patches(Changing())) == 4
+
+
+def test_finish_gives_what_was_found_so_far() -> None:
+    steps = cv.top_patches.steps(network(), PICTURES, LAYERS, k=3, batch_size=2)
+    for _ in range(4):
+        step = next(steps)
+    assert step.index == 7
+    assert cv.top_patches.finish(steps) == cv.top_patches(network(), PICTURES[:8], LAYERS, k=3, batch_size=2)
+    counted = cv.activation_statistics.steps(network(), PICTURES, LAYERS, batch_size=2)
+    with pytest.raises(ValueError, match="no result yet"):
+        cv.activation_statistics.finish(counted)
+
+
+def test_a_network_that_is_sent_is_the_same() -> None:
+    net = cv.Network(network().module, input=cv.InputSpec(size=10), labels=list("abcd"), output=None)
+    assert net.layers  # whatever was learned stays here
+    sent = pickle.loads(pickle.dumps(net))
+    x = torch.rand(2, 3, 10, 10)
+    assert torch.equal(sent(x), net(x))
+    assert (sent.labels, sent.input) == (net.labels, net.input)
+    assert [each.name for each in sent.layers] == [each.name for each in net.layers]
