@@ -27,10 +27,10 @@ demo: setup-demo
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01_layer_activations.ipynb \
 		$(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
-# Two workers with one thread each: the browser's tests wait most of the time.
+# Three workers with one thread each, also on two cores: the browser's tests wait most of the time.
 test: setup-dev setup-browser
 	npm --prefix js test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -15,7 +15,8 @@ with Settings > Save Widget State Automatically; other keywords go to Playwright
 `viewport={"width": 1600, "height": 1000}`, `reduced_motion="reduce"`, `device_scale_factor=2`.
 `nb.page` is Playwright's page.
 
-To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test.
+To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test. Opening a page
+takes seconds: each view and each widget has one test of what people do most in both, the others have one.
 
 The state tests:
     nb.save(); nb.reload()             the page is loaded anew, the kernel goes on

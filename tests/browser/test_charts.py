@@ -33,6 +33,7 @@ def open_chart(open_notebook, code, **options):
     return nb, chart
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_probabilities_are_as_long_as_they_are_large(open_notebook):
     nb, chart = open_chart(open_notebook, PROBABILITIES)
     expect(chart.locator(".bar")).to_have_count(5)
@@ -65,6 +66,7 @@ def column(chart, unit):
     return chart.locator(".bargroup").nth(unit).locator(".bar")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_units_are_read_by_hover_and_selected_by_click_and_by_number(open_notebook):
     nb, chart = open_chart(open_notebook, UNITS.format(count=40))
     values = nb.kernel.value("values.tolist()")

@@ -23,6 +23,7 @@ def test_page_and_kernel_follow_each_other(open_notebook):
     nb.screenshot("slider")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_state_survives_a_reload(open_notebook):
     nb = open_notebook([SLIDER])
     nb.run_all()
@@ -33,6 +34,7 @@ def test_state_survives_a_reload(open_notebook):
     assert nb.kernel.value("slider.value") == 7
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_saved_state_shows_without_a_kernel(open_notebook):
     nb = open_notebook([SLIDER], save_widget_state=True)
     nb.run_all()
@@ -46,6 +48,7 @@ def test_saved_state_shows_without_a_kernel(open_notebook):
     assert "application/vnd.jupyter.widget-state+json" in nb.stored()["metadata"]["widgets"]
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_themes_switch(open_notebook):
     nb = open_notebook(["1"])
     background = "() => getComputedStyle(document.body).getPropertyValue('--jp-layout-color1').trim()"

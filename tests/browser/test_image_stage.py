@@ -67,6 +67,7 @@ def check_drawing(frame):
     assert canvas[160, 200, 3] == 0
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_the_stage_shows_photo_heat_map_boxes_and_legend(open_notebook):
     nb, frame = open_stage(open_notebook)
     check_drawing(frame)
@@ -139,6 +140,7 @@ def test_a_box_follows_the_pointer_and_ends_where_it_ends(open_notebook):
     )
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_a_reload_shows_all_of_it_again(open_notebook):
     nb, frame = open_stage(open_notebook)
     nb.kernel.run("stage.clicked = (90, 150)")
@@ -155,6 +157,7 @@ def test_a_reload_shows_all_of_it_again(open_notebook):
     expect(nb.output(1).get_by_label("pixel column")).to_have_value("150")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_the_keyboard_passes_by_the_canvases_and_enters_a_position(open_notebook):
     nb, frame = open_stage(open_notebook)
     frame.click(position={"x": 101, "y": 61})
@@ -174,6 +177,7 @@ def test_the_keyboard_passes_by_the_canvases_and_enters_a_position(open_notebook
     assert nb.page.evaluate("() => !document.querySelector('.cvz-stage').contains(document.activeElement)")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_without_a_kernel_photo_and_heat_map_stay(open_notebook):
     nb, frame = open_stage(open_notebook, save_widget_state=True)
     nb.kernel.run("stage.opacity = 1.0")

@@ -132,6 +132,7 @@ def test_hover_works_in_the_saved_notebook_without_a_kernel_and_while_it_is_busy
     nb.screenshot("without-kernel")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_an_error_and_a_running_network_show_in_the_page(open_notebook):
     nb = open_notebook(
         [

@@ -126,6 +126,7 @@ def check_theme(tiles, theme):
     assert ImageColor.getrgb(accent) in outline
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_values_and_colors_are_those_of_the_arrays(tiles):
     check_hover(tiles)
     assert "0 weight" in tiles.hover(3, 1, 1)
@@ -205,6 +206,7 @@ def test_python_swaps_filters_and_selects(tiles):
     expect(tiles.root).to_contain_text("No filters to show")
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_state_survives_a_reload_and_lives_on_without_a_kernel(open_notebook):
     nb = open_notebook([SETUP], save_widget_state=True)
     nb.run_all()
