@@ -10,7 +10,19 @@ import pytest
 
 import cnnviz_widgets
 
-HEAVY = ["torch", "torchvision", "ipywidgets", "anywidget", "ipycanvas", "bqplot", "IPython", "numpy", "PIL"]
+HEAVY = [
+    "torch",
+    "torchvision",
+    "ipywidgets",
+    "anywidget",
+    "ipycanvas",
+    "bqplot",
+    "IPython",
+    "numpy",
+    "PIL",
+    "sklearn",
+    "openTSNE",
+]
 
 
 def loaded_after(code: str) -> list[str]:
