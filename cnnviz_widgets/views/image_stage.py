@@ -97,9 +97,15 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._frame.add_class("cvz-frame")
         self._legend = widgets.HTML()
         self._readout = widgets.HTML()
-        field = {"min": 0, "layout": {"width": "150px"}, "style": {"description_width": "78px"}}
-        self._row = widgets.BoundedIntText(description="pixel row", **field)
-        self._column = widgets.BoundedIntText(description="pixel column", **field)
+        self._row, self._column = (
+            widgets.BoundedIntText(
+                description=name,
+                min=0,
+                layout={"width": f"{label + 74}px"},
+                style={"description_width": f"{label}px"},
+            )
+            for name, label in (("pixel row", 66), ("pixel column", 88))
+        )
         for note in (self._legend, self._readout):
             note.add_class("cvz-note")
         fields = widgets.HBox([self._row, self._column, self._readout], layout={"flex_flow": "row wrap"})
