@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import anywidget
@@ -81,6 +81,8 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         Index of the selected tile in `maps`, whatever the order; -1 for none. Changes on click and keys.
     enlarged : int
         Index of the enlarged tile, -1 for none.
+    picks : bool
+        A click, or Enter, picks a tile: it calls what `on_pick` was given, and enlarges nothing.
     position : [row, column]
         The place last clicked in a tile, or chosen with Enter in the enlarged one, in the coordinates of
         `maps`; [-1, -1] for none. It is marked in the selected tile.
@@ -135,6 +137,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     max_height = traitlets.Int(420, min=60).tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
     enlarged = traitlets.Int(-1).tag(sync=True)
+    picks = traitlets.Bool(False).tag(sync=True)
     position = traitlets.List(traitlets.Int(), [-1, -1], minlen=2, maxlen=2).tag(sync=True)
     pointer = traitlets.List(traitlets.Int(), [-1, -1, -1], minlen=3, maxlen=3).tag(sync=True)
     step = traitlets.Int(-1, min=-1).tag(sync=True)
@@ -314,6 +317,17 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if self._badges:
             parts.append(f"{len(self._badges)} with a badge")
         return ", ".join(parts)
+
+    def on_pick(self, picked: Callable[[int], None]) -> None:
+        """Call a function with the index of each tile that is clicked, or chosen with Enter, from now on."""
+
+        def received(widget: TileGrid, content: Any, buffers: Any) -> None:
+            # A tile picked just before the maps were swapped was one of the former.
+            if "picked" in content and content["serial"] == self._serial:
+                picked(check_index(content["picked"], self.count, "the picked tile"))
+
+        self.picks = True
+        self.on_msg(received)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take the page's changes; a tile clicked just before the maps were swapped may be gone."""

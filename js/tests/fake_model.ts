@@ -5,6 +5,7 @@ type Traits = Record<string, unknown>;
 /** A model as anywidget hands it over, without a kernel: traits, change events, and what was saved. */
 export class FakeModel<T extends Traits> {
   readonly saved: Partial<T>[] = [];
+  readonly sent: unknown[] = [];
   #unsaved: Partial<T> = {};
   #handlers = new Map<string, Set<() => void>>();
 
@@ -22,6 +23,10 @@ export class FakeModel<T extends Traits> {
   save_changes(): void {
     this.saved.push(this.#unsaved);
     this.#unsaved = {};
+  }
+
+  send(content: unknown): void {
+    this.sent.push(content);
   }
 
   on(event: string, handler: () => void): void {

@@ -75,6 +75,7 @@ export function traitsOf(tiles: number[][], columns: number, bits: 8 | 16 = 16):
     max_height: 300,
     selected: -1,
     enlarged: -1,
+    picks: false,
     position: [-1, -1],
     pointer: [-1, -1, -1],
     step: -1,

@@ -116,6 +116,35 @@ describe("TileGridView", () => {
     expect(model.get("selected")).toBe(0);
   });
 
+  it("picks with a click and with Enter, where that is asked for", async () => {
+    await show({ ...traitsOf([[1], [2], [3]], 1), picks: true, _serial: 7 });
+    press("ArrowRight");
+    await frame();
+    press("ArrowRight");
+    await frame();
+    expect(model.sent).toEqual([]);
+    press("Enter");
+    expect(model.sent).toEqual([{ picked: 1, serial: 7 }]);
+    expect(model.get("enlarged")).toBe(-1);
+    const click = (type: string, detail: number) =>
+      grid()?.dispatchEvent(
+        new MouseEvent(type, { clientX: 8, clientY: 8, detail, bubbles: true }),
+      );
+    click("click", 1);
+    expect(model.sent.at(-1)).toEqual({ picked: 0, serial: 7 });
+    click("click", 2);
+    click("dblclick", 2);
+    expect(model.sent.length).toBe(2);
+    expect(model.get("enlarged")).toBe(-1);
+  });
+
+  it("sends nothing on a click where picking is not asked for", async () => {
+    await show(traitsOf([[1], [2], [3]], 1));
+    grid()?.dispatchEvent(new MouseEvent("click", { clientX: 8, clientY: 8, detail: 1 }));
+    expect(model.get("selected")).toBe(0);
+    expect(model.sent).toEqual([]);
+  });
+
   it("enlarges with Enter, reads values by keys, and goes back with Escape", async () => {
     await show({
       ...traitsOf(

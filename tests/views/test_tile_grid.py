@@ -341,6 +341,20 @@ def test_a_click_on_a_tile_that_is_gone_is_taken_back():
     assert {"method": "update", "state": {"selected": -1}, "buffer_paths": []} in messages
 
 
+def test_a_picked_tile_is_told_unless_it_is_one_of_the_former():
+    grid, picked = TileGrid(maps[:3]), []
+    assert not grid.picks
+    grid.on_pick(picked.append)
+    assert grid.picks
+    grid._handle_custom_msg({"picked": 2, "serial": 0}, [])
+    assert picked == [2]
+    grid.set_maps(maps[:2])
+    grid._handle_custom_msg({"picked": 2, "serial": 0}, [])
+    assert picked == [2]
+    grid._handle_custom_msg({"picked": 1, "serial": 1}, [])
+    assert picked == [2, 1]
+
+
 def test_unknown_options_are_refused():
     with pytest.raises(TypeError, match="zero_centred"):
         TileGrid(maps, zero_centred=True)

@@ -17,6 +17,8 @@ export interface ScrollerEvents {
   /** A tile was chosen, by pointer at a place of it or by key. */
   select(tile: number, place: Place | undefined): void;
   enlarge(tile: number): void;
+  /** A tile was picked, where that is what a click and Enter do. */
+  pick(tile: number): void;
   /** Escape was pressed; false where there was nothing to leave. */
   escape(): boolean;
   /** The pointer is over another place, or over none. */
@@ -256,12 +258,16 @@ export class Scroller {
     if (found !== undefined) {
       this.focus();
       this.events.select(found.tile, found.place);
+      // The second click of a double click would pick among tiles that the first one has brought.
+      if (this.#state?.picks && event.detail < 2) {
+        this.events.pick(found.tile);
+      }
     }
   }
 
   #onDoubleClick(event: MouseEvent): void {
     const found = this.#under(event);
-    if (found !== undefined) {
+    if (found !== undefined && !this.#state?.picks) {
       this.events.enlarge(found.tile);
     }
   }
@@ -276,7 +282,7 @@ export class Scroller {
       if (slot < 0) {
         return;
       }
-      this.events.enlarge(state.selected);
+      this.events[state.picks ? "pick" : "enlarge"](state.selected);
     } else if (event.key === "Escape") {
       if (!this.events.escape()) {
         return;

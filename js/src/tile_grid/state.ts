@@ -25,6 +25,7 @@ export interface Traits extends DataTraits, Record<string, unknown> {
   max_height: number;
   selected: number;
   enlarged: number;
+  picks: boolean;
   position: number[];
   pointer: number[];
   step: number;
@@ -57,6 +58,8 @@ export interface State {
   maxHeight: number;
   selected: number;
   enlarged: number;
+  /** Whether a click and Enter pick a tile, which Python acts on, instead of enlarging it. */
+  picks: boolean;
   /** The marked place in carried rows and columns, if there is one. */
   position: { row: number; column: number } | undefined;
 }
@@ -91,6 +94,7 @@ export const VIEW_TRAITS = [
   "max_height",
   "selected",
   "enlarged",
+  "picks",
   "position",
   "step",
 ] as const;
@@ -136,6 +140,7 @@ export class TileStore {
       maxHeight: model.get("max_height"),
       selected: model.get("selected"),
       enlarged: model.get("enlarged"),
+      picks: model.get("picks"),
       position: readPosition(model.get("position"), data),
     };
   }

@@ -29,7 +29,7 @@ export class TileGridView {
   #tooltip = new Tooltip(this.#root);
   #summary = element("span", { class: "cvz-tiles-summary" });
   #count = element("span", { class: "cvz-tiles-count" });
-  #enlarge = element("button", { type: "button", title: "Enlarge (Enter)" }, "Enlarge");
+  #enlarge = element("button", { type: "button" }, "Enlarge");
   #live = liveRegion();
   #state: State;
   #hovered = -1;
@@ -46,6 +46,7 @@ export class TileGridView {
     this.#scroller = new Scroller({
       select: (tile, place) => this.#select(tile, place),
       enlarge: (tile) => this.#open(tile),
+      pick: (tile) => this.#pick(tile),
       escape: () => this.#close(),
       hover: (place, event) => this.#hover(place, event),
       painted: (layout) => this.#painted(layout),
@@ -140,6 +141,7 @@ export class TileGridView {
     setText(this.#summary, selected ? summary : state.order.length > 0 ? "No tile selected" : "");
     this.#summary.classList.toggle("cvz-muted", !selected);
     this.#enlarge.hidden = !selected || open;
+    this.#enlarge.title = state.picks ? "Enlarge" : "Enlarge (Enter)";
     setText(this.#count, state.data.count > 0 ? countText(state) : "");
     if (before.selected !== state.selected) {
       setText(this.#live, summary);
@@ -162,6 +164,11 @@ export class TileGridView {
     const position = place === undefined ? [-1, -1] : this.#original(place);
     const follow = this.#enlarged.open ? { enlarged: tile } : {};
     setTraits(this.model, { selected: tile, position, ...follow });
+  }
+
+  /** Tell Python, with the tiles it was picked among: they may have been swapped by then. */
+  #pick(tile: number): void {
+    this.model.send({ picked: tile, serial: this.#state.serial });
   }
 
   #original(place: Place): [number, number] {
