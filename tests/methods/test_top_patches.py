@@ -171,6 +171,17 @@ def test_ties_go_to_the_lower_image_then_the_lower_position() -> None:
     assert "1 answer to all theirs alike (a dead channel" in cv.top_patches(net, images, "1", 1, k=2).message
 
 
+def test_ties_do_not_depend_on_who_came_first() -> None:
+    # As where a scan goes on with images that lie before those that workers had done.
+    values = torch.tensor([[2.0, 2.0], [1.0, 2.0], [2.0, 1.0], [2.0, 2.0]])[:, None, None]
+    for order in permutations(range(4)):
+        peaks = ChannelPeaks("conv", 3, per_image=2)
+        for index in order:
+            peaks.add(values[[index]], np.array([index]))
+        assert peaks.arrays["images"].tolist() == [[0, 0, 1]]
+        assert peaks.arrays["columns"].tolist() == [[0, 1, 1]]
+
+
 def test_merged_in_any_order() -> None:
     net = network()
     whole = _collected(net, range(12))
