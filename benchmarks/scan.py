@@ -1,0 +1,67 @@
+"""One scan that feeds three methods, against the bare forward pass over the same images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+import cnnviz_widgets as cv
+from benchmarks._timing import Row, pairs, timed
+from cnnviz_widgets.engine.channel_tally import TallyCollector
+from cnnviz_widgets.engine.feature_collector import FeatureCollector
+from cnnviz_widgets.engine.patch_collector import PatchCollector
+from cnnviz_widgets.engine.scan import scan
+
+BATCH = 32
+
+
+class Pictures(Dataset):  # type: ignore[type-arg]
+    """Pictures of noise, a few of them again and again, each a little brighter than the last."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.pictures = np.random.default_rng(0).integers(0, 200, (16, 224, 224, 3), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.pictures[index % 16] + np.uint8(index % 50)
+
+
+def three_at_once(count: int = 2000, rounds: int = 1) -> Row:
+    """Top patches, features and statistics of the last maps of ResNet-18, against running it over a loader."""
+    net = cv.Network.from_torchvision("resnet18", weights=None)
+    images = Pictures(count)
+
+    def ours() -> None:
+        collectors = [
+            PatchCollector(net.input, ["layer4"]),
+            FeatureCollector(net.input, "avgpool"),
+            TallyCollector(["layer4"]),
+        ]
+        for _ in scan(net, images, collectors, batch_size=BATCH):
+            pass
+        if collectors[2].tallies["layer4"].arrays["values"][0] != count * 49:
+            raise RuntimeError("not every image was counted")
+
+    def theirs() -> None:
+        def collate(pictures: list[np.ndarray]) -> torch.Tensor:
+            return net.input.prepare(pictures)
+
+        with torch.no_grad():
+            for x in DataLoader(images, BATCH, collate_fn=collate):
+                net.module(x)
+
+    times = pairs(timed(ours), timed(theirs), rounds)
+    return Row(
+        f"scan of {count:,} images, ResNet-18: top patches, features and statistics together",
+        "bare forward pass over the same loader",
+        *times,
+        target=0.85,
+        note=f"of layer4 and avgpool, batches of {BATCH}",
+    )
+
+
+ROWS = {"scan": three_at_once}
