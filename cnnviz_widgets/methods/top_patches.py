@@ -27,7 +27,7 @@ from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import whole_number
 from cnnviz_widgets.engine.watch_list import list_keys, watch_list
 from cnnviz_widgets.render.encode import png
-from cnnviz_widgets.render.mosaic import PNG_BYTES, PNG_TILES, fit_tiles, mosaic
+from cnnviz_widgets.render.mosaic import PNG_BYTES, PNG_TILES, fit_tiles, mosaic, pad_alike
 
 Pictures = tuple[NDArray[np.uint8], ...]
 
@@ -149,15 +149,11 @@ class TopPatches(Result):
 
     def _repr_png_(self) -> bytes | None:
         """Return the mosaic that a notebook shows for the bare result: the first channels, a row for each."""
-        height, width = (self.boxes[..., 2:] - self.boxes[..., :2]).reshape(-1, 2).max(axis=0, initial=0)
-        if not self.pictures or not height or not width:
-            return None
         rows = self.patches[: max(1, PNG_TILES // self.k)]
-        tiles = np.full((len(rows) * self.k, height, width, 3), 255, np.uint8)
-        for tile, patch in zip(tiles, (each for row in rows for each in row), strict=True):
-            # In the middle: a patch at the border of its image is smaller.
-            top, left = (height - patch.shape[0]) // 2, (width - patch.shape[1]) // 2
-            tile[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
+        # Those at the border of an image are smaller.
+        tiles = pad_alike([each for row in rows for each in row])
+        if not tiles.size:
+            return None
         return png(mosaic(fit_tiles(tiles), columns=self.k, gap=2), effort=3, max_bytes=PNG_BYTES)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,28 @@ def fit_tiles(tiles: NDArray[Any]) -> NDArray[Any]:
     if longest > 2 * wanted:
         return block_mean(tiles, math.ceil(longest / (2 * wanted)))
     return enlarge(tiles, max(1, round(wanted / longest)))
+
+
+def pad_alike(pictures: Sequence[NDArray[np.uint8]], *, fill: int = 255) -> NDArray[np.uint8]:
+    """Bring pictures of several sizes to that of the largest, each in the middle, with gray around it.
+
+    Parameters
+    ----------
+    pictures : sequence of uint8 arrays [h, w, 3]
+        One at least. They may be empty (0 x 0), but not all.
+    fill : int
+        How bright the gray is, from 0 to 255.
+
+    Returns
+    -------
+    uint8 array [N, H, W, 3]
+    """
+    height, width = np.array([each.shape[:2] for each in pictures]).max(axis=0)
+    tiles = np.full((len(pictures), height, width, 3), fill, np.uint8)
+    for tile, picture in zip(tiles, pictures, strict=True):
+        top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
+        tile[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return tiles
 
 
 def _ends(ends: tuple[float, float], zero_centered: bool) -> tuple[float, float]:

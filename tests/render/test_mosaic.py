@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnviz_widgets.render.colormaps import table
-from cnnviz_widgets.render.mosaic import color_tiles, fit_tiles, mosaic, mosaic_columns, mosaic_png
+from cnnviz_widgets.render.mosaic import color_tiles, fit_tiles, mosaic, mosaic_columns, mosaic_png, pad_alike
 
 random = np.random.default_rng(0)
 
@@ -109,3 +109,13 @@ def test_an_unknown_scale_is_refused():
 def test_no_maps_at_all_are_refused():
     with pytest.raises(ValueError, match="nothing to show"):
         mosaic_png(np.zeros((0, 3, 3)))
+
+
+def test_pictures_of_several_sizes_stand_in_the_middle_of_tiles_of_one():
+    pictures = [np.full(shape, 9, np.uint8) for shape in ((2, 5, 3), (4, 1, 3), (0, 0, 3))]
+    tiles = pad_alike(pictures, fill=7)
+    assert tiles.shape == (3, 4, 5, 3)
+    expected = np.full((3, 4, 5), 7)
+    expected[0, 1:3] = 9
+    expected[1, :, 2] = 9
+    np.testing.assert_array_equal(tiles, np.repeat(expected[..., None], 3, axis=3))
