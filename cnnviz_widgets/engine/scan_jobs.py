@@ -78,7 +78,8 @@ def spread(
         sent, token = _packed(shared, backend), uuid.uuid4().hex
         found = parallel(joblib.delayed(_run_elsewhere)(task, token, sent, each) for each in arguments)
     try:
-        yield from found
+        for each in found:  # noqa: UP028  `yield from` would close it at once, with a warning
+            yield each
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that some tasks are cancelled is the point

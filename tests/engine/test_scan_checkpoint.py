@@ -245,6 +245,18 @@ def test_parts_give_the_same(method: str, shards: int) -> None:
         assert METHODS[method](Images(), batch_size=1, shards=shards) == whole
 
 
+@pytest.mark.parametrize("ways", [({"shards": 10}, {}), ({}, {"shards": 4})])
+def test_what_was_begun_in_one_way_goes_on_in_another(ways: tuple[Any, Any], tmp_path: Path) -> None:
+    steps = cv.top_patches.steps(
+        network(), PICTURES, LAYERS, k=3, batch_size=3, checkpoint=tmp_path / "scan", **ways[0]
+    )
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    found = patches(PICTURES, batch_size=3, checkpoint=tmp_path / "scan", **ways[1])
+    assert found == patches(PICTURES, batch_size=3)
+
+
 @pytest.mark.slow
 def test_processes_give_the_same(tmp_path: Path) -> None:
     for method in METHODS.values():
