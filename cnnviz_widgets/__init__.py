@@ -56,6 +56,8 @@ _PUBLIC = {
     "LayerBrowser": "widgets.activations",
     "TrainingTimeline": "widgets.training",
     "FilterGrid": "widgets.kernels",
+    "PatchExplorer": "widgets.top_patches",
+    "NeighborExplorer": "widgets.neighbors",
     "samples": "samples",
 }
 

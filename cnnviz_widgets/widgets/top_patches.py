@@ -77,6 +77,8 @@ class PatchExplorer(Viewer):
     channel = Int(0, help="The chosen channel, as the network counts it, from 0.")
     rank = Int(0, help="The chosen patch, 0 for the strongest.")
 
+    _browser: Any = None  # an explorer that could not be made is closed, too
+
     def __init__(
         self, patches: TopPatches | Mapping[LayerKey, TopPatches], *, browser: Viewer | None = None
     ) -> None:

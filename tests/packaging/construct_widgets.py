@@ -25,9 +25,22 @@ def fashion():
     return cv.samples.fashion_cnn(), cv.samples.fashion_mnist("test")[0][0]
 
 
+def feature_table():
+    """The features of some images, with their labels."""
+    images, labels = cv.samples.fashion_mnist("test")
+    return cv.extract_features(fashion()[0], (images[:4], labels[:4]), "fc1")
+
+
+def patches():
+    """The patches that excite a layer most, of some images."""
+    return cv.top_patches(fashion()[0], cv.samples.fashion_mnist("test")[0][:9], "conv1", k=2)
+
+
 WIDGETS = {
     "LayerBrowser": lambda: cv.LayerBrowser(*fashion()),
+    "PatchExplorer": lambda: cv.PatchExplorer(patches()),
     "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
+    "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),
     "TrainingTimeline": lambda: cv.TrainingTimeline(cv.TrainingRecorder(fashion()[0])),
 }
 VIEWS = {
