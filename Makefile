@@ -30,7 +30,7 @@ demo: setup-demo
 # Three workers with one thread each, also on two cores: the browser's tests wait most of the time.
 test: setup-dev setup-browser
 	npm --prefix js test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 $(ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .

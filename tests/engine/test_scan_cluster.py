@@ -27,7 +27,6 @@ def _forked() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("cluster")
 def test_a_cluster_loses_a_worker_in_the_middle(tmp_path: Path) -> None:
     net = network()
     layers = ["conv", "relu", "full"]
