@@ -28,7 +28,6 @@ _STYLE = """<style>
 .cnnviz-neighbors .cvz-tiles-header, .cnnviz-neighbors .cvz-tiles-footer { display: none; }
 .cnnviz-query { margin: 0; overflow-wrap: anywhere; }
 .cnnviz-query img { width: 150px; max-width: 100%; image-rendering: pixelated; display: block; margin: 0 0 6px; }
-.cnnviz-mark { color: #fff; border-radius: 3px; padding: 1px 6px; font-weight: 600; white-space: nowrap; }
 .cnnviz-agreement { border-collapse: collapse; font-variant-numeric: tabular-nums; line-height: 1.5; }
 .cnnviz-agreement th { font-weight: 400; text-align: left; padding: 0 12px 0 0; }
 .cnnviz-agreement td { text-align: right; padding: 0 10px 0 0; }
@@ -126,7 +125,11 @@ def _number(label: str, largest: int, width: str, *, smallest: int) -> ipywidget
 def _named(found: Neighbors) -> list[tuple[str, str]]:
     """Return the label and the distance of each neighbor of the first query, as text."""
     names = [_name(code, found.label_names) for code in found.labels[0].tolist()]
-    return list(zip(names, map(format_number, found.distances[0].tolist(), [3] * len(names)), strict=True))
+    # Pixels are up to 255 and many: without an exponent, their distances are easier to compare.
+    distances = [
+        f"{each:,.0f}" if each >= 1000 else format_number(each, 3) for each in found.distances[0].tolist()
+    ]
+    return list(zip(names, distances, strict=True))
 
 
 def _name(code: int, names: tuple[str, ...]) -> str:
@@ -177,14 +180,10 @@ def _heading_html(found: Neighbors, layer: LayerKey) -> str:
         count = f"{marks.count(SAME)} of {len(marks)} {SAME}, {marks.count(NO_LABEL)} {NO_LABEL}"
     else:
         count = f"{marks.count(SAME)} of {len(marks)} {SAME}"
-    color = COLORS[SAME if marks.count(SAME) else NO_LABEL if NO_LABEL in marks else OTHER]
     zeros = ""
     if found.metric == "cosine" and found.zero_vectors:
         zeros = f"<br>{found.zero_vectors:,} images are all zeros here: at distance 1 from everything."
-    return (
-        f"<p><b>{_SPACES[found.space]}</b>{where}: "
-        f'<span class="cnnviz-mark" style="background:{color}">{count}</span>{zeros}</p>'
-    )
+    return f"<p><b>{_SPACES[found.space]}</b>{where}: <b>{count}</b>{zeros}</p>"
 
 
 def agreement_html(found: NeighborAgreement) -> str:
