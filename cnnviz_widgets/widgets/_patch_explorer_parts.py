@@ -20,6 +20,7 @@ from cnnviz_widgets.views.image_stage import ImageStage
 from cnnviz_widgets.views.tile_grid import TileGrid
 
 TILE = 144  # longer side of a tile in CSS pixels, about: small patches are enlarged a whole number of times
+_THREE_ABREAST = "520px"  # wide enough for three of them
 _GRAY = 128  # beside patches that the border cuts off: quiet on a light page and on a dark one
 _STYLE = """<style>
 .cnnviz-patches .widget-html-content { line-height: 1.45; white-space: normal; }
@@ -53,7 +54,9 @@ class ExplorerParts:
             [self.layers, self.previous, self.channel, self.next],
             layout={"flex_flow": "row wrap", "grid_gap": "2px 6px", "align_items": "center"},
         )
-        left = ipywidgets.VBox([self.grid], layout={"flex": "3 1 340px", "max_width": "760px", **column})
+        left = ipywidgets.VBox(
+            [self.grid], layout={"flex": "3 1 340px", "max_width": _THREE_ABREAST, **column}
+        )
         right = ipywidgets.VBox([self.reading, self.stage], layout={"flex": "1 1 300px", **column})
         columns = ipywidgets.HBox(
             [left, right], layout={"flex_flow": "row wrap", "grid_gap": "12px", "width": "100%"}

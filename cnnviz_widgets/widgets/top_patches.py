@@ -135,6 +135,8 @@ class PatchExplorer(Viewer):
         parts.previous.on_click(lambda button: self._move(-1))
         parts.next.on_click(lambda button: self._move(1))
         parts.grid.observe(self._on_tile, "selected")
+        # A click chooses a patch; the pixel it met means nothing, and is not marked.
+        parts.grid.observe(lambda change: parts.grid.set_trait("position", [-1, -1]), "position")
         self.observe(self._on_layer, "layer")
         self.observe(self._on_channel, "channel")
         self.observe(lambda change: self._show_patch(), "rank")

@@ -131,6 +131,8 @@ def executed(path: Path, folder: Path) -> Iterator[Run]:
         "IPYTHONDIR": str(folder / "ipython"),
         # Other tests run meanwhile: threads that wait for each other's core take several times as long.
         "OMP_NUM_THREADS": "1",
+        # A progress bar is written where warnings are; whether one shows up is a matter of time.
+        "TQDM_DISABLE": "1",
         "TORCH_HOME": str(folder / "torch"),
         "HF_HOME": str(folder / "huggingface"),
     }
