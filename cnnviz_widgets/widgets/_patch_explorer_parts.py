@@ -119,7 +119,8 @@ def tiles_of(patches: TopPatches, channel: int) -> dict[str, Any]:
     labels = []
     for rank in range(count):
         vertical, horizontal = patches.positions[row, rank]
-        value = format_number(float(patches.scores[row, rank]))
+        # Short, to fit below a tile; the chosen patch is told in full.
+        value = format_number(float(patches.scores[row, rank]), 3)
         labels.append(f"{value} \u00b7 image {patches.image_indices[row, rank]} ({vertical}, {horizontal})")
     return {"maps": tiles, "labels": labels}
 

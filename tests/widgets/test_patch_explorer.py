@@ -73,7 +73,8 @@ def test_tiles_are_cut_where_a_plain_loop_over_the_maps_finds_the_largest_values
             tiles[rank].size // 3 - patch.size // 3
         )
         value = f"{maps[index].max():.4g}".replace("-", "\u2212")
-        assert explorer.parts.grid._labels[rank] == f"{value} \u00b7 image {index} ({row}, {column})"
+        short = f"{maps[index].max():.3g}".replace("-", "\u2212")
+        assert explorer.parts.grid._labels[rank] == f"{short} \u00b7 image {index} ({row}, {column})"
         explorer.rank = rank
         np.testing.assert_array_equal(explorer.parts.stage.image, IMAGES[index])
         (box,) = explorer.parts.stage._boxes
