@@ -32,9 +32,9 @@ _STYLE = """<style>
 .cnnviz-agreement th { font-weight: 400; text-align: left; padding: 0 12px 0 0; }
 .cnnviz-agreement td { text-align: right; padding: 0 10px 0 0; }
 .cnnviz-agreement td:last-child { width: 160px; padding: 0; }
-.cnnviz-agreement i { display: block; height: 10px; border-radius: 2px; background: #66666e; }
+.cnnviz-agreement i { display: block; height: 10px; border-radius: 2px; background: #808080; }
 .cnnviz-neighbors details table { font-variant-numeric: tabular-nums; }
-.cnnviz-neighbors details td { text-align: right; padding: 0 8px; }
+.cnnviz-neighbors details td, .cnnviz-neighbors details th { text-align: right; padding: 0 8px; }
 .cnnviz-neighbors details td:first-child, .cnnviz-neighbors details th:first-child { text-align: left; }
 </style>"""
 
@@ -192,8 +192,8 @@ def agreement_html(found: NeighborAgreement) -> str:
         f'<tr><th scope="row">{name}</th><td>{share:.1%}</td>'
         f'<td><i style="width:{share:.1%};{color}"></i></td></tr>'
         for name, share, color in (
-            ("by features", found.features, f"background:{COLORS[SAME]}"),
-            ("by pixels", found.pixels, "background:#8a6100"),
+            ("by features", found.features, "background:#3584c8"),
+            ("by pixels", found.pixels, "background:#b07d10"),
             ("by chance", found.chance, ""),
         )
     )

@@ -52,7 +52,7 @@ def test_neighbors_by_pixels_are_of_one_brightness(run: Run) -> None:
 
 def test_depth_and_training_bring_classes_together(run: Run) -> None:
     shares = run.value("shares")
-    assert shares["pixels"] < shares["pool1"] < shares["pool2"] < shares["fc1"]
+    assert shares["pixels"] < shares["pool2"] < shares["fc1"]
     assert abs(shares["fc2"] - shares["fc1"]) < 0.02
     assert shares["fc1, random"] < shares["pixels"]
 
@@ -62,7 +62,14 @@ def test_color_counts_less_and_less_in_the_photographs(run: Run) -> None:
     pixels = run.value("photo_shares['features.12'].pixels")
     assert pixels < shares["features.1"] < pixels + 0.25
     assert shares["features.1"] + 0.2 < shares["features.6"] < shares["features.12"]
-    assert shares["features.12"] > 0.85
+    assert shares["features.12"] > 0.9
+    names = {
+        space: run.value(
+            f"[photo_explorer.table.label_names[code] for code in photo_explorer.{space}.labels[0]]"
+        )
+        for space in ("result", "pixels")
+    }
+    assert names == {"result": ["coffee"] * 3, "pixels": ["retina"] * 3}
 
 
 def test_in_the_dark_the_distance_decides(run: Run) -> None:
@@ -80,7 +87,7 @@ def test_in_the_dark_the_distance_decides(run: Run) -> None:
 def test_the_cell_for_one_s_own_images_runs(run: Run, tmp_path: Path) -> None:
     source = run.cells["own"].source
     assert source.startswith("folder = None")
-    # Three photos of two kinds, and a file that is none.
+    # Photos of two kinds, and a file that is none.
     made = f"""[
         (__import__("pathlib").Path({str(tmp_path)!r}, kind).mkdir(exist_ok=True),
          cv.samples.photo(name).save({str(tmp_path)!r} + f"/{{kind}}/{{name}}.jpg"))
