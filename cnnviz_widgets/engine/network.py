@@ -164,9 +164,14 @@ class Network:
             module = module.to(device)
         return cls(module, input=spec, labels=labels)
 
-    def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...]]:
+    def __getstate__(self) -> dict[str, Any]:
         # What was learned about the module stays here: it knows the parts of this very module.
-        return _rebuilt, (self.module, self.input, self.labels, self.output, self._expected_device)
+        return {name: value for name, value in self.__dict__.items() if name not in ("captures", "_surveys")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.captures = []
+        self._surveys = Surveys(self.core)
 
     @property
     def device(self) -> torch.device:
@@ -369,13 +374,6 @@ class Network:
     def __repr__(self) -> str:
         parameters = sum(each.numel() for each in self.core.parameters())
         return f"Network({type(self.core).__name__}, {parameters:,} parameters, input={self.input!r})"
-
-
-def _rebuilt(module: nn.Module, spec: InputSpec, labels: Any, output: Any, expected: torch.device) -> Network:
-    """Return a network that was sent or copied."""
-    net = Network(module, input=spec, labels=labels, output=output)
-    net._expected_device = expected
-    return net
 
 
 def _checked_device(device: torch.device | str | None) -> torch.device:

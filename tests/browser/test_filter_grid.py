@@ -120,12 +120,14 @@ def test_a_person_looks_through_the_kernels_of_a_network(open_notebook, first):
     matrix.focus()
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
         matrix.press(key)
-    place = nb.kernel.value("filters.parts.grid.position")
-    nb.kernel.wait_for(f"filters.kernel == {place[0]}")
-    weight = cv.kernels(cv.samples.squeezenet(), "features.3.squeeze").matrix[place[0], place[1]]
-    readout = output.locator(".cvz-readout").filter(visible=True).inner_text()
-    assert readout.startswith(f"kernel {place[0]}, input channel {place[1]}: ")
-    told = float(re.search(r"(\u2212?[\d.]+) weight", readout)[1].replace("\u2212", "-"))
+    readout = output.locator(".cvz-readout").filter(visible=True)
+    expect(readout).to_have_text(re.compile(r"kernel [1-9]\d*, input channel \d+: \S+ weight"))
+    kernel, channel, told = re.match(
+        r"kernel (\d+), input channel (\d+): (\S+)", readout.inner_text()
+    ).groups()
+    nb.kernel.wait_for(f"filters.kernel == {kernel}")
+    weight = cv.kernels(cv.samples.squeezenet(), "features.3.squeeze").matrix[int(kernel), int(channel)]
+    told = float(told.replace("\u2212", "-"))
     assert told == pytest.approx(weight, rel=2e-3, abs=1e-3)
 
     # In the dark and on a narrow page, nothing is lost.

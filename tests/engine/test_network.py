@@ -520,3 +520,18 @@ def test_repr_names_module_and_size() -> None:
     assert repr(cv.Network(small(), input=SPEC)).startswith(
         "Network(Sequential, 845 parameters, input=InputSpec("
     )
+
+
+def test_a_module_that_is_being_watched_can_be_copied() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    net = cv.Network(module, input=cv.InputSpec(size=8))
+    x = torch.ones(1, 3, 8, 8)
+    with cv.capture(net, ["0"]) as seen:
+        net(x)
+        alike = copy.deepcopy(module)
+        other = copy.deepcopy(net)
+    assert torch.equal(alike(x), module(x))
+    assert torch.equal(other(x), net(x))
+    assert (other.captures, other.input) == ([], net.input)
+    assert other.module is not module
+    assert torch.equal(seen["0"], module[0](x))
