@@ -23,8 +23,9 @@ from cnnviz_widgets.engine.layers import LayerKey, check_call, describe, main_te
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.scan import Batch, Scanned, scan
 from cnnviz_widgets.engine.stream import Step
-from cnnviz_widgets.engine.targets import probabilities, whole_number
+from cnnviz_widgets.engine.targets import probabilities
 from cnnviz_widgets.engine.watch_list import watch_list
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 POOLINGS = ("auto", "flatten", "mean")
 _MARGIN = 255  # white, around thumbnails of images of several sizes
@@ -193,7 +194,7 @@ def collect_features(
     watch_list(net.core, [layer])  # refuses unknown names before any image is read
     if pooling not in POOLINGS:
         raise ValueError(f"pooling is one of {', '.join(map(repr, POOLINGS))}; got {pooling!r}")
-    size = _whole(thumbnail_size, "thumbnail_size")
+    size = checked_whole("thumbnail_size", thumbnail_size, least=0)
     if size and net.input.channels not in (1, 3):
         raise InputError(
             f"images of {net.input.channels} channels make no thumbnails; give thumbnail_size=0 for none"
@@ -204,7 +205,7 @@ def collect_features(
         pooling=pooling,
         thumbnail_size=size,
         predictions=predictions,
-        memory_limit=_whole(memory_limit, "memory_limit"),
+        memory_limit=checked_whole("memory_limit", memory_limit, least=0),
         folder=None if path is None else Path(path),
     )
     try:
@@ -273,10 +274,3 @@ def thumbnails(spec: InputSpec, x: Tensor, size: int) -> NDArray[np.uint8]:
     top, left = (size - height) // 2, (size - width) // 2
     square[:, top : top + height, left : left + width] = pictures
     return square
-
-
-def _whole(value: Any, name: str) -> int:
-    number = whole_number(value)
-    if number is None or number < 0:
-        raise ValueError(f"{name} must be a whole number from 0, got {value!r}")
-    return number

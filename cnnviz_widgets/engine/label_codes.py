@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
-from cnnviz_widgets.engine.targets import whole_number
+from cnnviz_widgets.engine.whole_numbers import whole_number
 
 UNKNOWN = -1
 """The label of an image without one."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import InputError
-from cnnviz_widgets.engine.targets import whole_number
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 METRICS = ("cosine", "euclidean")
 _BLOCK_VALUES = 2**22
@@ -176,9 +176,7 @@ def check_metric(metric: Any) -> None:
 
 def checked_k(k: Any, available: int, images: int) -> int:
     """Return a number of neighbors as an int; refuse more than are available among so many images."""
-    count = whole_number(k)
-    if count is None or count < 1:
-        raise ValueError(f"k must be a whole number from 1, got {k!r}")
+    count = checked_whole("k", k)
     if count > available:
         raise InputError(
             f"there are {available} neighbors to find in a table of {images} images, got k={count}; "

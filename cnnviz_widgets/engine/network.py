@@ -38,7 +38,8 @@ from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.state import engine_lock, evaluation
 from cnnviz_widgets.engine.support import check_supported, unwrapped
 from cnnviz_widgets.engine.survey import Survey, Surveys, watched
-from cnnviz_widgets.engine.targets import probabilities, whole_number
+from cnnviz_widgets.engine.targets import probabilities
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,9 +275,7 @@ class Network:
         >>> net.predict(cv.samples.photo("coffee"), k=1).labels
         ('espresso',)
         """
-        count = whole_number(k)
-        if count is None or count < 1:
-            raise ValueError(f"k must be a whole number from 1, got {k!r}")
+        count = checked_whole("k", k)
         x = self.prepare(image)
         if len(x) != 1:
             raise InputError(f"predict takes one image, got {len(x)}; call it once for each")

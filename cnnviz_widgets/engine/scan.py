@@ -20,7 +20,7 @@ from cnnviz_widgets.engine.scan_jobs import checked_count, spread, workers
 from cnnviz_widgets.engine.scan_pass import feed
 from cnnviz_widgets.engine.spans import cut
 from cnnviz_widgets.engine.stream import Step, StopEarly
-from cnnviz_widgets.engine.targets import whole_number
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -62,11 +62,8 @@ class ScanOptions:
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
             raise ValueError(f"on_error is 'raise' or 'skip', got {self.on_error!r}")
-        size = whole_number(self.batch_size)
-        if self.batch_size is not None and (size is None or size < 1):
-            raise ValueError(
-                f"batch_size must be a whole number from 1, or None to choose it, got {self.batch_size!r}"
-            )
+        if self.batch_size is not None:
+            checked_whole("batch_size", self.batch_size)
         checked_count(self.jobs, "jobs", negative=True)
         checked_count(self.shards, "shards")
 

@@ -13,7 +13,7 @@ import joblib
 from joblib.parallel import get_active_backend
 
 from cnnviz_widgets.engine.errors import InputTypeError
-from cnnviz_widgets.engine.targets import whole_number
+from cnnviz_widgets.engine.whole_numbers import whole_number
 
 Shared = TypeVar("Shared")
 Argument = TypeVar("Argument")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from cnnviz_widgets.engine.capture import capture
 from cnnviz_widgets.engine.errors import LabelNotFoundError, OutputError, TargetError, did_you_mean
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -197,11 +197,6 @@ def class_index(net: Network, what: Any, classes: int) -> int:
         raise LabelNotFoundError(f"label {what!r} belongs to classes {found}; give one of these indices")
     index = f"; as an index it is {what}, without quotes" if what.isdecimal() else ""
     raise LabelNotFoundError(f"label {what!r} not found{did_you_mean(what, net.labels)}{index}")
-
-
-def whole_number(value: Any) -> int | None:
-    """Return an integer of any kind, such as NumPy's, as an ``int``; ``None`` for anything else."""
-    return None if isinstance(value, bool) or not isinstance(value, int | np.integer) else int(value)
 
 
 def _row_and_column(value: Any) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from cnnviz_widgets.engine.history_file import Arrays, HistoryHeader, schema_of
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.targets import whole_number
 from cnnviz_widgets.engine.training_probe import TrainingProbe, norms
 
 FloatArray = NDArray[np.float64]
@@ -182,11 +181,3 @@ def history_of(header: HistoryHeader, pictures: NDArray[np.uint8], records: list
         kernels_layer=header.kernels_layer,
         parameters=dict(header.options),
     )
-
-
-def checked_whole(name: str, value: object, *, least: int = 1) -> int:
-    """Return an option that is a whole number, or say what was got."""
-    number = whole_number(value)
-    if number is None or number < least:
-        raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
-    return number

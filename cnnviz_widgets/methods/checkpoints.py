@@ -14,12 +14,12 @@ from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.training_history import (
     TrainingHistory,
-    checked_whole,
     header_of,
     history_of,
     take_record,
 )
 from cnnviz_widgets.engine.training_probe import TrainingProbe
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 # For the maps of one checkpoint.
 _MAP_BYTES = 640 * 1024

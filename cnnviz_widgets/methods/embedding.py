@@ -17,8 +17,8 @@ from cnnviz_widgets.engine.label_codes import UNKNOWN
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, streamed
-from cnnviz_widgets.engine.targets import whole_number
 from cnnviz_widgets.engine.tsne import TSNE, place
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.render.map_still import draw_map
 
 METHODS = ("pca", "tsne")
@@ -218,7 +218,7 @@ def embed(
     vectors = vectors_of(table)
     if method not in METHODS:
         raise ValueError(f"method is 'pca' or 'tsne', got {method!r}")
-    seed = _whole(seed, "seed", 0)
+    seed = checked_whole("seed", seed, least=0)
     if len(vectors) < 3:
         raise InputError(f"a map needs three images or more, got {len(vectors)}")
     if method == "pca":
@@ -277,7 +277,7 @@ def _tsne_steps(
 ) -> Generator[Step, None, tuple[Floats, dict[str, Any]]]:
     """Return the points of a t-SNE, and what else is known of it; yield them every few iterations."""
     perplexity = _checked_perplexity(perplexity, len(vectors))
-    iterations, every = _whole(iterations, "iterations", 1), _whole(every, "every", 1)
+    iterations, every = checked_whole("iterations", iterations), checked_whole("every", every)
     _, start = _fitted_pca(vectors, min(2, vectors.shape[1]), seed)
     if start.shape[1] < 2:
         start = np.hstack([start, np.zeros_like(start)])
@@ -313,10 +313,3 @@ def _trust(vectors: NDArray[Any], points: Floats, seed: int) -> tuple[float, int
     neighbors = min(_TRUST_NEIGHBORS, (images - 1) // 2)
     sample = np.asarray(vectors[rows], dtype=np.float64)
     return float(trustworthiness(sample, points[rows], n_neighbors=neighbors)), neighbors, images
-
-
-def _whole(value: Any, name: str, least: int) -> int:
-    number = whole_number(value)
-    if number is None or number < least:
-        raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
-    return number

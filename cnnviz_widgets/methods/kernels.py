@@ -16,7 +16,6 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.roughness import shuffle_test
 from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.targets import whole_number
 from cnnviz_widgets.engine.verdicts import (
     VERDICTS,
     LayerVerdict,
@@ -27,6 +26,7 @@ from cnnviz_widgets.engine.verdicts import (
     judge_layer,
 )
 from cnnviz_widgets.engine.weights import find_convolution, read_kernels
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 FloatArray = NDArray[np.float64]
 
@@ -288,7 +288,7 @@ def kernels(
         layer_level=layer_level,
         min_layer_entries=min_layer_entries,
     )
-    count = _whole("shuffles", shuffles, 1)
+    count = checked_whole("shuffles", shuffles)
     limits.check(count)
     weights = read_kernels(net.core, name)
     return Kernels(
@@ -297,7 +297,7 @@ def kernels(
         in_color=module.groups == 1 and weights.shape[1] == 3 == net.input.channels,
         weights=weights,
         **_duplicates(weights, limits.zero_below, min_similarity, max_chance),
-        **_verdicts(weights, limits, count, _whole("seed", seed, 0)),
+        **_verdicts(weights, limits, count, checked_whole("seed", seed, least=0)),
     )
 
 
@@ -338,13 +338,6 @@ def _duplicates(
         "min_similarity": float(min_similarity),
         "max_chance": float(max_chance),
     }
-
-
-def _whole(name: str, value: Any, lowest: int) -> int:
-    number = whole_number(value)
-    if number is None or number < lowest:
-        raise ValueError(f"{name} must be a whole number from {lowest}, got {value!r}")
-    return number
 
 
 def _index(what: str, given: int, count: int) -> int:

@@ -18,7 +18,7 @@ from cnnviz_widgets.engine.label_codes import UNKNOWN
 from cnnviz_widgets.engine.nearest import check_metric, checked_k, is_zero, nearest
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.targets import whole_number
+from cnnviz_widgets.engine.whole_numbers import whole_number
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.resize import enlarge
 

@@ -24,8 +24,8 @@ from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.scan import scan
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.targets import whole_number
 from cnnviz_widgets.engine.watch_list import list_keys, watch_list
+from cnnviz_widgets.engine.whole_numbers import checked_whole, whole_number
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES, PNG_TILES, fit_tiles, mosaic, pad_alike
 
@@ -266,8 +266,8 @@ def top_patches(
     keys = list_keys(layer)
     watch_list(net.core, keys)  # refuses unknown names before any image is read
     is_single = keys == [layer]
-    count = _whole(k, "k")
-    each = count if per_image is None else _whole(per_image, "per_image")
+    count = checked_whole("k", k)
+    each = count if per_image is None else checked_whole("per_image", per_image)
     chosen = None if channels is None else _checked_channels(channels)
     _check_enough(net, images, count, each)
     if patches and net.input.channels not in (1, 3):
@@ -284,7 +284,7 @@ def top_patches(
         per_image=each,
         channels=chosen,
         keep=bool(patches),
-        memory_limit=_whole(memory_limit, "memory_limit"),
+        memory_limit=checked_whole("memory_limit", memory_limit),
         is_single=is_single,
     )
     scanned = yield from scan(
@@ -344,10 +344,3 @@ def _checked_channels(channels: Any) -> list[int]:
     if not numbers or None in numbers:
         raise ValueError(f"channels is a whole number or a list of them, or None for all, got {channels!r}")
     return cast(list[int], numbers)
-
-
-def _whole(value: Any, name: str) -> int:
-    number = whole_number(value)
-    if number is None or number < 1:
-        raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-    return number

@@ -19,13 +19,13 @@ from cnnviz_widgets.engine.notifier import Notifier
 from cnnviz_widgets.engine.step_hooks import StepHooks
 from cnnviz_widgets.engine.training_history import (
     TrainingHistory,
-    checked_whole,
     header_of,
     history_of,
     take_record,
 )
 from cnnviz_widgets.engine.training_log import TrainingLog, read_log
 from cnnviz_widgets.engine.training_probe import TrainingProbe
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 __all__ = ["TrainingHistory", "TrainingRecorder", "load_history"]
 

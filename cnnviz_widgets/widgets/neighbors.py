@@ -14,7 +14,7 @@ import traitlets
 from cnnviz_widgets.engine.errors import InputTypeError
 from cnnviz_widgets.engine.feature_table import FeatureTable, space_of, vectors_of
 from cnnviz_widgets.engine.nearest import check_metric, checked_k
-from cnnviz_widgets.engine.targets import whole_number
+from cnnviz_widgets.engine.whole_numbers import whole_number
 from cnnviz_widgets.methods.neighbor_agreement import NeighborAgreement, neighbor_agreement
 from cnnviz_widgets.methods.neighbors import Neighbors, nearest_neighbors
 from cnnviz_widgets.render.encode import png
@@ -216,6 +216,8 @@ class NeighborExplorer(Viewer):
         self.parts.show_query(self.table, self.query)
         for each in found:
             self.parts.show_neighbors(each, self.table.layer)
+        # A count that was left behind may have come to its end since the search began.
+        self._show_agreement()
         if self.agreement is None and self._why_no_agreement() is None:
             key = (self.k, self.metric)
             self.start_job(once(lambda: self._agree(key)), on_result=lambda _: self._show_agreement())
