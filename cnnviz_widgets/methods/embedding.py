@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +18,7 @@ from cnnviz_widgets.engine.feature_table import FeatureTable, label_text, vector
 from cnnviz_widgets.engine.label_codes import UNKNOWN
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
 from cnnviz_widgets.engine.tsne import TSNE, place
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.render.map_still import draw_map
@@ -63,6 +65,8 @@ class Embedding(Result):
         t-SNE makes small. Compare it only between maps of the same vectors and perplexity.
     perplexity, iterations
         t-SNE: what was asked for.
+    iterations_done
+        t-SNE: how many there were; fewer where it was stopped early (``cv.embed.finish``).
     vectors
         t-SNE: the vectors of the map [N, D], which `transform` needs.
     """
@@ -84,6 +88,7 @@ class Embedding(Result):
     kl_divergence: float | None = None
     perplexity: float | None = None
     iterations: int | None = None
+    iterations_done: int | None = None
     vectors: NDArray[Any] | None = None
 
     def transform(self, new: FeatureTable | NDArray[Any]) -> Floats:
@@ -130,10 +135,18 @@ class Embedding(Result):
         if self.explained_variance_ratio is not None:
             first, second = self.explained_variance_ratio
             return f"PCA {said}; {first:.1%} and {second:.1%} of the variance"
+        whole = self.iterations_done == self.iterations
+        course = f"{self.iterations} iterations" if whole else self.stopped_text
         return (
-            f"t-SNE {said}; KL divergence {self.kl_divergence:.3f}, perplexity {self.perplexity:g}, "
-            f"{self.iterations} iterations"
+            f"t-SNE {said}; KL divergence {self.kl_divergence:.3f}, perplexity {self.perplexity:g}, {course}"
         )
+
+    @property
+    def stopped_text(self) -> str:
+        """Where a t-SNE was stopped; empty for one that came to its end, and for PCA."""
+        if self.iterations_done == self.iterations:
+            return ""
+        return f"stopped after {self.iterations_done} of {self.iterations} iterations"
 
     def __repr__(self) -> str:
         return f"Embedding({self.message})"
@@ -189,7 +202,8 @@ def embed(
         t-SNE: how many; the first third of them (at most 250) pulls neighbors together 12 times as hard.
     every
         t-SNE: iterations in a `Step`, whose ``values`` are ``points`` [N, 2] (begins at the PCA),
-        ``kl_divergence`` and ``exaggeration``.
+        ``kl_divergence``, ``exaggeration`` and ``seconds_left``. ``cv.embed.finish(steps)`` ends early, with the
+        map so far.
     seed
         For the noise that parts equal images at the start, and the sample that trustworthiness is taken on.
 
@@ -276,26 +290,41 @@ def _tsne_steps(
     vectors: NDArray[Any], perplexity: Any, iterations: Any, every: Any, seed: int
 ) -> Generator[Step, None, tuple[Floats, dict[str, Any]]]:
     """Return the points of a t-SNE, and what else is known of it; yield them every few iterations."""
-    perplexity = _checked_perplexity(perplexity, len(vectors))
+    perplexity = checked_perplexity(perplexity, len(vectors))
     iterations, every = checked_whole("iterations", iterations), checked_whole("every", every)
     _, start = _fitted_pca(vectors, min(2, vectors.shape[1]), seed)
     if start.shape[1] < 2:
         start = np.hstack([start, np.zeros_like(start)])
     made = TSNE(vectors, perplexity, iterations, start, seed)
-    while made.done < iterations:
-        exaggeration = made.exaggeration
-        divergence = made.advance(every)
-        values: dict[str, Any] = {"points": made.points, "kl_divergence": divergence}
-        yield Step(made.done - 1, iterations, values={**values, "exaggeration": exaggeration})
+    with contextlib.suppress(StopEarly):  # the map so far is a map
+        yield from _watched(made, every)
     return made.points, {
         "kl_divergence": made.kl_divergence(),
         "perplexity": perplexity,
         "iterations": iterations,
+        "iterations_done": made.done,
         "vectors": vectors,
     }
 
 
-def _checked_perplexity(value: Any, images: int) -> float:
+def _watched(made: TSNE, every: int) -> Generator[Step, None, None]:
+    """Do the iterations of a t-SNE, and yield where its points are."""
+    spent = 0.0
+    while made.done < made.iterations:
+        exaggeration, resumed = made.exaggeration, time.perf_counter()
+        divergence = made.advance(every)
+        spent += time.perf_counter() - resumed  # without the time that nobody asked for a step
+        values: dict[str, Any] = {
+            "points": made.points,
+            "kl_divergence": divergence,
+            "exaggeration": exaggeration,
+            "seconds_left": spent / made.done * (made.iterations - made.done),
+        }
+        yield Step(made.done - 1, made.iterations, values=values)
+
+
+def checked_perplexity(value: Any, images: int) -> float:
+    """Return a perplexity that a t-SNE of so many images can have, or say which it can."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 1 <= value < np.inf:
         raise ValueError(f"perplexity is a number from 1, got {value!r}")
     # As many neighbors as three times the perplexity are looked at.

@@ -147,6 +147,27 @@ def test_tsne_can_be_watched_and_stopped() -> None:
     stopped.close()
 
 
+def test_a_stopped_tsne_has_the_map_so_far(tmp_path: Path) -> None:
+    whole = cv.embed.steps(TABLE, method="tsne", perplexity=12, iterations=150, every=20)
+    seen = [next(whole) for _ in range(5)]
+    whole.close()
+    steps = cv.embed.steps(TABLE, method="tsne", perplexity=12, iterations=150, every=20)
+    for _ in range(5):
+        step = next(steps)
+        spent = step.index + 1
+        assert step.values["seconds_left"] > 0
+    found = cv.embed.finish(steps)
+    np.testing.assert_array_equal(found.points, seen[-1].values["points"])
+    assert (found.iterations_done, found.iterations) == (spent, 150) == (90, 150)
+    assert found.trustworthiness == pytest.approx(trustworthiness(VECTORS.astype(float), found.points))
+    assert "stopped after 90 of 150 iterations" in found.message
+    assert cv.load_result(found.save(tmp_path / "map.npz")) == found
+    assert found.transform(NEW).shape == (12, 2)
+    unbegun = cv.embed.steps(TABLE, method="tsne", perplexity=12)
+    with pytest.raises(ValueError, match="no step was taken"):
+        cv.embed.finish(unbegun)
+
+
 def test_seeds() -> None:
     one, same, other = tsne_map(), tsne_map(), tsne_map(seed=1)
     assert one == same
