@@ -23,6 +23,7 @@ from cnnviz_widgets.engine.layers import LayerKey, check_call, describe, main_te
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.scan import Batch, Scanned, scan
 from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import probabilities
 from cnnviz_widgets.engine.watch_list import watch_list
 from cnnviz_widgets.engine.whole_numbers import checked_whole
@@ -179,17 +180,15 @@ def collect_features(
     pooling: str = "auto",
     thumbnail_size: int = 32,
     predictions: bool = False,
-    batch_size: int | None = None,
-    on_error: str = "raise",
-    checkpoint: str | os.PathLike[str] | None = None,
-    jobs: int | None = None,
-    shards: int | None = None,
     memory_limit: int = 2**30,
     path: str | os.PathLike[str] | None = None,
+    **scanning: Any,
 ) -> Generator[Step, None, FeatureTable]:
-    """Scan a data set for features; see `cnnviz_widgets.methods.features.extract_features`."""
-    if not isinstance(net, Network):
-        raise TypeError(f"a cv.Network is needed, got {type(net).__name__}; wrap it: cv.Network(module)")
+    """Scan a data set for features; see `cnnviz_widgets.methods.features.extract_features`.
+
+    ``scanning`` are the options of the scan: see `cnnviz_widgets.engine.scan.ScanOptions`.
+    """
+    check_network(net, "extract_features")
     split_key(layer)
     watch_list(net.core, [layer])  # refuses unknown names before any image is read
     if pooling not in POOLINGS:
@@ -213,12 +212,8 @@ def collect_features(
             net,
             images,
             [collector],
-            batch_size=batch_size,
-            on_error=on_error,
-            checkpoint=checkpoint,
-            jobs=jobs,
-            shards=shards,
             options={"pooling": pooling, "thumbnail_size": size, "predictions": bool(predictions)},
+            **scanning,
         )
         return collector.table(scanned, classes_of(images), net.labels or ())
     finally:
