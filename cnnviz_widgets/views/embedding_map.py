@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,6 +28,7 @@ from cnnviz_widgets.views._map_data import (
     read_codes,
     state_bytes,
 )
+from cnnviz_widgets.views._moving_points import MovingPoints
 from cnnviz_widgets.views._payload import SAVED_BYTES, check_labels
 
 _FIXED_BYTES = 330_000  # the front-end module written as JSON, color tables and the small traits
@@ -43,7 +43,7 @@ class _Indices(traitlets.List[int]):
         return super().validate(obj, value)
 
 
-class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
+class EmbeddingMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     """See each image as a point; hover shows its thumbnail, label and prediction, zooming in shows pictures.
 
     Drag moves the map, the wheel zooms once the map was clicked, as do its buttons. A lasso (its switch, or
@@ -81,7 +81,7 @@ class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     Attributes
     ----------
     selected : list of int
-        Indices of the selected points. Link it with another map's to select in both.
+        Indices of the selected points. A `LinkedMap` beside this one selects the same.
     current : int
         The point under the pointer or reached by keys, -1 for none.
     color_by, query, height
@@ -105,11 +105,6 @@ class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     _esm = bundle("embedding_map")
 
-    # Where the points are. `_serial` counts the changes; the page answers with the last one that it drew.
-    _points = traitlets.Bytes(b"").tag(sync=True)
-    _serial = traitlets.Int(0).tag(sync=True)
-    _drawn = traitlets.Int(-1).tag(sync=True)
-
     # What the points are. These change together, in one message.
     _class_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _labels = traitlets.Bytes(b"").tag(sync=True)
@@ -128,7 +123,6 @@ class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     selected = _Indices(traitlets.Int()).tag(sync=True)
     current = traitlets.Int(-1).tag(sync=True)
     query = traitlets.Unicode("").tag(sync=True)
-    height = traitlets.Int(460, min=120, max=4000).tag(sync=True)
     thumbnails_shown = traitlets.Bool(True).tag(sync=True)
 
     def __init__(
@@ -147,8 +141,6 @@ class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         max_bytes: int = SAVED_BYTES,
         layout: ipywidgets.Layout | dict[str, Any] | None = None,
     ) -> None:
-        self._moving = threading.RLock()
-        self._waiting: bytes | None = None
         traits = _point_traits(points, thumbnails, labels, predictions, values, names, color_by, max_bytes)
         chosen = check_selection(selected, len(traits["_points"]) // 8)
         options = {} if layout is None else {"layout": layout}
@@ -185,48 +177,6 @@ class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             for name, value in (traits | {"current": -1, "_serial": self._serial + 1}).items():
                 setattr(self, name, value)
 
-    def set_points(self, points: ArrayLike, *, live: bool = False) -> None:
-        """Move the points; colors, thumbnails and selection stay. Only the points are sent, 8 bytes each.
-
-        Parameters
-        ----------
-        points : array [N, 2]
-            As many as there are, in the same order.
-        live : bool
-            For a frame of many: where the page has not drawn the last one yet, this one waits until it has,
-            or gives way to a newer one. End with a call that is not live, which is sent in any case.
-        """
-        data = check_points(points, self.count).astype("<f4").tobytes()
-        with self._moving:
-            if live and self._drawn != self._serial:
-                self._waiting = data
-                return
-            self._send_points(data)
-
-    def _send_points(self, data: bytes) -> None:
-        self._waiting = None
-        with self.hold_sync():
-            self._points = data
-            self._serial += 1
-
-    @traitlets.observe("_drawn")
-    def _send_waiting(self, change: Any) -> None:
-        with self._moving:
-            if self._waiting is not None and self._drawn == self._serial:
-                self._send_points(self._waiting)
-
-    @property
-    def count(self) -> int:
-        """The number of points."""
-        return len(self._points) // 8
-
-    @property
-    def points(self) -> NDArray[np.float32]:
-        """Where the points are, float32 [N, 2]: a copy."""
-        with self._moving:
-            newest = self._points if self._waiting is None else self._waiting
-        return np.frombuffer(newest, "<f4").reshape(-1, 2).astype(np.float32)
-
     @property
     def note(self) -> str:
         """What the page says about the thumbnails, such as that they were made smaller."""
@@ -234,11 +184,13 @@ class EmbeddingMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def to_png(self) -> bytes:
         """Return a picture of the whole map with its legend."""
+        return self.picture_of(self.points)
+
+    def picture_of(self, points: NDArray[np.float32]) -> bytes:
+        """Return the picture that it would be with the points elsewhere."""
         values = np.frombuffer(self._values, "<f4")
         codes = [read_codes(buffer, self.count) for buffer in (self._labels, self._predictions)]
-        return draw_map(
-            self.points, self.color_by, self._class_names, codes[0], codes[1], values, self.value_name
-        )
+        return draw_map(points, self.color_by, self._class_names, codes[0], codes[1], values, self.value_name)
 
     def to_text(self) -> str:
         """Return what there is to see in one line, for viewers that show no pictures."""

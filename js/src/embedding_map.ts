@@ -1,28 +1,37 @@
-/** The page's side of `cnnviz_widgets.views.embedding_map.EmbeddingMap`. */
-import type { AnyWidget } from "@anywidget/types";
-import { MapStore, POINT_TRAITS, THUMBNAIL_TRAITS, type Traits } from "./embedding_map/state";
+/** The page's side of `cnnviz_widgets.views.embedding_map.EmbeddingMap`, and of `LinkedMap` beside it. */
+import type { AnyModel, AnyWidget } from "@anywidget/types";
+import {
+  MapStore,
+  type Model,
+  type Places,
+  POINT_TRAITS,
+  sharedOf,
+  THUMBNAIL_TRAITS,
+} from "./embedding_map/state";
 import { EmbeddingMapView } from "./embedding_map/view";
 import { Cleanup } from "./lib/dom";
 
-const widget: AnyWidget<Traits> = () => {
+const widget: AnyWidget<Places> = () => {
   // Once a model: points are indexed and thumbnails decoded here, however many views show them.
   const store = new MapStore();
+  let shared: Model;
   return {
-    initialize({ model }) {
+    async initialize({ model }) {
+      shared = await sharedOf(model);
       const cleanup = new Cleanup();
-      const forget = (traits: readonly string[], drop: () => void) => {
+      const forget = (of: AnyModel, traits: readonly string[], drop: () => void) => {
         for (const trait of traits) {
-          model.on(`change:${trait}`, drop);
-          cleanup.add(() => model.off(`change:${trait}`, drop));
+          of.on(`change:${trait}`, drop);
+          cleanup.add(() => of.off(`change:${trait}`, drop));
         }
       };
-      forget(POINT_TRAITS, () => store.forgetPoints());
-      forget(THUMBNAIL_TRAITS, () => store.forgetThumbnails());
+      forget(model, POINT_TRAITS, () => store.forgetPoints());
+      forget(shared, THUMBNAIL_TRAITS, () => store.forgetThumbnails());
       cleanup.add(() => store.forgetThumbnails());
       return () => cleanup.run();
     },
     render({ model, el }) {
-      const view = new EmbeddingMapView(model, store, el);
+      const view = new EmbeddingMapView(model, shared, store, el);
       return () => view.close();
     },
   };

@@ -15,6 +15,7 @@ import numpy as np
 
 import cnnviz_widgets as cv
 import cnnviz_widgets.views
+from cnnviz_widgets.views.embedding_map import EmbeddingMap
 
 MAPS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -47,6 +48,7 @@ VIEWS = {
     "ImageStage": lambda view: view(PICTURE),
     "EmbeddingMap": lambda view: view([[0.0, 1.0], [2.0, 3.0]], thumbnails=np.zeros((2, 4, 4), np.uint8)),
     "LayerTree": lambda view: view(fashion()[0].layers),
+    "LinkedMap": lambda view: view(VIEWS["EmbeddingMap"](EmbeddingMap), [[3.0, 1.0], [0.0, 0.0]]),
     "LineChart": lambda view: view("loss"),
     "ProbabilityBars": lambda view: view(),
     "TileGrid": lambda view: view(MAPS),

@@ -15,6 +15,7 @@ from cnnviz_widgets.render.map_still import GRAY, class_colors, point_colors
 from cnnviz_widgets.views._atlas import LOSSLESS, Atlas, _area_weights, _shrink, pack_thumbnails
 from cnnviz_widgets.views._map_data import read_codes
 from cnnviz_widgets.views.embedding_map import EmbeddingMap
+from cnnviz_widgets.views.linked_map import LinkedMap
 
 random = np.random.default_rng(0)
 points = random.normal(size=(12, 2)).astype(np.float32)
@@ -209,6 +210,29 @@ def test_live_frames_wait_for_the_page_and_the_last_one_always_comes():
     assert np.round(sent).tolist() == [1, 5, 7]
     chart.set_state({"_drawn": chart._serial})
     assert len(sent) == 3
+
+
+def test_a_linked_map_has_only_places_of_its_own():
+    chart = EmbeddingMap(points, labels=["cat", "dog"] * 6, thumbnails=np.zeros((12, 5, 4), np.uint8))
+    linked = LinkedMap(chart, points[::-1], height=200)
+    assert {"_points", "_serial", "_drawn", "height", "map"} == {
+        name for name in linked.get_state() if name != "layout" and not name.startswith(("_model", "_view"))
+    } - {"_dom_classes", "tabbable", "tooltip", "_esm", "_css", "_anywidget_id"}
+    assert linked.get_state("map")["map"] == f"IPY_MODEL_{chart.model_id}"
+    np.testing.assert_array_equal(linked.points, points[::-1].astype(np.float32))
+    linked.set_points(points * [-1, 1])
+    np.testing.assert_array_equal(chart.points, points.astype(np.float32))
+    assert (
+        linked.to_png()
+        == EmbeddingMap(points * [-1, 1], labels=["cat", "dog"] * 6).to_png()
+        != chart.to_png()
+    )
+    chart.selected = [3]
+    assert linked.to_text() == "LinkedMap: 12 points, 2 classes, colored by label, 1 selected"
+    with pytest.raises(ValueError, match="same 12 points at other places; got 11"):
+        LinkedMap(chart, points[:11])
+    with pytest.raises(TypeError, match="EmbeddingMap; got ndarray"):
+        LinkedMap(points, points)
 
 
 @pytest.mark.parametrize(

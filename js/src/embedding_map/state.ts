@@ -6,10 +6,16 @@ import { Thumbnails } from "./atlas";
 import { type ColorSource, isRight, UNKNOWN } from "./colors";
 import { PointSet } from "./points";
 
-export interface Traits extends Record<string, unknown> {
+/** Where points are; with the reference of another map whose points they are, of which the rest is true. */
+export interface Places extends Record<string, unknown> {
   _points: Binary;
   _serial: number;
   _drawn: number;
+  height: number;
+  map?: string;
+}
+
+export interface Traits extends Places {
   _class_names: string[];
   _labels: Binary;
   _predictions: Binary;
@@ -25,11 +31,19 @@ export interface Traits extends Record<string, unknown> {
   selected: number[];
   current: number;
   query: string;
-  height: number;
   thumbnails_shown: boolean;
 }
 
 export type Model = AnyModel<Traits>;
+export type PlacesModel = AnyModel<Places>;
+
+/** The model that says what the points are: another map's, or the model itself. */
+export async function sharedOf(model: PlacesModel): Promise<Model> {
+  const reference = model.get("map");
+  return reference === undefined
+    ? (model as unknown as Model)
+    : await model.widget_manager.get_model<Traits>(reference.replace("IPY_MODEL_", ""));
+}
 
 export const POINT_TRAITS = ["_points", "_serial"] as const;
 export const THUMBNAIL_TRAITS = ["_pages", "_atlas"] as const;
@@ -66,7 +80,7 @@ export class MapStore {
     this.#thumbnails = undefined;
   }
 
-  points(model: Model): PointSet {
+  points(model: PlacesModel): PointSet {
     this.#points ??= new PointSet(asFloat32(model.get("_points")));
     return this.#points;
   }

@@ -22,7 +22,7 @@ export class EmbeddingMapView {
   #cleanup = new Cleanup();
   #stage: Stage;
   #controls: Controls;
-  #legend = new Legend((name) => setTraits(this.model, { query: exactly(name) }));
+  #legend = new Legend((name) => setTraits(this.shared, { query: exactly(name) }));
   #selection = element("span");
   #clear = element("button", { type: "button", title: "Clear (Escape)" }, "Clear");
   #count = element("span", { class: "cvz-map-count" });
@@ -36,7 +36,10 @@ export class EmbeddingMapView {
   #currentTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
-    private readonly model: states.Model,
+    /** Where the points are. */
+    private readonly model: states.PlacesModel,
+    /** What they are, and what is chosen: another map's model where this one goes along with it. */
+    private readonly shared: states.Model,
     private readonly store: states.MapStore,
     el: HTMLElement,
   ) {
@@ -44,10 +47,10 @@ export class EmbeddingMapView {
     this.#coloring = colorPoints(this.#subjects);
     this.#marks = this.#makeMarks();
     this.#controls = new Controls({
-      color: (mode) => setTraits(model, { color_by: mode }),
-      search: (query) => setTraits(model, { query }),
+      color: (mode) => setTraits(shared, { color_by: mode }),
+      search: (query) => setTraits(shared, { query }),
       selectFound: () => this.#selectFound(),
-      thumbnails: (shown) => setTraits(model, { thumbnails_shown: shown }),
+      thumbnails: (shown) => setTraits(shared, { thumbnails_shown: shown }),
       drag: () =>
         this.#stage.node.classList.toggle("cvz-lasso", this.#controls.dragMode === "lasso"),
       zoom: (factor) => this.#stage.zoom(factor),
@@ -102,7 +105,7 @@ export class EmbeddingMapView {
   }
 
   #watch(): void {
-    const { model } = this;
+    const { model, shared } = this;
     const cleanup = this.#cleanup;
     const stage = this.#stage;
     watchTheme(this.#root, cleanup, () => {
@@ -115,15 +118,16 @@ export class EmbeddingMapView {
     const resized = new ResizeObserver(() => stage.redraw());
     resized.observe(stage.node);
     cleanup.add(() => resized.disconnect());
-    onChange(model, [...states.CLASS_TRAITS, "color_by"], cleanup, () => this.#update("all"));
+    onChange(shared, [...states.CLASS_TRAITS, "color_by"], cleanup, () => this.#update("all"));
     onChange(model, [...states.POINT_TRAITS], cleanup, () => {
       // Points that only move keep their colors, and the page its legend.
       const moved = this.store.points(model).count === this.#subjects.count;
       this.#update(moved ? "marks" : "all");
     });
-    onChange(model, [...states.THUMBNAIL_TRAITS], cleanup, () => this.#thumbnailsChanged());
-    onChange(model, ["selected", "query"], cleanup, () => this.#update("marks"));
-    onChange(model, ["current", "height", "thumbnails_shown"], cleanup, () => this.#update("rest"));
+    onChange(shared, [...states.THUMBNAIL_TRAITS], cleanup, () => this.#thumbnailsChanged());
+    onChange(shared, ["selected", "query"], cleanup, () => this.#update("marks"));
+    onChange(shared, ["current", "thumbnails_shown"], cleanup, () => this.#update("rest"));
+    onChange(model, ["height"], cleanup, () => this.#update("rest"));
     let stop = () => {};
     const seen = new IntersectionObserver(
       (entries) => {
@@ -131,7 +135,7 @@ export class EmbeddingMapView {
         stage.setVisible(visible);
         if (visible) {
           stop();
-          stop = this.store.thumbnails(model).load(() => stage.redraw());
+          stop = this.store.thumbnails(shared).load(() => stage.redraw());
         }
       },
       { rootMargin: "100px" },
@@ -146,23 +150,23 @@ export class EmbeddingMapView {
   }
 
   #thumbnailsChanged(): void {
-    const stop = this.store.thumbnails(this.model).load(() => this.#stage.redraw());
+    const stop = this.store.thumbnails(this.shared).load(() => this.#stage.redraw());
     this.#cleanup.add(stop);
     this.#stage.dropCard();
     this.#update("all");
   }
 
   #readSubjects(): states.Subjects {
-    return states.readSubjects(this.model, this.store.points(this.model).count);
+    return states.readSubjects(this.shared, this.store.points(this.model).count);
   }
 
   #makeMarks(): Marks {
-    const { model } = this;
+    const { model, shared } = this;
     const points = this.store.points(model);
     const { classNames, labels, predictions, names } = this.#subjects;
     const codes = labels.length > 0 ? labels : predictions;
-    this.#found = search(model.get("query"), points.count, classNames, codes, names);
-    const selected = model.get("selected").filter((index) => index < points.count);
+    this.#found = search(shared.get("query"), points.count, classNames, codes, names);
+    const selected = shared.get("selected").filter((index) => index < points.count);
     this.#selected = new Set(selected);
     const emphasis = emphasize(points.count, selected, this.#found);
     const order = drawingOrder(emphasis);
@@ -172,7 +176,7 @@ export class EmbeddingMapView {
 
   /** Bring the view up to date with the traits: colors and points, points as they are marked, or the rest. */
   #update(changed: "all" | "marks" | "rest"): void {
-    const { model } = this;
+    const { model, shared } = this;
     if (changed === "all") {
       this.#subjects = this.#readSubjects();
       this.#coloring = colorPoints(this.#subjects);
@@ -182,18 +186,18 @@ export class EmbeddingMapView {
       this.#updateTexts();
     }
     this.#stage.node.style.setProperty("--cvz-height", `${model.get("height")}px`);
-    const thumbnails = this.store.thumbnails(model);
+    const thumbnails = this.store.thumbnails(shared);
     this.#controls.update({
       modes: states.colorModes(this.#subjects),
-      colorBy: model.get("color_by"),
-      query: model.get("query"),
+      colorBy: shared.get("color_by"),
+      query: shared.get("query"),
       searchable: this.#subjects.classNames.length > 0 || this.#subjects.names.length > 0,
       found: this.#found?.reduce((sum, hit) => sum + hit, 0),
       hasThumbnails: thumbnails.present,
-      thumbnailsShown: model.get("thumbnails_shown"),
+      thumbnailsShown: shared.get("thumbnails_shown"),
     });
     this.#legend.update(this.#coloring, this.#subjects.valueName);
-    const current = model.get("current");
+    const current = shared.get("current");
     this.#stage.setScene(this.#scene());
     if (this.#currentTimer === undefined && current !== this.#stage.current) {
       // Set by Python or by another map: that one shows the card.
@@ -205,8 +209,8 @@ export class EmbeddingMapView {
     const subjects = this.#subjects;
     return {
       marks: this.#marks,
-      thumbnails: this.store.thumbnails(this.model),
-      inPlace: this.model.get("thumbnails_shown"),
+      thumbnails: this.store.thumbnails(this.shared),
+      inPlace: this.shared.get("thumbnails_shown"),
       selected: this.#selected,
       describe: (index) => states.describe(subjects, index),
     };
@@ -252,7 +256,7 @@ export class EmbeddingMapView {
     }
     this.#currentTimer ??= setTimeout(() => {
       this.#currentTimer = undefined;
-      setTraits(this.model, { current: this.#stage.current });
+      setTraits(this.shared, { current: this.#stage.current });
     }, CURRENT_INTERVAL);
   }
 
@@ -271,13 +275,13 @@ export class EmbeddingMapView {
     } else {
       selected.add(index);
     }
-    setTraits(this.model, { selected: [...selected] });
+    setTraits(this.shared, { selected: [...selected] });
   }
 
   #lasso(outline: Outline, adding: boolean): void {
     const inside = this.#stage.inside(outline);
     const selected = adding ? [...new Set([...this.#selected, ...inside])] : inside;
-    setTraits(this.model, { selected });
+    setTraits(this.shared, { selected });
     setText(this.#live, `${formatCount(selected.length)} selected`);
   }
 
@@ -289,7 +293,7 @@ export class EmbeddingMapView {
           selected.push(index);
         }
       });
-      setTraits(this.model, { selected });
+      setTraits(this.shared, { selected });
     }
   }
 
@@ -307,7 +311,7 @@ export class EmbeddingMapView {
 
   #escape(): void {
     this.#setCurrent(-1);
-    setTraits(this.model, { selected: [], query: "" });
+    setTraits(this.shared, { selected: [], query: "" });
     setText(this.#live, "Selection cleared");
   }
 }
