@@ -1,9 +1,9 @@
-"""A mapping by layer that says what there is, where it has not what was asked for."""
+"""Mappings by layer, which say what there is where they have not what was asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cnnviz_widgets.engine.errors import AmbiguousLayerError, LayerNotFoundError, did_you_mean
 from cnnviz_widgets.engine.layers import LayerKey, split_key
@@ -11,12 +11,29 @@ from cnnviz_widgets.engine.layers import LayerKey, split_key
 T = TypeVar("T")
 
 
-class ByLayer(Mapping[LayerKey, T], Generic[T]):
+class LayerMapping(Mapping[LayerKey, T], Generic[T]):
+    """A mapping by layer whose errors say more than a `KeyError`, which is all that `Mapping` reckons with."""
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            self[key]  # type: ignore[index]
+        except (LookupError, TypeError):
+            return False
+        return True
+
+    def get(self, key: LayerKey, default: Any = None) -> Any:
+        """Return the value of that layer, or the default where there is none."""
+        return self[key] if self.__contains__(key) else default
+
+
+class ByLayer(LayerMapping[T]):
     """Values by layer: under its name, or (name, call) for each call of a layer used more than once.
 
     >>> values = ByLayer({"conv": 1, ("relu", 0): 2, ("relu", 1): 3})
     >>> values["conv"], values["conv", 0], values["relu", 1]
     (1, 1, 3)
+    >>> values.get("fc", "nothing")
+    'nothing'
     """
 
     def __init__(self, values: Mapping[LayerKey, T]) -> None:
@@ -36,13 +53,6 @@ class ByLayer(Mapping[LayerKey, T], Generic[T]):
         near = did_you_mean(name, [split_key(each)[0] for each in self._values])
         there = f"there is {', '.join(map(repr, calls))}" if calls else f"there are {len(self)} layers here"
         raise LayerNotFoundError(f"nothing is here for layer {key!r}{near}; {there}")
-
-    def __contains__(self, key: object) -> bool:
-        try:
-            self[key]  # type: ignore[index]
-        except (LookupError, TypeError):
-            return False
-        return True
 
     def __iter__(self) -> Iterator[LayerKey]:
         return iter(self._values)

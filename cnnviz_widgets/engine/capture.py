@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cnnviz_widgets.engine.by_layer import LayerMapping
 from cnnviz_widgets.engine.errors import LayerNotFoundError, did_you_mean
 from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, detached, kept_in_graph
 from cnnviz_widgets.engine.layers import LayerKey, Place, check_call, map_tensors, split_key, tensors_in
@@ -24,25 +25,14 @@ if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
 
 
-class _ByLayer(Mapping[LayerKey, Any]):
-    """A mapping by layer, whose errors say more than a `KeyError`, and which is compared by identity."""
-
-    def __contains__(self, key: object) -> bool:
-        try:
-            self[key]  # type: ignore[index]
-        except (LookupError, TypeError):
-            return False
-        return True
-
-    def get(self, key: LayerKey, default: Any = None) -> Any:
-        """Return the value of that layer, or the default where there is none."""
-        return self[key] if self.__contains__(key) else default
+class _Live(LayerMapping[Any]):
+    """A mapping whose values are others after each pass, so that it is compared by identity."""
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
 
-class Capture(_ByLayer):
+class Capture(_Live):
     """What the layers of one forward pass returned: a mapping from layer to value. Made by `capture`.
 
     ``seen["features.3"]`` is the value of a layer that is called once, ``seen["relu", 1]`` of the second
@@ -297,7 +287,7 @@ def apart(net: Network) -> Iterator[None]:
         yield
 
 
-class _Gradients(_ByLayer):
+class _Gradients(_Live):
     """The gradients of a `Capture`."""
 
     def __init__(self, capture: Capture) -> None:
