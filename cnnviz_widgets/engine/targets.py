@@ -96,7 +96,7 @@ class Target:
                 raise TargetError(f"a layer's target needs channel=, counted from 0; got {self.channel!r}")
             self._set("channel", channel)
         if self.position is not None:
-            self._set("position", _row_and_column(self.position))
+            self._set("position", row_and_column(self.position))
         if self.of not in ("logit", "probability"):
             raise TargetError(f"of= is 'logit' or 'probability', got {self.of!r}")
         if self.of == "probability" and (self.layer is not None or callable(self.what)):
@@ -199,7 +199,7 @@ def class_index(net: Network, what: Any, classes: int) -> int:
     raise LabelNotFoundError(f"label {what!r} not found{did_you_mean(what, net.labels)}{index}")
 
 
-def _row_and_column(value: Any) -> tuple[int, int]:
+def row_and_column(value: Any) -> tuple[int, int]:
     numbers = [whole_number(each) for each in value] if isinstance(value, Iterable) else []
     if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
         raise TargetError(f"position is (row, column), two whole numbers from 0; got {value!r}")

@@ -1,0 +1,138 @@
+"""Gradients of a target with respect to the image, or to what a layer returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
+from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.relu_rules import RuledCalls, ruled
+from cnnviz_widgets.engine.state import evaluation
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.inputs import Images
+    from cnnviz_widgets.engine.network import Network
+    from cnnviz_widgets.engine.targets import Target
+
+
+@dataclass(frozen=True)
+class InputGradients:
+    """What a backward pass has found for a batch.
+
+    Attributes
+    ----------
+    values
+        The target's value for each image [N].
+    gradients
+        Its gradient with respect to each number of the batch [N, C, H, W].
+    rectifiers
+        How many calls of rectifiers a rule has changed.
+    """
+
+    values: Tensor
+    gradients: Tensor
+    rectifiers: int
+
+
+def one_image(net: Network, image: Images, user: str) -> Tensor:
+    """Return one image as a batch [1, C, H, W], or say that there are several."""
+    x = net.prepare(image)
+    if len(x) != 1:
+        raise InputError(f"{user} takes one image, got {len(x)}; call it once for each")
+    return x
+
+
+@contextmanager
+def backward_pass(net: Network, rule: str = "plain") -> Iterator[RuledCalls]:
+    """Run a forward and a backward pass inside: the module is in evaluation mode and preserved all the time.
+
+    Modules that checkpoint their activations run again while gradients flow back, with the same rule.
+    """
+    with apart(net), evaluation(net.core, gradients=True), ruled(rule) as calls:
+        yield calls
+
+
+def input_gradients(net: Network, x: Tensor, target: Target, rule: str = "plain") -> InputGradients:
+    """Return a target's values and gradients for a prepared batch [N, C, H, W].
+
+    Raises
+    ------
+    TargetError, LabelNotFoundError, LayerNotFoundError
+        A target that is not there.
+    UnsupportedModuleError
+        A rule for rectifiers, and no rectifier that it could change.
+    OutputError
+        The value, or a gradient, is NaN or infinite.
+    """
+    with backward_pass(net, rule) as calls:
+        x = x.detach().requires_grad_()
+        values = target.scores(net, x)
+        gradients = gradients_of(values.sum(), x)
+    check_changed(net, x, calls)
+    return InputGradients(values.detach(), gradients, calls.changed)
+
+
+def check_changed(net: Network, x: Tensor, calls: RuledCalls) -> None:
+    """Raise an error where a rule has changed nothing, and there is nothing in the network that it could change.
+
+    A layer that lies before the first rectifier is no error: nothing was missed there.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        The network calls no rectifier that could be recognized.
+    """
+    if calls.rule == "plain" or calls.changed:
+        return
+    with backward_pass(net, calls.rule) as whole:
+        net(x.detach()[:1].requires_grad_())
+    if not whole.called:
+        raise UnsupportedModuleError(
+            f"the rule {calls.rule!r} is one for rectifiers, but this network calls none that is recognized "
+            "(nn.ReLU and its kin, F.relu, x.relu_(), x.clamp(min=0) and the like), so that 0 calls were changed and "
+            "the result would be the plain gradient; take that, or write the rectifiers in one of these ways"
+        )
+
+
+def layer_gradients(net: Network, x: Tensor, target: Target, layer: LayerKey) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the target's values [N], what a layer returned, and the gradients with respect to that."""
+    with backward_pass(net), capture(net, [layer], gradients=True) as seen:
+        values = target.scores(net, x.detach().requires_grad_())
+        maps = main_tensor(seen[layer])
+        gradients = gradients_of(values.sum(), maps)
+    return values.detach(), maps.detach(), gradients
+
+
+def gradients_of(value: Tensor, x: Tensor) -> Tensor:
+    """Return the gradient of a number with respect to a tensor; zeros where it does not depend on it."""
+    if not (value.requires_grad and x.requires_grad):
+        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
+    if gradient is None:
+        return torch.zeros_like(x)
+    if not bool(torch.isfinite(gradient).all()):
+        raise OutputError("the gradient is NaN or infinite for this image, so there is nothing to show")
+    return gradient.detach()
+
+
+def check_not_zero(gradient: Tensor, target: Target, value: float) -> None:
+    """Raise `ZeroGradientError`, with what to do, where a gradient is zero everywhere."""
+    if bool((gradient != 0).any()):
+        return
+    if target.of == "probability":
+        advice = (
+            f"the probability is {value:.6g}, where a softmax is flat: take of='logit', the value before it, instead"
+        )
+    else:
+        advice = (
+            f"the value is {value:.6g}; if it comes out of a rectifier, that passes nothing on where it returns 0: take "
+            "the value before the last rectifier, such as Target(layer=<the convolution in front of it>, channel=...)"
+        )
+    raise ZeroGradientError(f"the gradient of {target!r} is zero everywhere, so there is nothing to show; {advice}")
