@@ -101,7 +101,9 @@ def check_changed(net: Network, x: Tensor, calls: RuledCalls) -> None:
         )
 
 
-def layer_gradients(net: Network, x: Tensor, target: Target, layer: LayerKey) -> tuple[Tensor, Tensor, Tensor]:
+def layer_gradients(
+    net: Network, x: Tensor, target: Target, layer: LayerKey
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the target's values [N], what a layer returned, and the gradients with respect to that."""
     with backward_pass(net), capture(net, [layer], gradients=True) as seen:
         values = target.scores(net, x.detach().requires_grad_())
@@ -127,12 +129,12 @@ def check_not_zero(gradient: Tensor, target: Target, value: float) -> None:
     if bool((gradient != 0).any()):
         return
     if target.of == "probability":
-        advice = (
-            f"the probability is {value:.6g}, where a softmax is flat: take of='logit', the value before it, instead"
-        )
+        advice = f"the probability is {value:.6g}, where a softmax is flat: take of='logit', the value before it, instead"
     else:
         advice = (
             f"the value is {value:.6g}; if it comes out of a rectifier, that passes nothing on where it returns 0: take "
             "the value before the last rectifier, such as Target(layer=<the convolution in front of it>, channel=...)"
         )
-    raise ZeroGradientError(f"the gradient of {target!r} is zero everywhere, so there is nothing to show; {advice}")
+    raise ZeroGradientError(
+        f"the gradient of {target!r} is zero everywhere, so there is nothing to show; {advice}"
+    )

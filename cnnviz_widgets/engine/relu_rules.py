@@ -90,7 +90,9 @@ class RuledCalls(TorchFunctionMode):
         ):
             return func(*args, **kwargs)
         self.called += 1
-        return self._ruled(func, x, args[1:], {name: each for name, each in kwargs.items() if name != "input"})
+        return self._ruled(
+            func, x, args[1:], {name: each for name, each in kwargs.items() if name != "input"}
+        )
 
     def _ruled(self, func: Any, x: Tensor, more: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
         in_place = False
