@@ -39,6 +39,8 @@ _PUBLIC = {
     "ActivationStatistics": "methods.statistics",
     "top_patches": "methods.top_patches",
     "TopPatches": "methods.top_patches",
+    "deconvnet": "methods.deconvnet",
+    "Reconstruction": "methods.deconvnet",
     "FeatureTable": "engine.feature_table",
     "extract_features": "methods.features",
     "nearest_neighbors": "methods.neighbors",
@@ -58,6 +60,7 @@ _PUBLIC = {
     "FilterGrid": "widgets.kernels",
     "PatchExplorer": "widgets.top_patches",
     "NeighborExplorer": "widgets.neighbors",
+    "EmbeddingExplorer": "widgets.embedding",
     "samples": "samples",
 }
 

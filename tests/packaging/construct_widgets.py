@@ -41,6 +41,7 @@ WIDGETS = {
     "LayerBrowser": lambda: cv.LayerBrowser(*fashion()),
     "PatchExplorer": lambda: cv.PatchExplorer(patches()),
     "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
+    "EmbeddingExplorer": lambda: cv.EmbeddingExplorer(feature_table()),
     "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),
     "TrainingTimeline": lambda: cv.TrainingTimeline(cv.TrainingRecorder(fashion()[0])),
 }
