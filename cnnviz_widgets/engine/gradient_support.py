@@ -44,9 +44,9 @@ class GradientProbe:
     def __init__(self, net: Network, layer: LayerKey, seed: int = 0) -> None:
         from cnnviz_widgets.engine.network import Network
 
-        self._random = torch.Generator().manual_seed(seed)
-        self._net = Network(generic_copy(net.core, self._random), input=net.input)
+        self._net = Network(generic_copy(net.core, torch.Generator().manual_seed(seed)), input=net.input)
         self._layer = layer
+        self._seed = seed + 1
 
     @torch.inference_mode(False)
     def support(self, size: tuple[int, int]) -> GradientSupport:
@@ -61,10 +61,11 @@ class GradientProbe:
         OutputError
             What it returns is not finite, or has another shape for another image.
         """
+        random = torch.Generator().manual_seed(self._seed)
         passes: list[tuple[Tensor, Tensor]] = []
         missing: LayerNotFoundError | None = None
         for image in _IMAGES:
-            u = positive(torch.Size([1, self._net.input.channels or 3, *size]), self._random)
+            u = positive(torch.Size([1, self._net.input.channels or 3, *size]), random)
             x = image(u).to(self._net.device, self._net.dtype).requires_grad_()
             try:
                 value, looked = self._run(x)
@@ -77,7 +78,7 @@ class GradientProbe:
                 break
         if missing is not None and not passes:
             raise missing
-        return GradientSupport(self._checked(passes), self._random)
+        return GradientSupport(self._checked(passes), random, (self, size))
 
     def support_if_runs(self, size: tuple[int, int]) -> GradientSupport | None:
         """Return the same, or ``None`` if the network does not take images of this size."""
@@ -127,19 +128,30 @@ class GradientProbe:
 class GradientSupport:
     """Which pixels the units of one layer depend on, for images of one size; asked unit by unit.
 
+    It can be pickled as far as the module can: what is sent is the private copy, which is run again.
+
     Attributes
     ----------
     map_size
         Height and width of the layer's map, ``None`` where it has no spatial axes.
     """
 
-    def __init__(self, passes: list[tuple[Tensor, Tensor]], random: torch.Generator) -> None:
-        self._passes, self._random = passes, random
+    def __init__(
+        self,
+        passes: list[tuple[Tensor, Tensor]],
+        random: torch.Generator,
+        origin: tuple[GradientProbe, tuple[int, int]],
+    ) -> None:
+        self._passes, self._random, self._origin = passes, random, origin
         # Its own: the copy of the network is private, and a box may be asked for while the network runs.
         self._lock = threading.Lock()
         self._known: dict[tuple[int | None, int | None], Edges | None] = {}
         value = passes[0][1]
         self.map_size = (int(value.shape[2]), int(value.shape[3])) if value.ndim == 4 else None
+
+    def __reduce__(self) -> tuple[Callable[..., GradientSupport], tuple[GradientProbe, tuple[int, int]]]:
+        # What autograd has recorded can't be sent.
+        return GradientProbe.support, self._origin
 
     def edges(self, row: int | None = None, column: int | None = None) -> Edges | None:
         """Return (top, left, bottom, right) of what a unit, or the whole layer, depends on; ``None``: nothing."""

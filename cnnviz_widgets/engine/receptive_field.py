@@ -20,10 +20,11 @@ from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.tracing import trace
 from cnnviz_widgets.engine.window_frames import (
     Frame,
-    edge_table,
+    WindowTable,
     frames_of_planes,
     measured_frames,
     spatial_size,
+    window_table,
 )
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class ReceptiveField:
     layer: LayerKey
     reason: str | None = None
     _edges: Callable[[int | None, int | None], Edges | None] = field(
-        default=lambda row, column: None, repr=False, compare=False
+        default_factory=lambda: WindowTable(np.zeros(4, np.int64)), repr=False, compare=False
     )
 
     def box(self, row: SupportsIndex | None = None, column: SupportsIndex | None = None) -> Box:
@@ -262,17 +263,12 @@ def _check_runs(net: Network, layer: LayerKey, size: tuple[int, int]) -> None:
 
 def _from_planes(planes: Planes, layer: LayerKey, size: tuple[int, int]) -> ReceptiveField:
     """Read windows off the planes that belong to a layer's output: see `extents`."""
-    table = edge_table(planes, size).numpy()
-    if not table.any():
+    windows = window_table(planes, size)
+    if not windows.table.any():
         raise _independent(layer)
-
-    def edges(row: int | None, column: int | None) -> Edges | None:
-        top, left, bottom, right = table if row is None else table[row, column]
-        return (int(top), int(left), int(bottom), int(right)) if bottom else None
-
     map_size = spatial_size(planes)
-    frames = _single_frames(edges(None, None)) if map_size is None else frames_of_planes(planes, size)
-    return _field(layer, size, map_size, frames, edges, "analytic")
+    frames = _single_frames(windows(None, None)) if map_size is None else frames_of_planes(planes, size)
+    return _field(layer, size, map_size, frames, windows, "analytic")
 
 
 def _from_gradients(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.extents import FAR, FREE, STEP, Planes
-from cnnviz_widgets.engine.gradient_support import GradientProbe, GradientSupport
+from cnnviz_widgets.engine.gradient_support import Edges, GradientProbe, GradientSupport
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -135,12 +136,28 @@ def spatial_size(planes: Planes) -> tuple[int, int] | None:
     return (int(shape[2]), int(shape[3])) if len(shape) == 4 else None
 
 
-def edge_table(planes: Planes, size: tuple[int, int]) -> Tensor:
-    """Return top, left, bottom, right of each position [H, W, 4], or of all numbers together [4].
+@dataclass(frozen=True)
+class WindowTable:
+    """The windows of a layer's units, by position: call it with row and column, both ``None`` without axes.
 
-    All are 0 where nothing is seen.
+    Attributes
+    ----------
+    table
+        Top, left, bottom, right of each position [H, W, 4], or of all numbers together [4]; all are 0 where
+        nothing is seen.
     """
+
+    table: NDArray[np.int64]
+
+    def __call__(self, row: int | None, column: int | None) -> Edges | None:
+        """Return (top, left, bottom, right) of what a unit depends on; ``None``: nothing."""
+        top, left, bottom, right = (self.table if row is None else self.table[row, column]).tolist()
+        return (top, left, bottom, right) if bottom else None
+
+
+def window_table(planes: Planes, size: tuple[int, int]) -> WindowTable:
+    """Read the windows of all units off the planes of a layer: see `extents`."""
     over = (0, 1) if planes[0].ndim == 4 else tuple(range(planes[0].ndim))
     tops, bottoms, lefts, rights = (plane.amax(over) for plane in planes[:4])
     table = torch.stack([size[0] - tops, size[1] - lefts, bottoms, rights], dim=-1)
-    return torch.where(tops[..., None] > 0, table, 0).to(torch.int64)
+    return WindowTable(torch.where(tops[..., None] > 0, table, 0).to(torch.int64).numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import pickle
 from typing import Any
 
 import numpy as np
@@ -567,3 +568,15 @@ def test_the_same_gradients_every_time() -> None:
     first, second = (cv.receptive_field(net, "out") for _ in range(2))
     assert first == second
     assert boxes_of(first) == boxes_of(second)
+
+
+@pytest.mark.parametrize(
+    ("module", "method"), [(nn.Sequential(nn.Conv2d(1, 1, 3)), "analytic"), (_Deciding(), "gradient")]
+)
+def test_a_field_can_be_sent_to_another_process(module: nn.Module, method: str) -> None:
+    field = cv.receptive_field(network(module, 9), "0" if method == "analytic" else "out")
+    assert field.method == method
+    sent = pickle.loads(pickle.dumps(field))
+    assert sent == field
+    assert boxes_of(sent) == boxes_of(field)
+    assert boxes_of(pickle.loads(pickle.dumps(sent))) == boxes_of(field)
