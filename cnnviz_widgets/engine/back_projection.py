@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -136,7 +136,7 @@ def _place(plane: Tensor, position: Any, layer: LayerKey, channel: int) -> tuple
         if plane.ndim == 0 or position == "all":
             return None
         # Of equal ones the first, row by row.
-        return cast(tuple[int, int], divmod(int(plane.flatten().argmax()), plane.shape[1]))
+        return divmod(int(plane.flatten().argmax()), plane.shape[1])
     row, column = row_and_column(position)
     if plane.ndim == 0:
         raise TargetError(f"layer {layer!r} returns a vector, which has no positions; leave position out")

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.capture import apart, capture
@@ -47,6 +49,11 @@ def one_image(net: Network, image: Images, user: str) -> Tensor:
     if len(x) != 1:
         raise InputError(f"{user} takes one image, got {len(x)}; call it once for each")
     return x
+
+
+def pictures_of(net: Network, x: Tensor) -> NDArray[np.uint8]:
+    """Return prepared images as pictures, uint8 [N, H, W, 3]; [N, 0, 0, 3] where their channels make none."""
+    return net.restore(x) if net.input.channels in (1, 3) else np.zeros((len(x), 0, 0, 3), np.uint8)
 
 
 @contextmanager
@@ -116,9 +123,7 @@ def gradients_of(value: Tensor, x: Tensor) -> Tensor:
     """Return the gradient of a number with respect to a tensor; zeros where it does not depend on it."""
     if not (value.requires_grad and x.requires_grad):
         return torch.zeros_like(x)
-    (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
-    if gradient is None:
-        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(value, x, allow_unused=True, materialize_grads=True)
     if not bool(torch.isfinite(gradient).all()):
         raise OutputError("the gradient is NaN or infinite for this image, so there is nothing to show")
     return gradient.detach()
@@ -129,11 +134,13 @@ def check_not_zero(gradient: Tensor, target: Target, value: float) -> None:
     if bool((gradient != 0).any()):
         return
     if target.of == "probability":
-        advice = f"the probability is {value:.6g}, where a softmax is flat: take of='logit', the value before it, instead"
+        advice = (
+            f"the probability is {value:.6g}, where a softmax is flat; take of='logit', the value before it"
+        )
     else:
         advice = (
-            f"the value is {value:.6g}; if it comes out of a rectifier, that passes nothing on where it returns 0: take "
-            "the value before the last rectifier, such as Target(layer=<the convolution in front of it>, channel=...)"
+            f"the value is {value:.6g}; if it comes out of a rectifier, that passes nothing on where it returns 0: "
+            "take the value before the last rectifier, such as Target(layer=<the layer in front of it>, channel=...)"
         )
     raise ZeroGradientError(
         f"the gradient of {target!r} is zero everywhere, so there is nothing to show; {advice}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from cnnviz_widgets.engine.layers import LayerKey, find_module, split_key
+from cnnviz_widgets.engine.layers import LayerKey, split_key
+from cnnviz_widgets.engine.rectifiers import find_place, rectifier_calls
 from cnnviz_widgets.engine.state import engine_lock
 
 if TYPE_CHECKING:
@@ -26,17 +27,25 @@ def layer_reached(net: Network, layer: LayerKey, note: Callable[[Any], None]) ->
     thread = threading.get_ident()
     calls = 0
 
-    def count(module: nn.Module, arguments: Any, output: Any) -> None:
+    def count(module: nn.Module | None, arguments: Any, output: Any) -> None:
         nonlocal calls
         if threading.get_ident() == thread:
             calls += 1
             if calls == (call or 0) + 1:
                 note(output)
 
-    module = find_module(net.core, name)
+    def count_function(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
+        if name == place:
+            count(None, args, output)
+
+    place = find_place(net.core, name)
+    if isinstance(place, str):
+        with rectifier_calls(net.core, count_function):
+            yield
+        return
     # Not while a pass runs on another thread: the end of it would take the hook away, or bring it back.
     with engine_lock:
-        handle = module.register_forward_hook(count)
+        handle = place.register_forward_hook(count)
     try:
         yield
     finally:

@@ -115,6 +115,13 @@ class Target:
         given += [f"of={self.of!r}"] if self.of != "logit" else []
         return f"Target({', '.join(given)})"
 
+    @property
+    def text(self) -> str:
+        """The target as a result keeps it: as it is written, a function by its name."""
+        if not callable(self.what):
+            return repr(self)
+        return f"Target({getattr(self.what, '__name__', type(self.what).__name__)})"
+
     def scores(self, net: Network, x: Tensor) -> Tensor:
         """Return the target's value for each image of a prepared batch [N, C, H, W], as a tensor [N].
 
@@ -200,6 +207,7 @@ def class_index(net: Network, what: Any, classes: int) -> int:
 
 
 def row_and_column(value: Any) -> tuple[int, int]:
+    """Return a position, or say what one is."""
     numbers = [whole_number(each) for each in value] if isinstance(value, Iterable) else []
     if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
         raise TargetError(f"position is (row, column), two whole numbers from 0; got {value!r}")
