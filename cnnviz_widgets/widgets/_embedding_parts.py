@@ -20,7 +20,7 @@ from cnnviz_widgets.widgets._embedding_classes import BADGE_COLORS, Chosen, chos
 
 # Of what the widget may take in a saved notebook, without the first map: the module of the second one, the tiles
 # with theirs, and the controls. Points take 8 bytes each, in base64.
-_OTHER_BYTES, _POINT_BYTES = 1_000_000, 11
+_OTHER_BYTES, _POINT_BYTES = 800_000, 11
 _STYLE = """<style>
 .cnnviz-embedding .widget-html-content { line-height: 1.45; white-space: normal; overflow-wrap: anywhere; }
 .cnnviz-embedding p { margin: 2px 0 4px; line-height: 1.45; }

@@ -314,6 +314,8 @@ def _checked_count(table: Any) -> int:
     problem = check_count(count)
     if problem is not None:
         raise InputError(problem)
+    if count < 4:
+        raise InputError(f"t-SNE needs four images or more, got {count}")
     return count
 
 
