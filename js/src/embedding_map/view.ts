@@ -2,6 +2,7 @@
 import { Cleanup, element, liveRegion, setText, shieldKeys } from "../lib/dom";
 import { formatCount } from "../lib/format";
 import { onChange, setTraits } from "../lib/model";
+import panelStyles from "../lib/panel.css";
 import { resolveColor, themedRoot, watchTheme } from "../lib/theme";
 import { type Coloring, colorPoints, drawingOrder, emphasize } from "./colors";
 import { Controls } from "./controls";
@@ -18,7 +19,7 @@ import * as states from "./state";
 const CURRENT_INTERVAL = 50;
 
 export class EmbeddingMapView {
-  readonly #root = themedRoot("cvz-map", styles);
+  readonly #root = themedRoot("cvz-panel cvz-map", panelStyles, styles);
   #cleanup = new Cleanup();
   #stage: Stage;
   #controls: Controls;

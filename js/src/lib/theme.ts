@@ -3,12 +3,12 @@ import type { Cleanup } from "./dom";
 import { element } from "./dom";
 import sharedStyles from "./theme.css";
 
-/** The root element of a view with the shared styles and its own; `cvz` is the styles' root class. */
-export function themedRoot(className: string, styles: string): HTMLElement {
+/** The root element of a view with the styles of all views and these; `cvz` is the styles' root class. */
+export function themedRoot(className: string, ...styles: string[]): HTMLElement {
   const root = element("div", { class: `cvz ${className}` });
   // A style element inside the view reaches shadow roots and sandboxed outputs, where one in the
   // document's head would not.
-  root.append(element("style", {}, `${sharedStyles}\n${styles}`));
+  root.append(element("style", {}, [sharedStyles, ...styles].join("\n")));
   return root;
 }
 

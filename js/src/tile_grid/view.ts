@@ -1,6 +1,7 @@
 /** One view of a tile grid: legend and switches, the tiles, one of them enlarged, and what is read off. */
 import { Cleanup, element, liveRegion, setText, shieldKeys } from "../lib/dom";
 import { onChange, setTraits } from "../lib/model";
+import panelStyles from "../lib/panel.css";
 import { themedRoot, watchTheme } from "../lib/theme";
 import { Controls } from "./controls";
 import { readPalette } from "./drawing";
@@ -20,7 +21,7 @@ const WIDE = 680;
 const POINTER_INTERVAL = 50;
 
 export class TileGridView {
-  readonly #root = themedRoot("cvz-tiles", styles);
+  readonly #root = themedRoot("cvz-panel cvz-tiles", panelStyles, styles);
   #cleanup = new Cleanup();
   #legend = new Legend();
   #controls: Controls;
