@@ -66,6 +66,12 @@ def backward_pass(net: Network, rule: str = "plain") -> Iterator[RuledCalls]:
         yield calls
 
 
+def target_values(net: Network, x: Tensor, target: Target) -> Tensor:
+    """Return a target's value for each image of a prepared batch [N], without gradients."""
+    with apart(net):
+        return target.scores(net, x.detach())
+
+
 def input_gradients(net: Network, x: Tensor, target: Target, rule: str = "plain") -> InputGradients:
     """Return a target's values and gradients for a prepared batch [N, C, H, W].
 
@@ -129,7 +135,7 @@ def gradients_of(value: Tensor, x: Tensor) -> Tensor:
     return gradient.detach()
 
 
-def check_not_zero(gradient: Tensor, target: Target, value: float) -> None:
+def check_not_zero(gradient: Tensor, target: Target, value: float, of_what: str = "") -> None:
     """Raise `ZeroGradientError`, with what to do, where a gradient is zero everywhere."""
     if bool((gradient != 0).any()):
         return
@@ -143,5 +149,5 @@ def check_not_zero(gradient: Tensor, target: Target, value: float) -> None:
             "take the value before the last rectifier, such as Target(layer=<the layer in front of it>, channel=...)"
         )
     raise ZeroGradientError(
-        f"the gradient of {target!r} is zero everywhere, so there is nothing to show; {advice}"
+        f"the gradient of {target.text}{of_what} is zero everywhere, so there is nothing to show; {advice}"
     )

@@ -63,7 +63,7 @@ def test_against_the_chain(name: str, style: str) -> None:
 
 def test_switches_that_are_shared_add_up() -> None:
     # What an unpooling that overwrites would give is another thing, here.
-    value, trail = forward(NETWORKS["overlapping pools"], IMAGE)
+    _value, trail = forward(NETWORKS["overlapping pools"], IMAGE)
     for size, switches in (
         each for each in trail if isinstance(each, tuple) and isinstance(each[0], torch.Size)
     ):
@@ -78,7 +78,7 @@ def test_one_image() -> None:
     picture = torch.rand(3, 19, 22, generator=torch.Generator().manual_seed(1))
     for position in ("max", (0, 1)):
         shown = cv.deconvnet(net, picture, layer, 2, position)
-        pixels, activation, place = chain("residual sum", picture, 2, position)
+        pixels, _activation, place = chain("residual sum", picture, 2, position)
         np.testing.assert_allclose(shown.pixels, pixels, rtol=1e-4, atol=1e-6 * float(pixels.abs().max()))
         assert (shown.position, shown.layer, shown.channel, shown.rectifiers) == (place, layer, 2, 4)
         box = cv.receptive_field(net, layer).box(*place)
@@ -155,11 +155,11 @@ def test_what_is_refused() -> None:
         ValueError, match=r"\(9, 0\) is outside of the map of layer 'parts.4', channel 1: it has 3 rows"
     ):
         cv.deconvnet(net, picture, layer, 1, (9, 0))
-    with pytest.raises(ValueError, match="'max', 'all' or .* got 'strongest'"):
+    with pytest.raises(ValueError, match=r"'max', 'all' or .* got 'strongest'"):
         cv.deconvnet(net, picture, layer, 1, "strongest")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"position is \(row, column\).* got 3"):
         cv.deconvnet(net, picture, layer, 1, 3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="calls none that is recognized.*0 calls were changed"):
+    with pytest.raises(TypeError, match=r"calls none that is recognized.*0 calls were changed"):
         cv.deconvnet(
             cv.Network(Unknown(), input=cv.InputSpec(size=8)), np.zeros((8, 8, 3), np.uint8), "conv", 0
         )
@@ -172,7 +172,7 @@ def test_what_is_refused() -> None:
         module[0].bias.fill_(-100)
     dead = cv.Network(module, input=cv.InputSpec(size=8))
     with pytest.raises(
-        ValueError, match="channel 1 of layer '1' is 0 at position .* before the last rectifier"
+        ValueError, match=r"channel 1 of layer '1' is 0 at position .* before the last rectifier"
     ):
         cv.deconvnet(dead, picture, "1", 1)
 
