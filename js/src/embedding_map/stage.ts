@@ -1,5 +1,6 @@
 /** The map itself: points, what is drawn over them, the card, and the part of the map that is on the screen. */
 import { element, setText } from "../lib/dom";
+import { NextFrame } from "../lib/frames";
 import type { Thumbnails } from "./atlas";
 import * as cameras from "./camera";
 import { Card } from "./card";
@@ -45,7 +46,7 @@ export class Stage {
   #current = -1;
   /** Whether the card stands beside the current point: not where another map set it. */
   #cardShown = false;
-  #frame = 0;
+  #frame = new NextFrame(() => this.#draw());
 
   /** `drawn` is called with the marks that are on the screen, after each frame. */
   constructor(
@@ -62,7 +63,7 @@ export class Stage {
   }
 
   close(): void {
-    cancelAnimationFrame(this.#frame);
+    this.#frame.cancel();
     this.#host.close();
   }
 
@@ -166,12 +167,7 @@ export class Stage {
   }
 
   redraw(): void {
-    if (this.#frame === 0) {
-      this.#frame = requestAnimationFrame(() => {
-        this.#frame = 0;
-        this.#draw();
-      });
-    }
+    this.#frame.request();
   }
 
   #look(camera: cameras.Camera): void {

@@ -1,5 +1,6 @@
 /** One tile, large: with rows and columns along its edges, and each value to be read off. */
 import { Cleanup, element, setText, uniqueId } from "../lib/dom";
+import { NextFrame } from "../lib/frames";
 import type { Bitmaps } from "./bitmaps";
 import { type Box, drawMap, drawPosition, type Palette, sizeCanvas } from "./drawing";
 import { fitMap, MARGIN, moveCursor, tickStep } from "./enlarged_geometry";
@@ -36,7 +37,7 @@ export class Enlarged {
   #palette: Palette | undefined;
   #box: Box = { x: 0, y: 0, width: 0, height: 0 };
   #cursor: { row: number; column: number } | undefined;
-  #frame = 0;
+  #frame = new NextFrame(() => this.#draw());
 
   constructor(
     private readonly bitmaps: Bitmaps,
@@ -66,7 +67,7 @@ export class Enlarged {
   }
 
   close(): void {
-    cancelAnimationFrame(this.#frame);
+    this.#frame.cancel();
     this.#cleanup.run();
   }
 
@@ -105,12 +106,7 @@ export class Enlarged {
   }
 
   redraw(): void {
-    if (this.#frame === 0) {
-      this.#frame = requestAnimationFrame(() => {
-        this.#frame = 0;
-        this.#draw();
-      });
-    }
+    this.#frame.request();
   }
 
   #listen(): void {

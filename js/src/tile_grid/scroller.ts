@@ -1,5 +1,6 @@
 /** The scrolling area: draws what is visible, and turns pointer and keys into tiles. */
 import { Cleanup, element, setText, uniqueId } from "../lib/dom";
+import { NextFrame } from "../lib/frames";
 import { Bitmaps } from "./bitmaps";
 import { drawTiles, type Palette } from "./drawing";
 import { arrange, cornerOf, hitTest, type Layout, moveByKey, scrollToShow } from "./layout";
@@ -40,7 +41,7 @@ export class Scroller {
   #layout: Layout | undefined;
   #palette: Palette | undefined;
   #hovered = -1;
-  #frame = 0;
+  #frame = new NextFrame(() => this.#draw());
   #lastTop = 0;
 
   constructor(private readonly events: ScrollerEvents) {
@@ -68,8 +69,7 @@ export class Scroller {
   }
 
   close(): void {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
+    this.#frame.cancel();
     this.#cleanup.run();
     this.bitmaps.clear();
   }
@@ -102,14 +102,8 @@ export class Scroller {
     this.redraw();
   }
 
-  /** Draw with the next frame of the page, however often it is asked for. */
   redraw(): void {
-    if (this.#frame === 0) {
-      this.#frame = requestAnimationFrame(() => {
-        this.#frame = 0;
-        this.#draw();
-      });
-    }
+    this.#frame.request();
   }
 
   focus(): void {
