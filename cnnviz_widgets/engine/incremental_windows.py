@@ -1,0 +1,108 @@
+"""Which window of each map changes with a window of the image, for many places of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.incremental_record import Node
+from cnnviz_widgets.engine.incremental_rules import reach
+
+Numbers: TypeAlias = NDArray[np.int64]
+Intervals: TypeAlias = dict[Node, tuple[Numbers, Numbers]]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Windows of one length along one axis of a map, one for each place.
+
+    Attributes
+    ----------
+    starts
+        Where they begin.
+    length
+        How long they are.
+    size
+        How long the map is.
+    """
+
+    starts: Numbers
+    length: int
+    size: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether they are the whole map."""
+        return self.length == self.size
+
+    def same(self, other: Span) -> bool:
+        """Return whether these are the same windows."""
+        return self.length == other.length and np.array_equal(self.starts, other.starts)
+
+
+def full_span(places: int, size: int) -> Span:
+    """Return the whole map, for each place."""
+    return Span(np.zeros(places, np.int64), size, size)
+
+
+def changed_intervals(nodes: Sequence[Node], axis: int, starts: Numbers, length: int) -> Intervals:
+    """Return, for each map and each place of a window of the image, which rows (columns) [lo, hi) may change."""
+    found: Intervals = {}
+    for node in nodes:
+        if not node.is_map:
+            continue
+        size = node.value.shape[2 + axis]
+        along = reach(node)
+        if node.name == "image":
+            found[node] = (starts, starts + length)
+        elif along is None:
+            found[node] = (np.zeros_like(starts), np.full_like(starts, size))
+        else:
+            rule = along[axis]
+            reads = [found[each] for each in node.inputs]
+            # One value for the whole map, such as a gate: all of it changes.
+            if any(each.value.shape[2 + axis] == 1 for each in node.inputs) and rule.kernel == 1 < size:
+                reads.append((np.zeros_like(starts), np.full_like(starts, size)))
+            low = np.min([each[0] for each in reads], axis=0)
+            high = np.max([each[1] for each in reads], axis=0)
+            low = -((-(low + rule.padding - (rule.kernel - 1) * rule.dilation)) // rule.stride)
+            high = (high - 1 + rule.padding) // rule.stride + 1
+            # Where strides pass the window by, one row that does not change stands for none.
+            low = np.clip(low, 0, size - 1)
+            found[node] = (low, np.clip(high, low + 1, size))
+    return found
+
+
+def spans_of(intervals: Intervals, places: Numbers, axis: int) -> dict[Node, Span]:
+    """Return windows of one length for some of the places: the longest, moved so as to stay in the map."""
+    spans = {}
+    for node, (low, high) in intervals.items():
+        size = node.value.shape[2 + axis]
+        length = int((high - low)[places].max())
+        spans[node] = Span(np.minimum(low[places], size - length), length, size)
+    return spans
+
+
+def runs(values: Numbers) -> list[tuple[slice, int]]:
+    """Return the places of each value as slices.
+
+    >>> runs(np.array([3, 4, 3, 4, 5]))
+    [(slice(0, 3, 2), 3), (slice(1, 4, 2), 4), (slice(4, 5, 1), 5)]
+    """
+    found = []
+    for value in np.unique(values):
+        places = np.flatnonzero(values == value)
+        steps = np.diff(places)
+        if len(steps) and (steps != steps[0]).any():
+            # In pieces that follow each other.
+            pieces = np.split(places, np.flatnonzero(steps != 1) + 1)
+        else:
+            pieces = [places]
+        for piece in pieces:
+            step = int(piece[1] - piece[0]) if len(piece) > 1 else 1
+            found.append((slice(int(piece[0]), int(piece[-1]) + 1, step), int(value)))
+    return found
