@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.browser._jupyter import NotebookPage, launch_chromium
+from tests.browser._jupyter import NotebookPage, Profile, launch_chromium
 from tests.browser._server import JupyterServer
 
 
@@ -19,7 +19,7 @@ def open_page(cell: str) -> Iterator[NotebookPage]:
         JupyterServer(Path(folder)) as server,
         launch_chromium() as chromium,
     ):
-        page = NotebookPage(server, chromium, "benchmark", [cell], front_end="lab")
+        page = NotebookPage(Profile(server, chromium), "benchmark", [cell], front_end="lab")
         page.run_all()
         try:
             yield page

@@ -11,12 +11,16 @@
 
 `open_notebook(source)` takes a list of cells' code, or the path of a notebook of the repository (a copy is
 opened). Give `save_widget_state=True` to have the page write the widgets into the file, as a person does
-with Settings > Save Widget State Automatically; other keywords go to Playwright's `new_context`, such as
-`viewport={"width": 1600, "height": 1000}`, `reduced_motion="reduce"`, `device_scale_factor=2`.
+with Settings > Save Widget State Automatically; `viewport={"width": 1600, "height": 1000}` sizes the page.
 `nb.page` is Playwright's page.
 
+Each notebook gets a new page, so nothing that runs or hangs in one can reach the next. All pages of a worker
+share one profile of the browser (`Profile`), whose cookies and storage are deleted after every test, and one
+renderer process, which keeps the front ends' compiled scripts: that halves the time that a page takes to load.
+After a test that failed both begin anew.
+
 To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test. Opening a page
-takes seconds: each view and each widget has one test of what people do most in both, the others have one.
+still takes seconds: each view and each widget has one test of what people do most in both, the others have one.
 
 The state tests:
     nb.save(); nb.reload()             the page is loaded anew, the kernel goes on
@@ -45,13 +49,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
 
 from tests.browser._server import JupyterServer, Kernel
 
 FrontEnd = Literal["lab", "notebook"]
 SAVE_STATE_PLUGIN = "@jupyter-widgets/jupyterlab-manager:plugin"
 OPEN_TIMEOUT = 60_000  # milliseconds, the first page of a run included
+VIEWPORT: ViewportSize = {"width": 1280, "height": 900}
+STORED = "cookies,local_storage,indexeddb,websql,service_workers,cache_storage"  # all but the cache of files
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_OPTIONS = (
     "--no-sandbox",  # the tests may run as root in a container; every page is our own server's
@@ -102,21 +108,51 @@ def launch_chromium() -> Iterator[Browser]:
             browser.close()
 
 
+class Profile:
+    """What all pages of one server share in the browser: its cache, and the process that compiles its scripts."""
+
+    def __init__(self, server: JupyterServer, browser: Browser) -> None:
+        self.server = server
+        self._browser = browser
+        self._open()
+
+    def _open(self) -> None:
+        self._context = self._browser.new_context()
+        # A page that stays: the process, and what it has compiled, would end with the last page.
+        self._keeper = self._context.new_page()
+        self._keeper.goto(f"{self.server.url}/api", timeout=OPEN_TIMEOUT)
+        self._control = self._context.new_cdp_session(self._keeper)
+
+    def new_page(self, viewport: ViewportSize) -> Page:
+        """Open an empty page of that size."""
+        page = self._context.new_page()
+        page.set_viewport_size(viewport)
+        return page
+
+    def forget(self) -> None:
+        """Delete all that pages have stored, so that the next test finds none of it; scripts stay in the cache."""
+        self._control.send("Storage.clearDataForOrigin", {"origin": self.server.url, "storageTypes": STORED})
+
+    def renew(self) -> None:
+        """End the process of all pages, whatever state it is in, and begin with another."""
+        self._context.close()
+        self._open()
+
+
 class NotebookPage:
     """One notebook, open in one page of one front end."""
 
     def __init__(
         self,
-        server: JupyterServer,
-        browser: Browser,
+        profile: Profile,
         name: str,
         source: Sequence[str] | Path,
         *,
         front_end: FrontEnd,
         save_widget_state: bool = False,
-        **context_options: Any,
+        viewport: ViewportSize = VIEWPORT,
     ) -> None:
-        self.server = server
+        self.server = server = profile.server
         self.front_end = front_end
         self.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{name}-{front_end}") + ".ipynb"
         self.path = server.root / self.name
@@ -126,9 +162,7 @@ class NotebookPage:
         self._kernel: Kernel | None = None
         write_notebook(self.path, source)
         server.set_settings(SAVE_STATE_PLUGIN, {"saveState": save_widget_state})
-        options = {"viewport": {"width": 1280, "height": 900}, **context_options}
-        self._context = browser.new_context(**options)
-        self.page: Page = self._context.new_page()
+        self.page = profile.new_page(viewport)
         self.page.on("pageerror", self._on_error)
         self.page.on("console", self._on_console)
         self.page.on("request", self._on_request)
@@ -218,7 +252,11 @@ class NotebookPage:
         return json.loads(self.path.read_text("utf-8"))
 
     def reload(self) -> None:
-        """Load the page anew, as the browser's reload does; the kernel goes on."""
+        """Load the page anew, as the browser's reload does; the kernel goes on. Its widgets are on the page then."""
+        self._load_anew()
+        self._reload_until_widgets_show()
+
+    def _load_anew(self) -> None:
         self.page.reload(timeout=OPEN_TIMEOUT)
         self._wait_for_panel()
 
@@ -240,12 +278,16 @@ class NotebookPage:
         self.shut_down_kernel()
         self.page.goto("about:blank")
         self._open()
+        self._reload_until_widgets_show()
+        self.shut_down_kernel()
+
+    def _reload_until_widgets_show(self) -> None:
         for _ in range(3):
             if self._wait_for_widgets() == "shown":
-                break
+                return
             # A race inside ipywidgets: the kernel's "connected" came before the file was read. People reload.
-            self.reload()
-        self.shut_down_kernel()
+            self._load_anew()
+        raise AssertionError(f"ipywidgets finds no models for the widgets of {self.name}")
 
     def _wait_for_widgets(self) -> Literal["shown", "lost"]:
         """Wait until each saved widget is on the page, or ipywidgets has given one of them up."""
@@ -285,7 +327,7 @@ class NotebookPage:
 
     def close(self) -> None:
         """Close the page and end the kernel."""
-        self._context.close()
+        self.page.close()
         if self._kernel is not None:
             self._kernel.close()
         self.server.shut_down_kernel(self.name)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
-from tests.browser._jupyter import FrontEnd, NotebookPage, launch_chromium
+from tests.browser._jupyter import FrontEnd, NotebookPage, Profile, launch_chromium
 from tests.browser._server import JupyterServer
 
 OPENED = pytest.StashKey[list[NotebookPage]]()
+FAILED = pytest.StashKey[bool]()
 
 # Playwright keeps an event loop running in this thread while it lives, which other tests must not find:
 # so the two costly fixtures end with this folder's last test, not with the session.
@@ -26,10 +26,10 @@ def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter
 
 
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """One headless Chromium for all browser tests."""
+def profile(jupyter_server: JupyterServer) -> Iterator[Profile]:
+    """One headless Chromium for all browser tests, and in it one profile."""
     with launch_chromium() as browser:
-        yield browser
+        yield Profile(jupyter_server, browser)
 
 
 @pytest.fixture(params=["lab", "notebook"])
@@ -40,7 +40,7 @@ def front_end(request: pytest.FixtureRequest) -> FrontEnd:
 
 @pytest.fixture
 def open_notebook(
-    request: pytest.FixtureRequest, jupyter_server: JupyterServer, chromium: Browser, front_end: FrontEnd
+    request: pytest.FixtureRequest, profile: Profile, front_end: FrontEnd
 ) -> Iterator[Callable[..., NotebookPage]]:
     """A function that opens a notebook; what it opened is closed, and checked, when the test ends."""
     opened = request.node.stash[OPENED] = []
@@ -50,8 +50,7 @@ def open_notebook(
     ) -> NotebookPage:
         name = f"{request.node.originalname}-{len(opened)}"
         page = NotebookPage(
-            jupyter_server,
-            chromium,
+            profile,
             name,
             source,
             front_end=front_end,
@@ -64,7 +63,10 @@ def open_notebook(
     yield open_one
     for page in opened:
         page.close()
-    jupyter_server.reset_settings()
+    if request.node.stash.get(FAILED, False):
+        profile.renew()
+    profile.forget()
+    profile.server.reset_settings()
     problems = [problem for page in opened for problem in page.problems()]
     assert not problems, "\n\n".join(problems)
 
@@ -74,6 +76,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """When a test fails, take a last picture of its pages and report what they wrote to the console."""
     report = yield
     if report.when == "call" and report.failed:
+        item.stash[FAILED] = True
         for page in item.stash.get(OPENED, []):
             page.screenshot("failed")
             report.sections.append((f"console of {page.name}", "\n".join(page.errors + page.console)))
