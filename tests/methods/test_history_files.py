@@ -123,7 +123,10 @@ def test_cut_anywhere_in_its_last_record_a_file_keeps_the_others(tmp_path: Path)
     last = frames(file)[-1][0]
     kernels = cv.load_history(path).kernels
     assert len(kernels) == 3
-    for end in range(last, len(file)):
+    begin = last + FRAME.size
+    # Every byte of the frame's head, the first and last ones of its content, and some in between.
+    ends = {*range(last, begin + 8), *range(begin, len(file), 31), *range(len(file) - 8, len(file))}
+    for end in sorted(ends):
         path.write_bytes(file[:end])
         np.testing.assert_array_equal(cv.load_history(path).kernels, kernels[:2])
 

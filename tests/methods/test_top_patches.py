@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import cache
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ DRAW = np.random.default_rng(0)
 
 def resnet() -> cv.Network:
     module = cv.Network.from_torchvision("resnet18", weights=None).module
-    return cv.Network(module, input=cv.InputSpec(size=64, mean=0.4, std=0.2))
+    return cv.Network(module, input=cv.InputSpec(size=48, mean=0.4, std=0.2))
 
 
 def any_size() -> cv.Network:
@@ -45,10 +46,11 @@ def same(sizes: tuple[int, ...], count: int) -> list[Any]:
     return [DRAW.integers(0, 256, sizes, dtype=np.uint8) for _ in range(count)]
 
 
+@cache
 def setting(name: str) -> tuple[cv.Network, list[Any], list[Any]]:
     """A network, its images, and layers: early and late, in branches, called twice, without maps."""
     if name == "resnet18":
-        return resnet(), same((64, 64, 3), 12), ["layer2.0.downsample.0", "layer3.1", "avgpool", "fc"]
+        return resnet(), same((48, 48, 3), 8), ["layer2.0.downsample.0", "layer3.1", "avgpool", "fc"]
     if name == "branches":
         return network(), list(PICTURES), ["conv", ("relu", 0), ("relu", 1), "side", "full"]
     if name == "any size":
@@ -78,6 +80,13 @@ def values_of(net: cv.Network, image: Any, layer: Any) -> Tensor:
     return kept[call][0]
 
 
+@cache
+def maps_of(name: str) -> dict[Any, list[np.ndarray]]:
+    """What each layer of a setting returns for each of its images."""
+    net, images, layers = setting(name)
+    return {layer: [values_of(net, each, layer).numpy() for each in images] for layer in layers}
+
+
 def slow(maps: list[np.ndarray], channel: int, k: int, per_image: int) -> list[tuple[float, int, int, int]]:
     """Sort every number of a channel: the best ``per_image`` of each image, then the best of all."""
     found = []
@@ -102,7 +111,7 @@ def test_against_sorting_everything(name: str, batch_size: int | None) -> None:
     assert list(found) == layers
     for layer in layers:
         one = found[layer]
-        maps = [values_of(net, each, layer).numpy() for each in images]
+        maps = maps_of(name)[layer]
         assert one.scores.shape == (len(maps[0]), 5)
         for channel in range(0, len(maps[0]), max(1, len(maps[0]) // 12)):
             expected = slow(maps, channel, 5, per_image or 5)
@@ -121,6 +130,7 @@ def test_against_sorting_everything(name: str, batch_size: int | None) -> None:
 def test_patches_are_what_the_units_look_at(name: str) -> None:
     net, images, layers = setting(name)
     for layer, one in cv.top_patches(net, images, layers, k=3).items():
+        fields: dict[tuple[int, ...], cv.ReceptiveField] = {}
         for row in range(0, len(one.channels), max(1, len(one.channels) // 4)):
             index, place = int(one.image_indices[row, 0]), tuple(one.positions[row, 0])
             top, left, bottom, right = one.boxes[row, 0]
@@ -129,7 +139,10 @@ def test_patches_are_what_the_units_look_at(name: str) -> None:
             assert (one.picture(index) == picture).all()
             assert (one.patches[row][0] == picture[top:bottom, left:right]).all()
             assert one.patches[row][0].base is not None, "a view"
-            field = cv.receptive_field(net, layer, image_size=tuple(x.shape[2:]))
+            size = tuple(x.shape[2:])
+            if size not in fields:
+                fields[size] = cv.receptive_field(net, layer, image_size=size)
+            field = fields[size]
             expected = field.box() if field.map_size is None else field.box(*place)
             assert (top, left, bottom, right) == (
                 expected.top,

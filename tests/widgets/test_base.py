@@ -15,7 +15,7 @@ from cnnviz_widgets.widgets import _base
 from cnnviz_widgets.widgets._base import Viewer, shown
 from cnnviz_widgets.widgets._job import once
 
-SOON = 10.0
+SOON = 60.0
 
 
 def test_a_result_arrives_and_busy_tells_the_time_before() -> None:

@@ -37,7 +37,7 @@ TABLE = cv.FeatureTable(
     skipped=0,
     skipped_reasons=(),
 )
-SOON = 30.0
+SOON = 60.0
 
 
 class Gate:
@@ -106,10 +106,11 @@ def test_both_maps_are_those_of_the_method() -> None:
     np.testing.assert_array_equal(explorer.parts.linked.points, explorer.result.points.astype(np.float32))
     assert explorer.state == "done"
     left, right = (explorer.parts.headings[name].value for name in ("pca", "tsne"))
-    assert f"{explorer.pca.explained_variance_ratio[0]:.1%} of the variance" in left
+    across, up = explorer.pca.explained_variance_ratio
+    assert f"of the variance: {across:.1%} left to right, {up:.1%} upwards" in left
     assert f"{explorer.pca.trustworthiness:.3f}" in left
     assert f"{explorer.result.trustworthiness:.3f}" in right
-    assert f"KL divergence {explorer.result.kl_divergence:.3f}, 60 iterations" in right
+    assert f"60 iterations, KL divergence {explorer.result.kl_divergence:.3f}" in right
     assert "perplexity 7, seed 3" in right
     text = explorer.parts.map.to_text()
     assert "3 classes, 35 of 40 predictions right" in text
@@ -122,7 +123,7 @@ def test_a_run_is_watched_paused_resumed_and_stopped(gate: Gate) -> None:
     parts = explorer.parts
     assert (explorer.state, explorer.result) == ("running", None)
     # Before the first step there is nothing to see, and another run would only get in the way.
-    assert "nearest neighbors" in parts.headings["tsne"].value
+    assert "looking for neighbors" in parts.headings["tsne"].value
     assert (parts.run.disabled, parts.pause.disabled, parts.stop.disabled) == (True, False, False)
     np.testing.assert_array_equal(parts.linked.points, explorer.pca.points.astype(np.float32))
     gate.let(1)

@@ -16,7 +16,7 @@ from traitlets import TraitError
 
 import cnnviz_widgets as cv
 
-SOON = 30.0
+SOON = 60.0
 
 
 class Stages(nn.Module):

@@ -20,7 +20,7 @@ from torch import nn
 import cnnviz_widgets as cv
 from cnnviz_widgets.views._closing import parts_of
 
-SOON = 30.0
+SOON = 60.0
 
 
 class Branching(nn.Module):
