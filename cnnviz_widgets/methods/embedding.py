@@ -146,7 +146,7 @@ class Embedding(Result):
         """Where a t-SNE was stopped; empty for one that came to its end, and for PCA."""
         if self.iterations_done == self.iterations:
             return ""
-        return f"stopped after {self.iterations_done} of {self.iterations} iterations"
+        return f"stopped after {self.iterations_done:,} of {self.iterations:,} iterations"
 
     def __repr__(self) -> str:
         return f"Embedding({self.message})"

@@ -23,13 +23,14 @@ from cnnviz_widgets.widgets._embedding_classes import BADGE_COLORS, Chosen, chos
 _OTHER_BYTES, _POINT_BYTES = 800_000, 11
 _STYLE = """<style>
 .cnnviz-embedding .widget-html-content { line-height: 1.45; white-space: normal; overflow-wrap: anywhere; }
-.cnnviz-embedding p { margin: 2px 0 4px; line-height: 1.45; }
-.cnnviz-embedding progress { width: 160px; max-width: 100%; vertical-align: middle; margin-right: 6px; }
+.cnnviz-embedding p { margin: 0; line-height: 1.45; }
+.cnnviz-embedding progress { width: 100px; max-width: 100%; vertical-align: middle; margin-right: 6px; }
 .cnnviz-embedding .cvz-tiles-header, .cnnviz-embedding .cvz-tiles-footer { display: none; }
 .cnnviz-columns { display: grid !important; gap: 10px 16px; width: 100%;
   grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }
 .cnnviz-columns > * { min-width: 0; }
-.cnnviz-heading { min-height: 4.4em; }
+.cnnviz-heading { min-height: 64px; }
+.cnnviz-hints p { margin: 6px 0; }
 .cnnviz-counts { border-collapse: collapse; font-variant-numeric: tabular-nums; line-height: 1.5; }
 .cnnviz-counts th { font-weight: 400; text-align: left; padding: 0 12px 0 0; }
 .cnnviz-counts td { text-align: right; padding: 0 10px 0 0; }
@@ -70,7 +71,11 @@ class EmbeddingParts:
         self.headings = {name: ipywidgets.HTML() for name in ("pca", "tsne")}
         for heading in self.headings.values():
             heading.add_class("cnnviz-heading")
-        self.chosen = ipywidgets.HTML()
+        self.chosen = ipywidgets.HTML(layout={"flex": "0 1 auto", "max_width": "100%"})
+        shown = ipywidgets.VBox([self.grid], layout={"flex": "1 1 340px", "min_width": "0", "width": "auto"})
+        self.below = ipywidgets.HBox(
+            [self.chosen, shown], layout={"flex_flow": "row wrap", "grid_gap": "4px 24px", "width": "100%"}
+        )
         most = max(1.0, (count - 1) / 3)
         self.perplexity = _number(
             ipywidgets.BoundedFloatText, "Perplexity", 1, most, "150px", f"From 1 to {most:.4g}", step=5
@@ -99,7 +104,9 @@ class EmbeddingParts:
         maps.add_class("cnnviz-columns")
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.subjects.notes)
         style = ipywidgets.HTML(_STYLE, layout={"display": "none"})
-        return [style, controls, status, maps, self.chosen, self.grid, ipywidgets.HTML(notes + _HINT)]
+        hints = ipywidgets.HTML(notes + _HINT)
+        hints.add_class("cnnviz-hints")
+        return [style, controls, status, maps, self.below, hints]
 
     def show_run(
         self, state: str, params: dict[str, Any], step: Step | None, result: Embedding | None
@@ -172,38 +179,38 @@ def _trust_text(found: Embedding, count: int) -> str:
 def _pca_html(found: Embedding) -> str:
     first, second = np.asarray(found.explained_variance_ratio).tolist()
     return (
-        f"<p><b>PCA</b>: {_trust_text(found, len(found.points))}<br>"
-        f"explains {first:.1%} of the variance from left to right, {second:.1%} upwards</p>"
+        f"<p><b>PCA</b><br>{_trust_text(found, len(found.points))}<br>"
+        f"of the variance: {first:.1%} left to right, {second:.1%} upwards</p>"
     )
 
 
 def _tsne_html(state: str, params: dict[str, Any], step: Step | None, result: Embedding | None) -> str:
-    asked = f"<b>t-SNE</b>, perplexity {params['perplexity']:g}, seed {params['seed']}: "
+    asked = f"<b>t-SNE</b>, perplexity {params['perplexity']:g}, seed {params['seed']}"
     if result is not None:
-        stopped = f"<br><b>{result.stopped_text}</b>: a map on the way" if result.stopped_text else ""
+        stopped = result.stopped_text
+        course = f"<b>{stopped}</b>" if stopped else f"{result.iterations:,} iterations"
+        trust = _trust_text(result, len(result.points))
         return (
-            f'<p role="status">{asked}{_trust_text(result, len(result.points))}<br>'
-            f"KL divergence {result.kl_divergence:.3f}, {result.iterations_done:,} iterations{stopped}</p>"
+            f'<p role="status">{asked}<br>{trust}<br>{course}, KL divergence {result.kl_divergence:.3f}</p>'
         )
-    said = f'<p role="status">{asked}{_STATES[state]}'
+    said = f'<p role="status">{asked}: {_STATES[state]}</p>'
     if state in ("failed", "ended"):
-        return f"{said}</p>"
-    return f"{said}<br>{_progress_html(step, params['iterations'], moving=state == 'running')}</p>"
+        return said
+    return f"{said}<p>{_progress_html(step, params['iterations'], moving=state == 'running')}</p>"
 
 
 def _progress_html(step: Step | None, iterations: int, *, moving: bool) -> str:
-    """Return how far it is; hidden from readers of the status line, who would hear of each step."""
+    """Return how far it is; apart from the status line, whose readers would hear of each step."""
     if step is None:
-        return "<progress></progress>looking for the nearest neighbors of each image"
+        return "<progress></progress>looking for neighbors"
     done = step.index + 1
-    parts = [f"iteration {done:,} of {iterations:,}", f"KL divergence {step.values['kl_divergence']:.3f}"]
-    if float(step.values["exaggeration"]) > 1:
-        parts.append(f"neighbors pull {step.values['exaggeration']:g} times as hard")
-    if moving:
-        parts.append(f"{time_text(float(step.values['seconds_left']))} left")
+    left = f", {time_text(float(step.values['seconds_left']))} left" if moving else ""
+    early = float(step.values["exaggeration"])
+    pull = f", neighbors pull {early:g} times as hard" if early > 1 else ""
     return (
-        f'<span aria-live="off"><progress aria-label="t-SNE" max="{iterations}" value="{done}"></progress>'
-        f"{', '.join(parts)}</span>"
+        f'<progress aria-label="t-SNE" max="{iterations}" value="{done}"></progress>'
+        f"iteration {done:,} of {iterations:,}{left}<br>"
+        f"KL divergence {step.values['kl_divergence']:.3f}{pull}"
     )
 
 
