@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -34,39 +33,12 @@ from cnnviz_widgets.engine.layers import (
     main_tensor,
     split_key,
 )
-from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.prediction import Prediction
 from cnnviz_widgets.engine.state import engine_lock, evaluation
 from cnnviz_widgets.engine.support import check_supported, unwrapped
 from cnnviz_widgets.engine.survey import Survey, Surveys, watched
 from cnnviz_widgets.engine.targets import probabilities
 from cnnviz_widgets.engine.whole_numbers import checked_whole
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction(Result):
-    """The most probable classes of one image, best first.
-
-    Attributes
-    ----------
-    indices
-        Class indices [k], int64.
-    labels
-        Their names, as text.
-    probabilities
-        Their probabilities [k], float32, summing to at most 1.
-    """
-
-    indices: NDArray[np.int64]
-    labels: tuple[str, ...]
-    probabilities: NDArray[np.float32]
-
-    def __str__(self) -> str:
-        lines = zip(self.labels, self.probabilities, strict=True)
-        return "\n".join(f"{probability:6.1%}  {label}" for label, probability in lines)
-
-    def _repr_html_(self) -> str:
-        """Return the list that a notebook shows for the bare result; labels are text, whatever is in them."""
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 class Network:

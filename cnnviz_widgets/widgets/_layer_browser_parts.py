@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, OutputError
 from cnnviz_widgets.engine.layers import LayerKey
-from cnnviz_widgets.engine.network import Network, Prediction
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.prediction import Prediction
 from cnnviz_widgets.views.charts import ProbabilityBars, UnitBars
 from cnnviz_widgets.views.image_stage import ImageStage
 from cnnviz_widgets.views.layer_tree import LayerTree

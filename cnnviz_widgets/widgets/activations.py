@@ -22,7 +22,8 @@ from cnnviz_widgets.engine.layers import (
     key_text,
     split_key,
 )
-from cnnviz_widgets.engine.network import Network, Prediction
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.prediction import Prediction
 from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_field
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.methods.activations import ActivationMaps, activations
