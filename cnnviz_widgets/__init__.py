@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 # Where each public name lives. The only list of them.
 _PUBLIC = {
     "Network": "engine.network",
-    "Prediction": "engine.network",
+    "Prediction": "engine.prediction",
     "InputSpec": "engine.inputs",
     "LayerInfo": "engine.layers",
     "Capture": "engine.capture",
@@ -36,7 +36,7 @@ _PUBLIC = {
     "activations": "methods.activations",
     "ActivationMaps": "methods.activations",
     "activation_statistics": "methods.statistics",
-    "ActivationStatistics": "methods.statistics",
+    "ActivationStatistics": "engine.activation_statistics",
     "top_patches": "methods.top_patches",
     "TopPatches": "methods.top_patches",
     "deconvnet": "methods.deconvnet",
