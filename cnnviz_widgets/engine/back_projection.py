@@ -88,7 +88,7 @@ def project_back(
         has_maps = value.ndim == 4
         seeds, found = _seeds(value.detach(), layer, channels, positions)
         pixels = gradients_of((value * seeds).sum(), x)
-    check_changed(net, x, calls)
+    check_changed(net, calls)
     for index, (_, position) in enumerate(found):
         if not bool((pixels[index] != 0).any()):
             place = "its map" if position is None else f"position {position}"

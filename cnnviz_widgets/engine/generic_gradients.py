@@ -16,7 +16,6 @@ several images are needed.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnviz_widgets.engine.errors import UnsupportedModuleError
-from cnnviz_widgets.engine.state import engine_lock
+from cnnviz_widgets.engine.private_copy import private_copy
 
 LEAVES_TORCH = frozenset([Tensor.numpy, Tensor.__array__, Tensor.tolist, Tensor.data_ptr, Tensor.__dlpack__])
 """Functions that hand the numbers of a tensor to something that is not torch."""
@@ -231,14 +230,9 @@ def generic_copy(module: nn.Module, random: torch.Generator) -> nn.Module:
     UnsupportedModuleError
         The module can't be copied.
     """
-    try:
-        with engine_lock:
-            private = copy.deepcopy(module)
-    except Exception as error:
-        raise UnsupportedModuleError(
-            "the receptive field can't be found: operations on the way to the layer are not known, so a copy of "
-            f"the module is needed, and copy.deepcopy fails on it ({type(error).__name__}: {error})"
-        ) from error
+    private = private_copy(
+        module, "the receptive field can't be found: operations on the way to the layer are not known"
+    )
     if any(each.dtype in (torch.float16, torch.bfloat16) for each in private.parameters()):
         private = private.float()
     with torch.no_grad():

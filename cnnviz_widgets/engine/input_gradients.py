@@ -15,6 +15,7 @@ from torch import Tensor
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.rectifiers import rectifiers
 from cnnviz_widgets.engine.relu_rules import RuledCalls, ruled
 from cnnviz_widgets.engine.state import evaluation
 
@@ -88,11 +89,11 @@ def input_gradients(net: Network, x: Tensor, target: Target, rule: str = "plain"
         x = x.detach().requires_grad_()
         values = target.scores(net, x)
         gradients = gradients_of(values.sum(), x)
-    check_changed(net, x, calls)
+    check_changed(net, calls)
     return InputGradients(values.detach(), gradients, calls.changed)
 
 
-def check_changed(net: Network, x: Tensor, calls: RuledCalls) -> None:
+def check_changed(net: Network, calls: RuledCalls) -> None:
     """Raise an error where a rule has changed nothing, and there is nothing in the network that it could change.
 
     A layer that lies before the first rectifier is no error: nothing was missed there.
@@ -102,11 +103,7 @@ def check_changed(net: Network, x: Tensor, calls: RuledCalls) -> None:
     UnsupportedModuleError
         The network calls no rectifier that could be recognized.
     """
-    if calls.rule == "plain" or calls.changed:
-        return
-    with backward_pass(net, calls.rule) as whole:
-        net(x.detach()[:1].requires_grad_())
-    if not whole.called:
+    if calls.rule != "plain" and not calls.changed and not rectifiers(net.survey, net.core):
         raise UnsupportedModuleError(
             f"the rule {calls.rule!r} is one for rectifiers, but this network calls none that is recognized "
             "(nn.ReLU and its kin, F.relu, x.relu_(), x.clamp(min=0) and the like), so that 0 calls were changed and "

@@ -68,16 +68,13 @@ class RuledCalls(TorchFunctionMode):
 
     Attributes
     ----------
-    called
-        How many calls it has seen, on values with gradients.
     changed
-        How many of them have sent a gradient back by the rule.
+        How many calls have sent a gradient back by the rule.
     """
 
     def __init__(self, rule: str) -> None:
         super().__init__()
         self.rule = rule
-        self.called = 0
         self.changed = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -89,7 +86,6 @@ class RuledCalls(TorchFunctionMode):
             or not (x.requires_grad and torch.is_grad_enabled())
         ):
             return func(*args, **kwargs)
-        self.called += 1
         return self._ruled(
             func, x, args[1:], {name: each for name, each in kwargs.items() if name != "input"}
         )

@@ -86,7 +86,10 @@ class Target:
         if self.what is not None and not isinstance(self.what, str) and not callable(self.what):
             index = whole_number(self.what)
             if index is None:
-                raise TypeError(f"a target is a label, an index or a function, got {self.what!r}")
+                kind = type(self.what).__name__
+                raise TypeError(
+                    f"a target is a label, an index or a function, got {self.what!r}, of type {kind}"
+                )
             self._set("what", index)
         if self.layer is None and (self.channel is not None or self.position is not None):
             raise TargetError("channel and position belong to a layer; give layer= as well")

@@ -91,6 +91,11 @@ def _features(s: Setting) -> cv.FeatureTable:
     return cv.extract_features(s.net, list(zip(s.images, "aba", strict=True)), s.layer)
 
 
+def _ramp(s: Setting) -> np.ndarray:
+    height, width = s.net.prepare(s.image).shape[2:]
+    return np.arange(height * width, dtype=np.float32).reshape(height, width)
+
+
 def _labelled() -> cv.Network:
     return cv.Network(torch.nn.ReLU(), labels=["a", "b"])
 
@@ -306,6 +311,150 @@ TABLE: dict[str, Row] = {
             "few": (lambda method, s: method(_VECTORS[:2]), ValueError, "three images or more, got 2"),
             "narrow": (lambda method, s: method(_VECTORS[:, :1]), ValueError, "two values or more, got one"),
             "table": (lambda method, s: method(s.net), TypeError, "got Network"),
+        },
+    ),
+    "deconvnet": Row(
+        lambda method, s: method(s.net, s.image, s.layer, 1),
+        uses=("image", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        gradients=True,
+        wrong={
+            "images": (lambda method, s: method(s.net, s.images, s.layer, 0), ValueError, "one image, got 3"),
+            "channel": (lambda method, s: method(s.net, s.image, s.layer, 99), ValueError, "got 99"),
+            "position": (
+                lambda method, s: method(s.net, s.image, s.layer, 0, (99, 0)),
+                ValueError,
+                r"\(99, 0\) is outside of the map",
+            ),
+            "module": (
+                lambda method, s: method(s.module, s.image, s.layer, 0),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+        },
+    ),
+    "gradient_map": Row(
+        lambda method, s: method(
+            s.net, s.image, s.target, rule="guided", samples=3, batch_size=2, seed=s.seed
+        ),
+        uses=("image", "target"),
+        gradients=True,
+        wrong={
+            "rule": (lambda method, s: method(s.net, s.image, 1, rule="magic"), ValueError, "got 'magic'"),
+            "samples": (
+                lambda method, s: method(s.net, s.image, 1, samples=-1),
+                ValueError,
+                "samples .* got -1",
+            ),
+            "noise": (lambda method, s: method(s.net, s.image, 1, noise=0), ValueError, "noise .* got 0"),
+            "seed": (lambda method, s: method(s.net, s.image, 1, seed=-1), ValueError, "seed .* got -1"),
+            "batch_size": (lambda method, s: method(s.net, s.image, 1, batch_size=0), ValueError, "got 0"),
+            "images": (lambda method, s: method(s.net, s.images, 1), ValueError, "one image, got 3"),
+            "module": (lambda method, s: method(s.module, s.image, 1), TypeError, "wrap it: cv.Network"),
+        },
+    ),
+    "integrated_gradients": Row(
+        lambda method, s: method(s.net, s.image, s.target, steps=3, batch_size=2),
+        uses=("image", "target"),
+        gradients=True,
+        wrong={
+            "steps": (lambda method, s: method(s.net, s.image, 1, steps=0), ValueError, "steps .* got 0"),
+            "baseline": (
+                lambda method, s: method(s.net, s.image, 1, baseline=float("nan")),
+                ValueError,
+                "baseline .* got nan",
+            ),
+            "images": (lambda method, s: method(s.net, s.images, 1), ValueError, "one image, got 3"),
+            "module": (lambda method, s: method(s.module, s.image, 1), TypeError, "wrap it: cv.Network"),
+        },
+    ),
+    "grad_cam": Row(
+        lambda method, s: method(s.net, s.image, s.target, s.layer),
+        uses=("image", "target", "layer"),
+        per_call=True,
+        gradients=True,
+        wrong={
+            "images": (lambda method, s: method(s.net, s.images, 1, s.layer), ValueError, "one image, got 3"),
+            "module": (
+                lambda method, s: method(s.module, s.image, 1, s.layer),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+        },
+    ),
+    "faithfulness": Row(
+        lambda method, s: method(s.net, s.image, s.target, {"ramp": _ramp(s)}, steps=3, batch_size=3),
+        uses=("image", "target"),
+        wrong={
+            "steps": (lambda method, s: method(s.net, s.image, 1, _ramp(s), steps=0), ValueError, "got 0"),
+            "many": (
+                lambda method, s: method(s.net, s.image, 1, _ramp(s), steps=9999),
+                ValueError,
+                "steps=9999",
+            ),
+            "size": (
+                lambda method, s: method(s.net, s.image, 1, np.ones((3, 4))),
+                ValueError,
+                "map is 3 x 4",
+            ),
+            "constant": (
+                lambda method, s: method(s.net, s.image, 1, 0 * _ramp(s)),
+                ValueError,
+                "constant at 0, which gives pixels no order",
+            ),
+            "NaN": (lambda method, s: method(s.net, s.image, 1, np.nan * _ramp(s)), ValueError, "NaN"),
+            "name": (
+                lambda method, s: method(s.net, s.image, 1, {"chance": _ramp(s)}),
+                ValueError,
+                r"not 'chance', which is added.*\['chance'\]",
+            ),
+            "text": (lambda method, s: method(s.net, s.image, 1, "ramp"), TypeError, "got str"),
+            "fill": (
+                lambda method, s: method(s.net, s.image, 1, _ramp(s), deletion_fill="red"),
+                ValueError,
+                "deletion_fill .* got 'red'",
+            ),
+            "module": (
+                lambda method, s: method(s.module, s.image, 1, _ramp(s)),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+        },
+    ),
+    "randomization_check": Row(
+        lambda method, s: method(
+            s.net, lambda net: cv.gradient_map(net, s.image, s.target), stages=2, seed=s.seed
+        ),
+        uses=("image", "target"),
+        gradients=True,
+        wrong={
+            "explain": (lambda method, s: method(s.net, _ramp(s)), TypeError, "got ndarray; give lambda net"),
+            "map": (
+                lambda method, s: method(s.net, lambda net: 3),
+                TypeError,
+                "explain: a map is .* got int",
+            ),
+            "stages": (
+                lambda method, s: method(s.net, lambda net: _ramp(s), stages=999),
+                ValueError,
+                "stages=999",
+            ),
+            "none": (
+                lambda method, s: method(s.net, lambda net: _ramp(s), stages=0),
+                ValueError,
+                "stages .* got 0",
+            ),
+            "seed": (
+                lambda method, s: method(s.net, lambda net: _ramp(s), seed=-1),
+                ValueError,
+                "seed .* got -1",
+            ),
+            "module": (
+                lambda method, s: method(s.module, lambda net: _ramp(s)),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
         },
     ),
     "kernels": Row(
