@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnviz_widgets.render.normalize import FloatArray, real_array
+from cnnviz_widgets.render.normalize import FloatArray, real_array, shared_range
 from cnnviz_widgets.render.quantize import QuantizedTiles, quantize
 from cnnviz_widgets.render.resize import block_mean
 
@@ -234,3 +234,36 @@ def check_colors(colors: Mapping[str, Any] | None) -> dict[str, str]:
 def saved_size(labels: list[str], badges: dict[str, str]) -> int:
     """Return what texts take in a notebook file, written with escapes."""
     return len(json.dumps(labels)) + len(json.dumps(badges)) if labels or badges else 0
+
+
+def tile_traits(
+    maps: ArrayLike,
+    labels: Iterable[str] | None,
+    badges: Mapping[int, str] | Sequence[str | None] | None,
+    order: ArrayLike | None,
+    zero_centered: bool | None,
+    *,
+    data_bytes: int = DATA_BYTES,
+) -> dict[str, Any]:
+    """Check everything that belongs to the tiles and bring it into the form of the traits."""
+    count = len(maps) if isinstance(maps, Sized) else 0
+    texts, remarks = check_labels(labels, count), check_badges(badges, count)
+    shown = check_order(order, count)
+    payload = pack(maps, other_bytes=saved_size(texts, remarks), data_bytes=data_bytes)
+    if zero_centered is None:
+        low, _ = (0.0, 0.0) if payload.encoding == "rgb" else shared_range(payload.tiles.ranges)
+        zero_centered = low < 0 or payload.channels == 3
+    return {
+        "_data": payload.data,
+        "_ranges": payload.ranges,
+        "_shape": list(payload.shape),
+        "_extent": list(payload.extent),
+        "_factor": payload.factor,
+        "_encoding": payload.encoding,
+        "_channels": payload.channels,
+        "_labels": texts,
+        "_badges": remarks,
+        "_order": shown,
+        "_steps": [],
+        "zero_centered": zero_centered,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anywidget
@@ -19,15 +19,12 @@ from cnnviz_widgets.views._bundle import bundle
 from cnnviz_widgets.views._payload import (
     DATA_BYTES,
     Payload,
-    check_badges,
     check_colors,
     check_index,
-    check_labels,
     check_order,
     check_steps,
     nearest_frame,
-    pack,
-    saved_size,
+    tile_traits,
 )
 
 
@@ -162,7 +159,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     ) -> None:
         if scale not in ("shared", "each"):
             raise ValueError(f'scale is "shared" or "each"; got {scale!r}')
-        tiles = _tile_traits(maps, labels, badges, order, zero_centered)
+        tiles = tile_traits(maps, labels, badges, order, zero_centered)
         if selected != -1:
             selected = check_index(selected, tiles["_shape"][0], "`selected`")
         options = {} if layout is None else {"layout": layout}
@@ -205,7 +202,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             The tile to select, -1 for none. The default keeps the selected index, and with it the position
             and what is enlarged, as far as the new maps have them.
         """
-        traits = _tile_traits(maps, labels, badges, order, zero_centered)
+        traits = tile_traits(maps, labels, badges, order, zero_centered)
         if axes is not None:
             traits["axes"] = list(axes)
         self._swap(traits, selected=selected, unit=unit, noun=noun)
@@ -246,7 +243,7 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             for tile, text in each.items()
         }
         tiles = array.reshape(-1, *array.shape[2:])
-        traits = _tile_traits(tiles, None, flat, None, zero_centered, data_bytes=data_bytes)
+        traits = tile_traits(tiles, None, flat, None, zero_centered, data_bytes=data_bytes)
         traits["_shape"] = [count, *traits["_shape"][1:]]
         traits["_order"] = check_order(None, count)
         self._swap(traits | {"_steps": chosen}, unit=unit, noun=noun)
@@ -357,36 +354,3 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if picture is not None:
             data["image/png"] = base64.b64encode(picture).decode("ascii")
         return data, metadata
-
-
-def _tile_traits(
-    maps: ArrayLike,
-    labels: Iterable[str] | None,
-    badges: Mapping[int, str] | Sequence[str | None] | None,
-    order: ArrayLike | None,
-    zero_centered: bool | None,
-    *,
-    data_bytes: int = DATA_BYTES,
-) -> dict[str, Any]:
-    """Check everything that belongs to the tiles and bring it into the form of the traits."""
-    count = len(maps) if isinstance(maps, Sized) else 0
-    texts, remarks = check_labels(labels, count), check_badges(badges, count)
-    shown = check_order(order, count)
-    payload = pack(maps, other_bytes=saved_size(texts, remarks), data_bytes=data_bytes)
-    if zero_centered is None:
-        low, _ = (0.0, 0.0) if payload.encoding == "rgb" else shared_range(payload.tiles.ranges)
-        zero_centered = low < 0 or payload.channels == 3
-    return {
-        "_data": payload.data,
-        "_ranges": payload.ranges,
-        "_shape": list(payload.shape),
-        "_extent": list(payload.extent),
-        "_factor": payload.factor,
-        "_encoding": payload.encoding,
-        "_channels": payload.channels,
-        "_labels": texts,
-        "_badges": remarks,
-        "_order": shown,
-        "_steps": [],
-        "zero_centered": zero_centered,
-    }
