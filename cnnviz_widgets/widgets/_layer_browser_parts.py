@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, OutputError
-from cnnviz_widgets.engine.layers import LayerKey
+from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.prediction import Prediction
+from cnnviz_widgets.engine.receptive_field import ReceptiveField
+from cnnviz_widgets.methods.activations import ActivationMaps
 from cnnviz_widgets.views.charts import ProbabilityBars, UnitBars
 from cnnviz_widgets.views.image_stage import ImageStage
 from cnnviz_widgets.views.layer_tree import LayerTree
@@ -76,6 +79,62 @@ class BrowserParts:
         columns.add_class("cnnviz-columns")
         top = ipywidgets.HBox([photos, self.running], layout={"flex_flow": "row wrap"})
         return [top, status, columns]
+
+    def make_room(self, *, bars: bool) -> None:
+        """Show the bars of a fully connected layer, or tiles with what belongs to them."""
+        self.units.layout.display = None if bars else "none"
+        for tiles_only in (self.grid, self.sorting, self.opacity):
+            tiles_only.layout.display = "none" if bars else None
+
+    def clear(self, layer: str) -> None:
+        """Show nothing of a layer but its name: it could not be computed."""
+        for view in (self.grid, self.units, self.sorting, self.opacity):
+            view.layout.display = "none"
+        self.stage.clear_heat()
+        self.stage.set_boxes([])
+        self.reading.value = ""
+        self.summary.value = f"<b>{html.escape(layer)}</b> could not be computed"
+
+
+def summary_html(layer: LayerKey, kind: str, result: ActivationMaps) -> str:
+    """Return the layer, what it returns, and how much of that is zero."""
+    channels, height, width = result.maps.shape
+    what = f"{channels} units" if result.is_vector else f"{channels} channels of {height} x {width}"
+    dead = int(result.all_zero.sum())
+    text = f"{kind}, {what}, {result.sparsity.mean():.0%} zeros"
+    text += f", {dead} all zero on this image" if dead and not result.is_vector else ""
+    return f"<b>{html.escape(key_text(layer))}</b> {html.escape(text)}"
+
+
+def channel_text(result: ActivationMaps | None, channel: int) -> str:
+    """Return what is said of a channel as long as no unit of it is chosen."""
+    if result is None:
+        return f"channel {channel}"
+    if result.is_vector:
+        return f"unit {channel}: {result.maps[channel, 0, 0]:.4g}"
+    if result.all_zero[channel]:
+        return f"channel {channel} is zero everywhere on this image"
+    return f"channel {channel}: {result.sparsity[channel]:.0%} zeros"
+
+
+def alignment(
+    field: ReceptiveField | None, units: tuple[int, int], pixels: tuple[int, int]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return (stride, center of unit 0) of a map on the picture, in its pixels.
+
+    They come from the receptive field once it is known. Before, and for layers whose units see the whole
+    picture, the map is stretched over the picture.
+    """
+    if (
+        field is not None
+        and min(field.stride) > 0
+        and field.size[0] < pixels[0]
+        and field.size[1] < pixels[1]
+    ):
+        center = (field.offset[0] + field.size[0] / 2, field.offset[1] + field.size[1] / 2)
+        return (float(field.stride[0]), float(field.stride[1])), center
+    stride = (pixels[0] / units[0], pixels[1] / units[1])
+    return stride, (stride[0] / 2, stride[1] / 2)
 
 
 def first_layer(net: Network) -> LayerKey:

@@ -34,8 +34,11 @@ from cnnviz_widgets.widgets._base import Viewer, shown
 from cnnviz_widgets.widgets._job import once
 from cnnviz_widgets.widgets._layer_browser_parts import (
     BrowserParts,
+    alignment,
+    channel_text,
     first_layer,
     predict_or_reason,
+    summary_html,
     view_of,
 )
 from cnnviz_widgets.widgets._photos import PhotoPicker
@@ -309,23 +312,7 @@ class LayerBrowser(Viewer):
     # -- showing ----------------------------------------------------------------------------------------
 
     def _alignment(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return (stride, center of unit 0) of the map on the picture, in its pixels.
-
-        They come from the receptive field once it is known. Before, and for layers whose units see the whole
-        picture, the map is stretched over the picture.
-        """
-        units, pixels = self._map_size(), self.parts.stage.image.shape[:2]
-        field = self._field
-        if (
-            field is not None
-            and min(field.stride) > 0
-            and field.size[0] < pixels[0]
-            and field.size[1] < pixels[1]
-        ):
-            center = (field.offset[0] + field.size[0] / 2, field.offset[1] + field.size[1] / 2)
-            return (float(field.stride[0]), float(field.stride[1])), center
-        stride = (pixels[0] / units[0], pixels[1] / units[1])
-        return stride, (stride[0] / 2, stride[1] / 2)
+        return alignment(self._field, self._map_size(), self.parts.stage.image.shape[:2])
 
     def _show_busy(self) -> None:
         self.parts.running.value = '<span role="status">running the network …</span>' if self.busy else ""
@@ -339,22 +326,14 @@ class LayerBrowser(Viewer):
     def _show_nothing(self) -> None:
         """Take away what was shown: it is not the answer to what was asked."""
         self.result = None
-        for view in (self.parts.grid, self.parts.units, self.parts.sorting, self.parts.opacity):
-            view.layout.display = "none"
-        self.parts.stage.clear_heat()
-        self.parts.stage.set_boxes([])
-        self.parts.reading.value = ""
-        self.parts.summary.value = f"<b>{html.escape(key_text(self.layer))}</b> could not be computed"
+        self.parts.clear(key_text(self.layer))
 
     def _show_maps(self) -> None:
         result = self.result
         if result is None:
             return
-        vector = result.is_vector
-        self.parts.units.layout.display = None if vector else "none"
-        for tiles_only in (self.parts.grid, self.parts.sorting, self.parts.opacity):
-            tiles_only.layout.display = "none" if vector else None
-        if vector:
+        self.parts.make_room(bars=result.is_vector)
+        if result.is_vector:
             labels = self.net.labels
             values = result.maps[:, 0, 0]
             named = labels is not None and len(labels) == len(values) and self.layer == self._last_layer
@@ -365,7 +344,7 @@ class LayerBrowser(Viewer):
             self.parts.grid.set_maps(
                 result.maps, badges=badges, order=self._order(result), selected=self.channel
             )
-        self._show_summary()
+        self.parts.summary.value = summary_html(self.layer, self._info(self.layer).kind, result)
         self._show_channel()
 
     def _order(self, result: ActivationMaps) -> NDArray[np.intp]:
@@ -401,40 +380,18 @@ class LayerBrowser(Viewer):
     def _show_position(self) -> None:
         """Draw the receptive field of the unit, and say what it answers."""
         result, field, position = self._result_on_show(), self._field, self.position
-        boxes = []
-        text = f"channel {self.channel}"
-        if result is not None:
-            if result.is_vector:
-                text = f"unit {self.channel}: {result.maps[self.channel, 0, 0]:.4g}"
-            elif result.all_zero[self.channel]:
-                text += " is zero everywhere on this image"
-            else:
-                text += f": {result.sparsity[self.channel]:.0%} zeros"
+        boxes, text = [], channel_text(result, self.channel)
         if result is not None and position is not None and not result.is_vector:
             value = result.maps[self.channel, position[0], position[1]]
             self.parts.grid.position = list(position)
             text = f"channel {self.channel}, unit ({position[0]}, {position[1]}): {value:.4g}"
-            if field is not None:
-                box = field.box(*position)
-                # A unit at the border may see nothing but padding.
-                if box.height and box.width:
-                    boxes = [StageBox(box.top, box.left, box.bottom, box.right)]
-                    text += (
-                        f"; sees rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
-                    )
+            box = None if field is None else field.box(*position)
+            # A unit at the border may see nothing but padding.
+            if box is not None and box.height and box.width:
+                boxes = [StageBox(box.top, box.left, box.bottom, box.right)]
+                text += f"; sees rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
         self.parts.stage.set_boxes(boxes)
         self.parts.reading.value = html.escape(text)
-
-    def _show_summary(self) -> None:
-        result, info = self.result, self._info(self.layer)
-        if result is None:
-            return
-        channels, height, width = result.maps.shape
-        what = f"{channels} units" if result.is_vector else f"{channels} channels of {height} x {width}"
-        dead = int(result.all_zero.sum())
-        text = f"{info.kind}, {what}, {result.sparsity.mean():.0%} zeros"
-        text += f", {dead} all zero on this image" if dead and not result.is_vector else ""
-        self.parts.summary.value = f"<b>{html.escape(key_text(self.layer))}</b> {html.escape(text)}"
 
     def _show_prediction(self, prediction: Prediction | OutputError) -> None:
         self.prediction = None if isinstance(prediction, OutputError) else prediction
