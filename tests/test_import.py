@@ -48,6 +48,14 @@ def test_the_engine_and_the_methods_load_no_notebook_library():
     assert not {"ipywidgets", "anywidget", "ipycanvas", "bqplot", "IPython"} & set(loaded)
 
 
+def test_a_network_of_ones_own_runs_without_torchvision():
+    run = "x = __import__('numpy').zeros((9, 12, 3), 'uint8'); net = cv.samples.fashion_cnn(); net.predict(x)"
+    widget = "cv.LayerBrowser(net, x)"
+    loaded = loaded_after(f"import cnnviz_widgets as cv; {run}; {widget}")
+    assert {"torch", "ipywidgets"} <= set(loaded)
+    assert "torchvision" not in loaded
+
+
 @pytest.mark.parametrize("name", cnnviz_widgets.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(cnnviz_widgets, name) is not None

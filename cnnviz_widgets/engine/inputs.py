@@ -12,25 +12,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode  # type: ignore[import-untyped, unused-ignore]
-from torchvision.transforms import functional as transforms
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
 from cnnviz_widgets.engine.pictures import Picture, load_picture, split_images, stack_pixels
 from cnnviz_widgets.engine.presets import timm_options, torchvision_options
+from cnnviz_widgets.engine.resizing import FILTERS, middle, resized, values_of
 
 Images: TypeAlias = Any
 """One image or many: PIL images, paths, bytes, uint8 or float arrays, CHW tensors, or a list of these."""
 
-# Pillow has one nearest; torch's counterpart of it is the exact one.
 # No mean or deviation of numbers in [0, 1] comes near it, and those of numbers up to 255 are far above.
 _LARGEST_SCALE = 5.0
-_FILTERS = {
-    "nearest": InterpolationMode.NEAREST_EXACT,
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-    "lanczos": InterpolationMode.LANCZOS,
-}
 
 
 @dataclass(frozen=True)
@@ -92,8 +84,8 @@ class InputSpec:
         if self.resize is not None:
             single = isinstance(self.resize, int | np.integer)
             _set(self, "resize", _whole(self.resize, "resize") if single else _pair(self.resize, "resize"))
-        if self.interpolation not in _FILTERS:
-            raise InputError(f"interpolation is one of {', '.join(_FILTERS)}; got {self.interpolation!r}")
+        if self.interpolation not in FILTERS:
+            raise InputError(f"interpolation is one of {', '.join(FILTERS)}; got {self.interpolation!r}")
 
     @classmethod
     def from_torchvision(cls, weights: Any) -> InputSpec:
@@ -213,9 +205,7 @@ class InputSpec:
 
     def prepare_one(self, item: Any, where: str) -> Tensor:
         """Return one picture as the network's numbers [C, H, W]; ``where`` is how an error names it."""
-        picture = self._resized(load_picture(item, self._channels, where), where)
-        values = picture if isinstance(picture, Tensor) else transforms.pil_to_tensor(picture)
-        return self._normalized(values)
+        return self._normalized(self._resized(load_picture(item, self._channels, where), where))
 
     def prepare_pixels(self, items: Sequence[Any]) -> Tensor | None:
         """Return uint8 pictures of one size as the network's numbers [N, C, H, W], all in one go.
@@ -230,10 +220,9 @@ class InputSpec:
         is_fitting = self._scaled_size(*size) == size and self.size_or(0) in (size, (0, 0))
         return self._normalized(pixels) if is_fitting else None
 
-    def _normalized(self, values: Tensor) -> Tensor:
+    def _normalized(self, picture: Picture) -> Tensor:
         mean, std = self._scaling()
-        scaled: Tensor = transforms.convert_image_dtype(values, torch.float32)
-        return (scaled - mean) / std
+        return (values_of(picture) - mean) / std
 
     def _resized(self, picture: Picture, where: str) -> Picture:
         height, width = picture.shape[1:] if isinstance(picture, Tensor) else picture.size[::-1]
@@ -249,9 +238,8 @@ class InputSpec:
                 raise InputError(
                     f"{where} is a float tensor, which interpolation='lanczos' can't resize; make it uint8"
                 )
-            mode = _FILTERS[self.interpolation]
-            picture = transforms.resize(picture, list(target), interpolation=mode, antialias=True)
-        return picture if self.size is None else transforms.center_crop(picture, list(self.size_or(0)))
+            picture = resized(picture, target, self.interpolation)
+        return picture if self.size is None else middle(picture, self.size_or(0))
 
     def _scaled_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size before the middle is cut out, rounded as torchvision and timm do."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torchvision import models  # type: ignore[import-untyped, unused-ignore]
 
 from cnnviz_widgets.engine.inputs import InputSpec
 from cnnviz_widgets.engine.network import Network
@@ -34,6 +33,9 @@ def squeezenet() -> Network:
      30.4%  tiger cat
      23.0%  tabby
     """
+    # Takes seconds, and no other sample needs it.
+    from torchvision import models  # type: ignore[import-untyped, unused-ignore]
+
     # On the meta device no first weights are drawn: quicker, and the global random state stays as it is.
     with torch.device("meta"):
         module = models.squeezenet1_1(weights=None)
