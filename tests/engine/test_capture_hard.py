@@ -397,7 +397,7 @@ def test_another_thread_running_the_module_is_not_captured() -> None:
     strangers: list[Any] = []
 
     def other() -> None:
-        entered.wait(10)
+        entered.wait(60)
         for _ in range(3):
             strangers.append(module(images(5)))
         with cv.capture(net, ["conv"]) as own:
@@ -410,7 +410,7 @@ def test_another_thread_running_the_module_is_not_captured() -> None:
     with cv.capture(net) as seen:
         net(images())
         entered.set()
-        assert leave.wait(10)
+        assert leave.wait(60)
         assert all(len(value) == 2 for value in seen.values())
         net(images())
     thread.join()

@@ -419,11 +419,11 @@ def test_two_threads_take_turns() -> None:
             module.train()
             log.append("first in")
             inside.set()
-            second_ready.wait(10)
+            second_ready.wait(60)
             log.append("first out")
 
     def second() -> None:
-        inside.wait(10)
+        inside.wait(60)
         second_ready.set()
         with evaluation(module):
             log.append("second in")
@@ -433,7 +433,7 @@ def test_two_threads_take_turns() -> None:
     for each in threads:
         each.start()
     for each in threads:
-        each.join(20)
+        each.join(60)
     assert not any(each.is_alive() for each in threads)
     assert log == ["first in", "first out", "second in"]
     assert_same(results[0], expected)

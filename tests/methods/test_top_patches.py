@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from itertools import permutations
 from pathlib import Path
@@ -199,10 +200,11 @@ def test_merged_in_any_order() -> None:
     net = network()
     whole = _collected(net, range(12))
     parts = [range(5), range(5, 6), range(6, 10), range(10, 12)]
+    collected = {part: _collected(net, part) for part in parts}
     for order in permutations(parts):
         merged = PatchCollector(net.input, ["conv", "relu", "full"], k=4, per_image=2)
         for part in order:
-            merged.merge(_collected(net, part))
+            merged.merge(deepcopy(collected[part]))
         one, two = whole.arrays(), merged.arrays()
         assert sorted(one) == sorted(two)
         assert all(one[each].tobytes() == two[each].tobytes() for each in one)

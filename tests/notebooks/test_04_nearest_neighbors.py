@@ -27,7 +27,7 @@ def test_the_search_by_hand_is_that_of_the_method(run: Run) -> None:
 
 def test_the_explorer_is_where_the_lesson_leaves_it(run: Run) -> None:
     assert "gives the same: True" in run.text("params")
-    assert run.value("[explorer.query, explorer.k, explorer.wait(10)]") == [4, 5, True]
+    assert run.value("[explorer.query, explorer.k, explorer.wait(60)]") == [4, 5, True]
     # "What do its pixels take it for?": for other things than a shirt.
     same = run.value("(explorer.pixels.labels[0] == explorer.pixels.query_labels[0]).tolist()")
     assert sum(same) < 3

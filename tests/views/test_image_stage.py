@@ -423,7 +423,7 @@ def test_a_burst_of_moves_draws_the_last_box(sent, monkeypatch):
     del sent[:]
     for top in range(200):
         stage.set_boxes([(top, 0, top + 50, 50)])
-    assert drawn.wait(10)
+    assert drawn.wait(60)
     stage.close()
     assert len(sent) < 100
     assert min(y for _, y, _, _ in lines(sent[-1])) == 199 * DENSITY

@@ -30,7 +30,7 @@ def test_a_burst_is_one_run_now_and_one_that_sees_the_last_state():
     pacer = Pacer(job, 0.2)
     for state[0] in range(1, 1001):
         pacer.request()
-    assert done.wait(10)
+    assert done.wait(60)
     pacer.close()
     assert seen == [1, 1000]
 
@@ -44,7 +44,7 @@ def test_a_state_set_during_a_late_run_is_not_lost():
         seen.append(now)
         if now == "second":
             entered.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
         if now == "third":
             done.set()
 
@@ -52,11 +52,11 @@ def test_a_state_set_during_a_late_run_is_not_lost():
     pacer.request()
     state[0] = "second"
     pacer.request()
-    assert entered.wait(10)
+    assert entered.wait(60)
     state[0] = "third"  # the run under way has read the state already
     pacer.request()
     go_on.set()
-    assert done.wait(10)
+    assert done.wait(60)
     pacer.close()
     assert seen == ["first", "second", "third"]
 
@@ -126,6 +126,6 @@ def test_an_error_on_the_timers_thread_is_told():
     pacer = Pacer(job, 0.05, on_error=lambda error: (told.append(str(error)), heard.set()))
     pacer.request()
     pacer.request()
-    assert heard.wait(10)
+    assert heard.wait(60)
     assert told == ["late"]
     pacer.close()

@@ -37,7 +37,7 @@ TABLE = cv.FeatureTable(
 @pytest.fixture
 def explorer() -> cv.NeighborExplorer:
     made = cv.NeighborExplorer(TABLE, 4, k=6)
-    assert made.wait(30)
+    assert made.wait(60)
     return made
 
 
@@ -45,7 +45,7 @@ def _pick(explorer: cv.NeighborExplorer, space: str, tile: int) -> None:
     """Click a tile, as the page tells of it."""
     grid = explorer.parts.grids[space]
     grid._handle_custom_msg({"picked": tile, "serial": grid._serial}, [])
-    assert explorer.wait(30)
+    assert explorer.wait(60)
 
 
 def _ranked(space: str, query: int, metric: str) -> np.ndarray:
@@ -58,7 +58,7 @@ def _ranked(space: str, query: int, metric: str) -> np.ndarray:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_it_shows_the_neighbors_that_a_plain_search_finds(metric: str) -> None:
     explorer = cv.NeighborExplorer(TABLE, 4, k=6, metric=metric)
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert explorer.params == {"query": 4, "k": 6, "metric": metric}
     assert explorer.result == cv.nearest_neighbors(TABLE, **explorer.params)
     assert explorer.pixels == cv.nearest_neighbors(TABLE, **explorer.params, space="pixels")
@@ -123,7 +123,7 @@ def test_back_and_forward_as_among_pages(explorer: cv.NeighborExplorer) -> None:
         explorer.forward()
     explorer.back()
     assert explorer.query == 10
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert explorer.result == cv.nearest_neighbors(TABLE, 10, k=6)
     # What is chosen besides does not count as a step.
     explorer.k = 3
@@ -135,14 +135,14 @@ def test_the_controls_and_the_traits_are_one(explorer: cv.NeighborExplorer) -> N
     explorer.parts.k.value = 4
     explorer.parts.metric.value = "euclidean"
     explorer.parts.query.value = 11
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert explorer.params == {"query": 11, "k": 4, "metric": "euclidean"}
     assert explorer.result == cv.nearest_neighbors(TABLE, 11, k=4, metric="euclidean")
     assert explorer.agreement == cv.neighbor_agreement(TABLE, k=4, metric="euclidean")
     assert "4 nearest" in explorer.parts.agreement.value
     explorer.k = 29
     assert explorer.parts.k.value == 29
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert explorer.parts.grids["features"].count == 29
 
 
@@ -186,12 +186,12 @@ def test_images_without_labels_have_neighbors_but_no_agreement() -> None:
     codes = CODES.copy()
     codes[[4, 9]] = -1
     explorer = cv.NeighborExplorer(replace(TABLE, labels=codes), 4, k=29)
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert set(explorer.parts.grids["features"]._badges.values()) == {"no label"}
     assert explorer.agreement is None
     assert "2 of 30 images have no label" in explorer.parts.agreement.value
     explorer.query = 0
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert list(explorer.parts.grids["features"]._badges.values()).count("no label") == 2
     assert "2 no label" in explorer.parts.headings["features"].value
 
@@ -199,7 +199,7 @@ def test_images_without_labels_have_neighbors_but_no_agreement() -> None:
 def test_a_large_table_is_not_counted_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AGREEMENT_IMAGES", 29)
     explorer = cv.NeighborExplorer(TABLE)
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert explorer.agreement is None
     assert (
         "cv.neighbor_agreement(table, k=5, metric=&#x27;cosine&#x27;) tells" in explorer.parts.agreement.value
@@ -213,22 +213,22 @@ def test_a_slow_count_is_made_once_and_holds_up_no_click(monkeypatch: pytest.Mon
     def slow(table: cv.FeatureTable, **options: Any) -> cv.NeighborAgreement:
         calls.append(options)
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         return cv.neighbor_agreement(table, **options)
 
     explorer = cv.NeighborExplorer(TABLE, k=3)
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     monkeypatch.setattr(module, "neighbor_agreement", slow)
     explorer.k = 5
-    assert begun.wait(30)
+    assert begun.wait(60)
     found = threading.Event()
     explorer.parts.grids["features"].observe(lambda change: found.set(), "_serial")
     explorer.query = 12
-    assert found.wait(30)
+    assert found.wait(60)
     assert explorer.agreement is None
     assert "Counting" in explorer.parts.agreement.value
     go_on.set()
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert explorer.agreement == cv.neighbor_agreement(TABLE, k=5)
     assert calls == [{"k": 5, "metric": "cosine"}]
     assert explorer.result == cv.nearest_neighbors(TABLE, 12, k=5)
@@ -243,20 +243,20 @@ def test_a_search_that_fails_is_shown_and_leaves_nothing_old(
     with monkeypatch.context() as patched:
         patched.setattr(module, "nearest_neighbors", full)
         explorer.query = 8
-        assert explorer.wait(30)
+        assert explorer.wait(60)
     assert "no &lt;room&gt;" in explorer.status.value
     assert [grid.count for grid in explorer.parts.grids.values()] == [0, 0]
     assert explorer.to_png() is None
     assert "not found yet" in explorer.to_text()
     explorer.query = 9
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     assert "room" not in explorer.status.value
     assert explorer.parts.grids["features"].count == 6
 
 
 def test_labels_are_text_and_viewers_without_widgets_see_it_too(explorer: cv.NeighborExplorer) -> None:
     explorer.query = int(np.flatnonzero(CODES == 2)[0])
-    assert explorer.wait(30)
+    assert explorer.wait(60)
     for text in (explorer.parts.picture, explorer.parts.agreement, *explorer.parts.headings.values()):
         assert "<b>owl" not in text.value
     assert "&lt;b&gt;owl" in explorer.parts.picture.value

@@ -102,7 +102,7 @@ def test_the_step_moves_tiles_and_slider_and_none_is_the_latest() -> None:
         maps = tiles_on_show(timeline.parts.maps)
         assert np.abs(maps - told.activations["relu1"][index, 0]).max() < 1e-3
     timeline.layer, timeline.image = ("relu", 1), 1
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     maps = tiles_on_show(timeline.parts.maps)
     assert np.abs(maps - told.activations["relu", 1][4, 1]).max() < 1e-3
     assert set(timeline.parts.maps._badges.values()) == {"all zero"}
@@ -134,7 +134,7 @@ def test_a_click_in_the_page_is_the_trait() -> None:
     assert timeline.step is None
     parts.compare.set_state({"value": True})
     assert timeline.compare == 0
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     parts.second.set_state({"value": 10})
     parts.kernels_second.set_state({"step": 10})  # which the page's link does
     assert timeline.compare == 10
@@ -144,7 +144,7 @@ def test_a_click_in_the_page_is_the_trait() -> None:
     parts.image.set_state({"index": 1})
     assert timeline.image == 1
     timeline.compare = None
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     assert not parts.compare.value
     assert parts.kernels_second.count == 0  # takes no room in the notebook
     assert parts.second.layout.display == "none"
@@ -268,11 +268,11 @@ def test_it_follows_a_recorder_until_someone_goes_back() -> None:
     timeline = cv.TrainingTimeline(recorder)
     assert "1 record, step 0, recording" in timeline.to_text()
     step()
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     assert (timeline.shown_step, timeline.parts.first.index) == (1, 1)
     timeline.step = 0
     step()
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     assert (timeline.shown_step, timeline.parts.first.index, len(timeline.history)) == (0, 0, 3)
     kernels = recorder.history.kernels
     assert np.abs(tiles_on_show(timeline.parts.kernels) - kernels[0, :, 0]).max() < 1e-4
@@ -280,12 +280,12 @@ def test_it_follows_a_recorder_until_someone_goes_back() -> None:
     assert np.abs(tiles_on_show(timeline.parts.kernels) - kernels[-1, :, 0]).max() < 1e-4
     timeline.parts.kernels.set_state({"zero_centered": False, "selected": 5})
     step()
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     # What was set in the page stays while records come.
     assert (timeline.parts.kernels.zero_centered, timeline.parts.kernels.selected) == (False, 5)
     timeline.step = 3  # recorded, though perhaps not drawn yet
     recorder.close()
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     assert "4 records, steps 0 to 3, recording ended" in timeline.to_text()
 
 
@@ -295,7 +295,7 @@ def test_new_records_come_by_themselves() -> None:
     came = threading.Event()
     timeline.parts.first.observe(lambda change: came.set(), "_steps")
     step()
-    assert came.wait(20)
+    assert came.wait(60)
 
 
 def test_closing_it_lets_go_of_the_recorder_and_drawing_never_raises_into_the_training() -> None:
@@ -303,11 +303,11 @@ def test_closing_it_lets_go_of_the_recorder_and_drawing_never_raises_into_the_tr
     timeline = cv.TrainingTimeline(recorder)
     timeline.parts.show_charts = None  # type: ignore[assignment, method-assign]
     step()
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     assert "TypeError" in timeline.status.value
     del timeline.parts.show_charts
     step()
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     assert "TypeError" not in timeline.status.value
     timeline.close()
     assert recorder._notifier._callbacks == []
@@ -329,7 +329,7 @@ def test_nothing_recorded_yet_is_said() -> None:
     assert parts.compare.disabled
     recorder.record(0)
     recorder.record(3)
-    assert timeline.wait(10)
+    assert timeline.wait(60)
     assert parts.body.layout.display is None
     assert not parts.compare.disabled
     timeline.step = 3
@@ -356,16 +356,16 @@ def test_of_many_requests_the_last_is_done_and_none_is_queued() -> None:
     def job() -> None:
         drawn.append(state[0])
         begun.set()
-        go.wait(10)
+        go.wait(60)
 
     drawer = Drawer(job, on_error=lambda error: None, interval=0.0, share=1.0)
     drawer.request()
-    assert begun.wait(10)
+    assert begun.wait(60)
     for number in range(1, 100):
         state[0] = number
         drawer.request()
     go.set()
-    assert drawer.wait(10)
+    assert drawer.wait(60)
     assert drawn == [0, 99]
 
 
@@ -373,14 +373,14 @@ def test_it_waits_between_runs_unless_a_person_does() -> None:
     drawn: list[int] = []
     drawer = Drawer(lambda: drawn.append(1), on_error=lambda error: None, interval=3600.0)
     drawer.request()
-    assert drawer.wait(10)
+    assert drawer.wait(60)
     drawer.request()
     drawer.request(urgent=True)
-    assert drawer.wait(10)
+    assert drawer.wait(60)
     assert len(drawn) == 2
     drawer.request()  # is due in an hour, and dropped
     drawer.close()
-    assert drawer.wait(10)
+    assert drawer.wait(60)
     drawer.request(urgent=True)
     assert len(drawn) == 2
 
@@ -390,5 +390,5 @@ def test_an_error_is_told_and_the_next_run_goes_on() -> None:
     drawer = Drawer(lambda: [][0], on_error=errors.append, interval=0.0)
     for _ in range(2):
         drawer.request(urgent=True)
-        assert drawer.wait(10)
+        assert drawer.wait(60)
     assert [type(error) for error in errors] == [IndexError, IndexError]
