@@ -95,7 +95,7 @@ class Waiting(Images):
 
 def wait() -> None:
     """Tell the parent that this is the place, and wait for its end."""
-    print("here", flush=True)  # noqa: T201
+    print("here", os.getpid(), flush=True)  # noqa: T201
     sys.stdin.read()
 
 

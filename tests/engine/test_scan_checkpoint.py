@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -49,50 +50,66 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_checkpoint, "_TIMES_WRITING", 0.0)
 
 
+# Loads torch once, and is then one process after another, each to be killed.
 CHILD = """
-import os, sys
+import json, os, sys
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine import scan_checkpoint
 from tests.engine import scan_settings, test_scan_checkpoint as tests
 
 scan_checkpoint._SECONDS = scan_checkpoint._TIMES_WRITING = 0.0
-method, path, place = sys.argv[1:]
-images = scan_settings.Images()
-if place == "reading":
-    images = scan_settings.Waiting(17)
-else:
-    replace, written = os.replace, []
 
-    def replace_some(part, whole):
-        written.append(part)
-        if len(written) == 5:
-            scan_settings.wait()
-        replace(part, whole)
+def run(method, path, place):
+    images = scan_settings.Images()
+    if place == "reading":
+        images = scan_settings.Waiting(17)
+    else:
+        replace, written = os.replace, []
 
-    os.replace = replace_some
-tests.METHODS[method](images, checkpoint=path)
+        def replace_some(part, whole):
+            written.append(part)
+            if len(written) == 5:
+                scan_settings.wait()
+            replace(part, whole)
+
+        os.replace = replace_some
+    tests.METHODS[method](images, checkpoint=path)
+
+while line := sys.stdin.readline():
+    child = os.fork()
+    if child == 0:
+        run(*json.loads(line))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-@pytest.mark.parametrize(
-    ("method", "place"),
-    [("top_patches", "reading"), ("top_patches", "writing"), ("activation_statistics", "reading")],
-)
-def test_killed_and_called_again(method: str, place: str, tmp_path: Path, always: None) -> None:
-    path = tmp_path / "scan"
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, method, str(path), place],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"here\n"
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    child.stdin.close()
-    child.stdout.close()
+def test_killed_and_called_again(tmp_path: Path, always: None) -> None:
+    rounds = [("top_patches", "reading"), ("top_patches", "writing"), ("activation_statistics", "reading")]
+    command = [sys.executable, "-c", CHILD]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as parent:
+        for number, (method, place) in enumerate(rounds):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            _kill(parent, method, folder / "scan", place)
+            _check_called_again(method, folder / "scan", place)
+        parent.communicate()
+    assert parent.returncode == 0
+
+
+def _kill(parent: subprocess.Popen[str], method: str, path: Path, place: str) -> None:
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    print(json.dumps([method, str(path), place]), file=parent.stdin, flush=True)
+    word, process = parent.stdout.readline().split()
+    assert word == "here"
+    os.kill(int(process), signal.SIGKILL)
+    assert int(parent.stdout.readline()) == -signal.SIGKILL
+
+
+def _check_called_again(method: str, path: Path, place: str) -> None:
     assert path.exists()
     images = Images()
     found = METHODS[method](images, checkpoint=path)
@@ -101,7 +118,7 @@ def test_killed_and_called_again(method: str, place: str, tmp_path: Path, always
     first = 16 if place == "reading" else 8
     assert images.read[-(COUNT - first) :] == list(range(first, COUNT))
     assert len(images.read) <= COUNT - first + 8
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["scan"]
+    assert sorted(each.name for each in path.parent.iterdir()) == ["scan"]
 
 
 @pytest.mark.parametrize("method", METHODS)
