@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -52,4 +50,4 @@ def values_of(picture: Picture) -> Tensor:
     if not isinstance(picture, Tensor):
         pixels = np.array(picture)
         picture = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
-    return cast(Tensor, picture.to(torch.float32) / 255 if picture.dtype == torch.uint8 else picture.float())
+    return picture.float() / 255 if picture.dtype == torch.uint8 else picture.float()
