@@ -30,8 +30,10 @@ The state tests:
     nb.set_theme("dark")               and back with "light"
     nb.kernel.start("import time; time.sleep(5)")      to prove that something works while the kernel is busy
 
-Waiting: Playwright's locators and `expect` wait by themselves; `nb.kernel.wait_for` waits for Python. Never
-sleep. A test fails at its end on any uncaught error in the page and on any request to another host.
+Waiting: Playwright's locators and `expect` wait by themselves; `nb.kernel.wait_for` waits for Python. What Python
+set is not on the page yet: `nb.settle()` waits until it is, before a value, a place or a color is read there
+that `expect` can't wait for; `nb.next_frame()` does so for what the page itself changed. Never sleep. A test
+fails at its end on any uncaught error in the page and on any request to another host.
 
 Keys: while a cell is selected in command mode (as after `run_all`), Notebook 7 and Lab take arrow keys,
 Enter and letters for themselves, unless the focused element or one around it has the attribute
@@ -221,6 +223,20 @@ class NotebookPage:
         self.page.wait_for_function(
             "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'",
             timeout=timeout * 1000,
+        )
+
+    def settle(self) -> None:
+        """Wait until the page has taken in, and drawn, all that the kernel has sent it; the kernel must be idle."""
+        # The page handles a kernel's messages one by one: the answer to this one comes after all before it.
+        self.in_page(
+            "await panel.sessionContext.session.kernel.requestExecute({code: '', store_history: false}).done"
+        )
+        self.next_frame()
+
+    def next_frame(self) -> None:
+        """Wait until what the page has changed by now is on the screen."""
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
 
     def cells(self) -> list[dict[str, Any]]:

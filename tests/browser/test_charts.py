@@ -30,6 +30,7 @@ def open_chart(open_notebook, code, **options):
     nb.run_all()
     chart = nb.output(0).locator(".bqplot")
     expect(chart.locator(".bar").first).to_be_attached()
+    nb.settle()  # bqplot lays a chart out once it is on the page
     return nb, chart
 
 
@@ -125,6 +126,7 @@ def test_every_place_on_the_strip_belongs_to_its_unit(open_notebook):
     for count in (1, 2, 10, 300):
         nb.kernel.run(f"units.set_values(np.zeros({count}))")
         expect(chart.locator(".bargroup")).to_have_count(count)
+        nb.settle()
         for unit, (left, width, whole) in enumerate(chart.evaluate(PLACES)):
             assert left == pytest.approx(unit / count, abs=1 / whole)
             assert whole / count - 1 <= width <= whole / count + 0.1

@@ -35,6 +35,7 @@ def grid_of(nb, index=0):
     tiles.root = nb.output(0).locator(".cvz-tiles").nth(index)
     tiles.area = tiles.root.get_by_role("grid")
     expect(tiles.root).to_have_attribute("data-painted", re.compile(r"\d"))
+    nb.settle()
     return tiles
 
 
@@ -42,6 +43,7 @@ def pixel(tiles, slot, x, y):
     """The color on the screen at a point given from the top left of a tile, in CSS pixels."""
     left, top = tiles.place(slot, -0.5, -0.5, rows=3, columns=3)
     tiles.nb.page.mouse.move(1, 1)
+    tiles.nb.next_frame()
     clip = {"x": round(left + x), "y": round(top + y), "width": 1, "height": 1}
     return Image.open(io.BytesIO(tiles.nb.page.screenshot(clip=clip))).convert("RGB").getpixel((0, 0))
 

@@ -195,6 +195,10 @@ def test_a_narrow_place_shrinks_the_stage_and_keeps_positions_right(open_noteboo
     nb = open_notebook([SETUP, "import ipywidgets; ipywidgets.Box([stage], layout={'width': '230px'})"])
     nb.run_all()
     frame = nb.output(1).locator(".cvz-frame")
+    nb.settle()
+    picture = frame.locator("img").first
+    expect(picture).to_be_visible()
+    nb.page.wait_for_function("node => node.complete && node.naturalWidth", arg=picture.element_handle())
     box = frame.bounding_box()
     assert box["width"] < 232
     assert abs(box["width"] / box["height"] - 2) < 0.02

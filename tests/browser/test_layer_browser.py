@@ -75,6 +75,7 @@ def test_a_person_browses_layers_and_channels(open_notebook, net):
     # Sorting, and a channel by mouse.
     output.get_by_label("Sort by").select_option("mean")
     nb.kernel.wait_for("browser.sort == 'mean'")
+    nb.settle()
     deep = cv.activations(net, cv.samples.photo("chelsea"), "features.10").maps
     strongest = int(deep.mean(axis=(1, 2)).argmax())
     nb.page.mouse.click(*_tiles(nb).place(0, 5, 5, rows=13, columns=13))
@@ -115,15 +116,19 @@ def _tiles(nb):
     return tiles
 
 
-def test_hover_works_in_the_saved_notebook_without_a_kernel_and_while_it_is_busy(open_notebook, net):
+def test_hover_works_in_the_saved_notebook_without_a_kernel_and_while_it_is_busy(
+    open_notebook, net, tmp_path
+):
     nb = open_notebook([SQUEEZENET], save_widget_state=True, **WIDE)
     nb.run_all()
     maps = cv.activations(net, cv.samples.photo("chelsea"), "features.3").maps
     expect(nb.output(0)).to_contain_text("Egyptian cat")
-    nb.kernel.start("import time; time.sleep(4)")
+    release = tmp_path / "go"
+    busy = nb.kernel.start(f"import os, time\nwhile not os.path.exists({str(release)!r}): time.sleep(0.05)")
     text = _tiles(nb).hover(2, 10, 12, rows=55, columns=55)
     assert shown_value(text) == pytest.approx(float(maps[2, 10, 12]), rel=1e-3, abs=1e-2)
-    nb.kernel.wait_for("True")
+    release.touch()
+    nb.kernel.finish(busy)
     nb.save()
     nb.reopen_without_kernel()
     expect(nb.output(0)).to_contain_text("Egyptian cat")

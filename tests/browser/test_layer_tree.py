@@ -80,6 +80,7 @@ def test_selecting_by_mouse_and_by_keys(open_notebook):
     # A layer that is never called stays out of reach.
     item(root, "aux").click(force=True)
     keyboard.press("Enter")
+    nb.settle()  # by then the kernel would have heard of a selection
     assert nb.kernel.value("tree.selected") == "head"
     # The notebook has heard none of the keys: its cells are as they were.
     assert len(nb.cells()) == 2

@@ -38,12 +38,14 @@ def grid_of(nb, space):
     tiles.root = nb.output(1).locator(".cvz-tiles").nth(["features", "pixels"].index(space))
     tiles.area = tiles.root.get_by_role("grid")
     expect(tiles.root).to_have_attribute("data-painted", re.compile(r"[1-9]"))
+    nb.settle()
     return tiles
 
 
 def shown_color(tiles, x, y):
     """The color on the screen, the pointer elsewhere."""
     tiles.nb.page.mouse.move(1, 1)
+    tiles.nb.next_frame()
     clip = {"x": round(x), "y": round(y), "width": 1, "height": 1}
     return Image.open(io.BytesIO(tiles.nb.page.screenshot(clip=clip))).convert("RGB").getpixel((0, 0))
 

@@ -33,6 +33,7 @@ def found():
 def colors_around(nb, x, y):
     """The colors on the screen around a point of the page."""
     nb.page.mouse.move(1, 1)
+    nb.next_frame()
     clip = {"x": round(x) - 3, "y": round(y) - 3, "width": 7, "height": 7}
     return np.asarray(Image.open(io.BytesIO(nb.page.screenshot(clip=clip))).convert("RGB"), float)
 

@@ -67,9 +67,7 @@ class Tiles:
         """The color on the screen at the center of a value."""
         x, y = self.place(slot, row, column)
         self.nb.page.mouse.move(1, 1)
-        self.nb.page.evaluate(
-            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        )
+        self.nb.next_frame()
         clip = {"x": round(x), "y": round(y), "width": 1, "height": 1}
         return Image.open(io.BytesIO(self.nb.page.screenshot(clip=clip))).convert("RGB").getpixel((0, 0))
 
@@ -116,6 +114,7 @@ def ends(values):
 def check_theme(tiles, theme):
     """The marks drawn on the canvas wear the host's colors."""
     tiles.nb.kernel.run("grid.selected = 0")
+    tiles.nb.settle()
     expect(tiles.root).to_have_attribute("data-theme", theme)
     accent = tiles.root.evaluate(
         "node => getComputedStyle(node).getPropertyValue('--jp-brand-color1').trim()"

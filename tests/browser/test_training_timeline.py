@@ -65,14 +65,13 @@ class Shown:
 
     def picture(self, grid=0):
         """The tiles on the screen, after what was asked for is painted."""
-        self.nb.page.evaluate(
-            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        )
+        self.nb.next_frame()
         pixels = self.grids.nth(grid).locator("canvas").first.screenshot()
         return np.asarray(Image.open(io.BytesIO(pixels)).convert("RGB"), dtype=int)
 
     def marker(self, chart=0, index=0):
         """Where the marker stands, as a share of the chart's width between its first and its last step."""
+        self.nb.next_frame()
         share = (
             self.root.locator(".bqplot")
             .nth(chart)
@@ -172,6 +171,15 @@ def test_a_training_is_watched_and_scrubbed_while_it_runs_and_found_again(open_n
     nb.screenshot("reloaded")
 
 
+# Notes in `names` what the button is called in turn.
+WATCH_NAMES = """button => {
+    window.names = [];
+    const note = () => {
+        const name = button.getAttribute("aria-label");
+        if (name !== (window.names.at(-1) ?? "Play")) window.names.push(name);
+    };
+    new MutationObserver(note).observe(button, { attributes: true, attributeFilter: ["aria-label"] });
+}"""
 CHECKPOINTS = """
 import cnnviz_widgets as cv
 checkpoints = cv.samples.fashion_cnn_checkpoints()[:6]
@@ -206,9 +214,10 @@ def test_the_saved_notebook_scrubs_and_plays_without_a_kernel(open_notebook):
     widget.slider.press("ArrowRight")
     assert widget.marker(ZEROS) == pytest.approx((steps[1] - steps[0]) / (steps[-1] - steps[0]), abs=0.01)
     # Played to the end, where it stops.
-    widget.root.get_by_role("button", name="Play").click()
-    expect(widget.root.get_by_role("button", name="Pause")).to_be_visible()
-    expect(widget.root.get_by_role("button", name="Play")).to_be_visible()
+    play = widget.root.get_by_role("button", name="Play")
+    play.evaluate(WATCH_NAMES)  # it plays for less than a second: too short to be found by asking
+    play.click()
+    nb.page.wait_for_function("() => window.names.join() === 'Pause,Play'")
     expect(widget.grids.first).to_have_attribute("data-step", str(steps[-1]))
     np.testing.assert_array_equal(widget.picture(), end)
     nb.screenshot("without-kernel")
