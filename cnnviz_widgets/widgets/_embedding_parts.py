@@ -71,7 +71,7 @@ class EmbeddingParts:
         self.headings = {name: ipywidgets.HTML() for name in ("pca", "tsne")}
         for heading in self.headings.values():
             heading.add_class("cnnviz-heading")
-        self.chosen = ipywidgets.HTML(layout={"flex": "0 1 auto", "max_width": "100%"})
+        self.chosen = ipywidgets.HTML(layout={"flex": "0 1 260px", "max_width": "100%"})
         shown = ipywidgets.VBox([self.grid], layout={"flex": "1 1 340px", "min_width": "0", "width": "auto"})
         self.below = ipywidgets.HBox(
             [self.chosen, shown], layout={"flex_flow": "row wrap", "grid_gap": "4px 24px", "width": "100%"}

@@ -60,6 +60,8 @@ class EmbeddingExplorer(Viewer):
         The rows of the selected images. Observe it, or set it.
     current
         The row under the pointer, or reached by keys; -1 for none.
+    color_by
+        What the colors of both maps tell.
     perplexity, iterations, seed
         What the next run takes: `run` begins it.
     pca
@@ -136,6 +138,15 @@ class EmbeddingExplorer(Viewer):
     def params(self) -> dict[str, Any]:
         """The options of `embed` that give `result`: those of the last run."""
         return dict(self._params)
+
+    @property
+    def color_by(self) -> str:
+        """What the colors of both maps tell."""
+        return str(self.parts.map.color_by)
+
+    @color_by.setter
+    def color_by(self, mode: str) -> None:
+        self.parts.map.color_by = mode
 
     @property
     def state(self) -> str:
