@@ -42,6 +42,9 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         Fixed ends of the axis of values, such as (0, 1) for shares.
     height
         Height of the chart in CSS pixels, without its legend.
+    x_axis
+        A `step_axis` for all charts of the same steps, so that it changes once for all; ``x_name`` is the axis's
+        own then. By default there is one of the chart's own.
     marker_scales
         One bqplot ``LinearScale`` for each marker; a marker stands where its scale is 0, and the scale's ends
         are those of the chart. Charts that share one move their markers together, and two numbers, which
@@ -67,12 +70,15 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         log: bool = False,
         limits: tuple[float, float] | None = None,
         height: int = 180,
+        x_axis: bqplot.Axis | None = None,
         marker_scales: Sequence[bqplot.LinearScale] | None = None,
     ) -> None:
         if limits is not None and not (limits[0] < limits[1] and (limits[0] > 0 or not log)):
             raise ValueError(f"limits must rise, from above 0 on a logarithmic axis; got {limits!r}")
         self._lock = threading.RLock()
-        self._name, self._unit, self._x_name = printable(name), printable(unit), printable(x_name)
+        self._name, self._unit = printable(name), printable(unit)
+        self._x_axis = step_axis(x_name) if x_axis is None else x_axis
+        self._across, self._x_name = self._x_axis.scale, self._x_axis.label
         self._log, self._limits = log, limits
         self._steps: NDArray[np.float32] = np.zeros(0, np.float32)
         self._lines: dict[str, _Rows] = {}
@@ -87,7 +93,6 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._describe()
 
     def _build_figure(self, height: int) -> None:
-        self._across = bqplot.LinearScale(min=-1.0, max=1.0, allow_padding=False)
         kind = bqplot.LogScale if self._log else bqplot.LinearScale
         low, high = self._limits or value_limits(np.zeros(0), log=self._log)
         self._upward = kind(min=low, max=high, allow_padding=False)
@@ -101,9 +106,6 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._points = bqplot.Scatter(scales=scales, default_size=14, stroke_width=0, **nothing)
         self._markers = [_marker(scale, bool(index)) for index, scale in enumerate(self._marker_scales)]
         grid = {"grid_lines": "solid", "grid_color": "var(--cvz-border)"}
-        self._x_axis = bqplot.Axis(
-            scale=self._across, label=self._x_name, label_offset="32px", grid_lines="none", tick_format=",d"
-        )
         self._y_axis = bqplot.Axis(
             scale=self._upward,
             side="left",
@@ -123,13 +125,15 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         )
         self._figure.add_class("cvz-chart")
 
-    def set_lines(self, steps: ArrayLike, lines: Mapping[str, ArrayLike]) -> None:
+    def set_lines(self, steps: ArrayLike, lines: Mapping[str, ArrayLike], *, describe: bool = True) -> None:
         """Show other lines in the same chart; may be called from any thread.
 
         Parameters
         ----------
         steps : S ascending numbers
         lines : from each line's name to its S values
+        describe : bool
+            Change the words for screen readers as well: not needed while other lines follow at once.
 
         Raises
         ------
@@ -156,7 +160,7 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
             self._steps, self._lines = across.astype(np.float32), rows
             self._rescale()
             self._draw()
-            self._describe()
+            self._describe(spoken=describe)
 
     def _rescale(self) -> None:
         left, right = step_limits(self._steps)
@@ -210,11 +214,17 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._markers[index].visible = visible
 
     @property
+    def models(self) -> tuple[widgets.Widget, ...]:
+        """What `set_lines` changes: to hold back what is sent, and to send it with other things at once."""
+        scales_and_axes = (self._across, self._upward, self._x_axis, self._y_axis)
+        return (*scales_and_axes, *self._marks, self._points, self._legend, self._spoken)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is no value to draw."""
         return not any(np.isfinite(row).any() for row in self._lines.values())
 
-    def _describe(self) -> None:
+    def _describe(self, *, spoken: bool = True) -> None:
         entries = [
             f'<span><i style="border-top: 3px {_style(index)}"></i>{as_html(name)}</span>'
             for index, name in enumerate(self._lines)
@@ -222,7 +232,8 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         # A single line needs no legend: its axis says what it is.
         several = " ".join(entries) if len(entries) > 1 else ""
         self._legend.value = "no values yet" if self.is_empty else several
-        self._spoken.value = as_html(self.to_text().replace("\n", "; "))
+        if spoken:
+            self._spoken.value = as_html(self.to_text().replace("\n", "; "))
 
     def to_text(self) -> str:
         """Return what the lines show, in words."""
@@ -245,6 +256,14 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
         return {**bundle, "text/plain": self.to_text()}
+
+
+def step_axis(name: str = "step") -> bqplot.Axis:
+    """Return an axis of steps for one or several charts."""
+    scale = bqplot.LinearScale(min=-1.0, max=1.0, allow_padding=False)
+    return bqplot.Axis(
+        scale=scale, label=printable(name), label_offset="32px", grid_lines="none", tick_format=",d"
+    )
 
 
 def _marker(scale: bqplot.LinearScale, dashed: bool) -> bqplot.Lines:

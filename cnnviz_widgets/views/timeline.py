@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anywidget
@@ -55,6 +55,7 @@ class Timeline(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     label = traitlets.Unicode("").tag(sync=True)
     playable = traitlets.Bool(True).tag(sync=True)
     interval = traitlets.Int(250, min=20).tag(sync=True)
+    _serial = traitlets.Int(0).tag(sync=True)  # counts the changes of the records
     marker_low = traitlets.Float(-0.5).tag(sync=True)
     marker_high = traitlets.Float(0.5).tag(sync=True)
 
@@ -69,6 +70,33 @@ class Timeline(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         with self.hold_sync():
             self._steps = chosen
             self._texts = [printable(text) for text in texts or ()]
+            self._serial += 1
+
+    def on_page(self, painted: Callable[[], None], hidden: Callable[[bool], None]) -> None:
+        """Listen to the page: what `set_steps` has sent, and all before it, is painted; nobody sees it.
+
+        Parameters
+        ----------
+        painted
+            Called each time a page has painted what it was sent last.
+        hidden
+            Called with whether all pages that show this are hidden, when that changes: of a page that is
+            closed nothing is heard.
+        """
+        unseen: dict[str, bool] = {}
+
+        def received(widget: Timeline, content: Any, buffers: Any) -> None:
+            if not isinstance(content, dict) or not isinstance(content.get("view"), str):
+                return
+            before = bool(unseen) and all(unseen.values())
+            unseen[content["view"]] = content.get("hidden") is True
+            now = all(unseen.values())
+            if now is not before:
+                hidden(now)
+            if content.get("painted") == self._serial:
+                painted()
+
+        self.on_msg(received)
 
     @property
     def steps(self) -> list[int]:

@@ -15,28 +15,42 @@ class Drawer:
     Parameters
     ----------
     job
-        What to do. Two runs never overlap.
+        What to do; two runs never overlap. It is told whether it is *live*: beside other work, where it may
+        leave out what nobody watches. A live run is followed by a whole one as soon as no more are asked for.
     on_error
         Called with what the job raised.
     interval
         Shortest time between the beginnings of two runs, in seconds; `request` with ``urgent`` cuts it short.
     share
         Largest share of a processor's time that runs may take: after a costly one the next one waits longer.
+    page_share
+        Largest share of the time in which a page may be busy with what a run has sent: from the end of the
+        run until `painted`.
+    patience
+        Longest wait for `painted`, in seconds: there may be no page, or a kernel that hears nothing from it
+        while a cell runs.
+    settle
+        So long after the last live run with no other asked for, the whole one follows, in seconds.
     """
 
     def __init__(
         self,
-        job: Callable[[], None],
+        job: Callable[[bool], None],
         *,
         on_error: Callable[[BaseException], None],
         interval: float = 0.5,
         share: float = 0.025,
+        page_share: float = 0.05,
+        patience: float = 4.0,
+        settle: float = 3.0,
     ) -> None:
         self._job, self._on_error = job, on_error
-        self._interval, self._share = interval, share
+        self._interval, self._share, self._page_share = interval, share, page_share
+        self._patience, self._settle = patience, settle
         self._changed = threading.Condition()
-        self._wanted = self._urgent = self._closed = False
-        self._not_before = 0.0
+        self._wanted = self._urgent = self._owed = self._closed = self._hidden = False
+        self._not_before = self._ended = 0.0
+        self._unpainted = False
         self._thread: threading.Thread | None = None
 
     def request(self, *, urgent: bool = False) -> None:
@@ -50,42 +64,67 @@ class Drawer:
                 self._thread.start()
             self._changed.notify_all()
 
+    def painted(self) -> None:
+        """Take note that the page has painted what the last run has sent, and leave it time for other things."""
+        with self._changed:
+            if self._unpainted:
+                self._unpainted = False
+                now = time.monotonic()
+                rest = (now - self._ended) / self._page_share
+                self._not_before = max(self._due, self._ended + min(rest, 2 * self._patience))
+                self._changed.notify_all()
+
+    def hide(self, hidden: bool) -> None:
+        """Stop live runs while nobody can see the page, and go on when it is back."""
+        with self._changed:
+            self._hidden = hidden
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Drop what was asked for and run no more; a run that is under way is not waited for."""
         with self._changed:
-            self._closed, self._wanted = True, False
+            self._closed, self._wanted, self._owed = True, False, False
             self._changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Have what was asked for done at once, wait for it, and return whether that came in time."""
         with self._changed:
-            self._urgent = self._wanted
+            self._urgent = self._wanted or self._owed
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._thread is None, timeout)
 
+    _due = 0.0
+
     def _run(self) -> None:
-        while self._next_is_due():
+        while (live := self._next_is_live()) is not None:
             begun, worked = time.monotonic(), time.thread_time()
             try:
-                self._job()
+                self._job(live)
             except Exception as error:
                 self._on_error(error)
             # What it took of the processor, which it shares with the training.
             took = time.thread_time() - worked
             with self._changed:
-                self._not_before = begun + max(self._interval, took / self._share)
+                self._ended, self._unpainted = time.monotonic(), True
+                self._due = begun + max(self._interval, took / self._share)
+                self._not_before = max(self._due, self._ended + self._patience)
+                self._owed = live and not self._closed
 
-    def _next_is_due(self) -> bool:
-        """Wait for the moment of the next run; ``False`` ends the thread, as there is none."""
+    def _next_is_live(self) -> bool | None:
+        """Wait for the moment of the next run and return whether it is live; ``None``: there is none."""
         with self._changed:
-            while self._wanted and not self._urgent:
-                remaining = self._not_before - time.monotonic()
-                if remaining <= 0:
+            while not self._urgent and (self._wanted or self._owed):
+                due = self._not_before if self._wanted else self._ended + self._settle
+                remaining = due - time.monotonic()
+                if self._hidden and self._wanted:
+                    self._changed.wait()
+                elif remaining > 0:
+                    self._changed.wait(remaining)
+                else:
                     break
-                self._changed.wait(remaining)
-            due = self._wanted
-            self._wanted = self._urgent = False
-            if not due:
+            live = (self._wanted and not self._urgent) if self._wanted or self._owed else None
+            self._wanted = self._urgent = self._owed = False
+            if live is None:
                 self._thread = None
                 self._changed.notify_all()
-            return due
+            return live

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import bqplot
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.resize import enlarge
-from cnnviz_widgets.views.line_chart import LineChart
+from cnnviz_widgets.views.line_chart import LineChart, step_axis
 from cnnviz_widgets.views.tile_grid import TileGrid
 from cnnviz_widgets.views.timeline import Timeline
 from cnnviz_widgets.widgets._training_pictures import KERNEL_BYTES, MAP_BYTES, Frames, Lines
@@ -46,6 +47,7 @@ class TimelineParts:
         self.photo = ipywidgets.Image(format="png", layout={"width": "56px", "height": "56px"})
         self.photo.add_class("cnnviz-photo")
         self.summary, self.kernels_title, self.maps_title = (ipywidgets.HTML() for _ in range(3))
+        self.x_axis = step_axis()
         self.markers = [bqplot.LinearScale(min=-0.5, max=0.5) for _ in range(2)]
         self.charts = {
             "loss": self._chart("loss"),
@@ -60,7 +62,7 @@ class TimelineParts:
         self._filled: dict[TileGrid, str] = {}  # what each shows
 
     def _chart(self, name: str, **options: Any) -> LineChart:
-        return LineChart(name, marker_scales=self.markers, **options)
+        return LineChart(name, x_axis=self.x_axis, marker_scales=self.markers, **options)
 
     def _link(self, timeline: Timeline, marker: int, *grids: TileGrid) -> list[ipywidgets.Widget]:
         """Have the page move the views by itself, also while a training keeps the kernel busy."""
@@ -83,6 +85,17 @@ class TimelineParts:
         self.body = ipywidgets.VBox([self.kernels_title, self.kernels_row, self.activations, charts])
         return [style, top, self.first, self.second, status, self.body]
 
+    @contextmanager
+    def sent_together(self) -> Iterator[None]:
+        """Send what changes inside in one go at the end: the page then lays out and paints once, not each time."""
+        grids = (self.kernels, self.kernels_second, self.maps, self.maps_second)
+        models = [model for chart in self.charts.values() for model in chart.models]
+        with ExitStack() as stack:
+            # The last to be held is the first to be sent: the slider comes when all else is there.
+            for each in dict.fromkeys((self.first, self.second, self.summary, *grids, *models)):
+                stack.enter_context(each.hold_sync())
+            yield
+
     def show_comparison(self, on: bool) -> None:
         """Show or hide the second step; what is selected in one grid is selected in both."""
         for widget in (self.second, self.kernels_second, self.maps_second):
@@ -98,16 +111,20 @@ class TimelineParts:
                 ipywidgets.jslink((one, trait), (other, trait)) for one, other in pairs for trait in _COUPLED
             ]
 
-    def show_kernels(self, frames: Frames | None, title: str, *, both: bool) -> None:
+    def show_kernels(
+        self, frames: Frames | None, title: str, *, both: bool, data_bytes: int = KERNEL_BYTES
+    ) -> None:
         """Show the kernels at all steps, or nothing where there are none."""
         _show(self.kernels_row, frames is not None)
-        self._fill((self.kernels, self.kernels_second), frames, title, both=both, data_bytes=KERNEL_BYTES)
+        self._fill((self.kernels, self.kernels_second), frames, title, both=both, data_bytes=data_bytes)
         self.kernels_title.value = f"<b>{html.escape(title)}</b>"
 
-    def show_maps(self, frames: Frames | None, title: str, *, both: bool) -> None:
+    def show_maps(
+        self, frames: Frames | None, title: str, *, both: bool, data_bytes: int = MAP_BYTES
+    ) -> None:
         """Show the maps at all steps, or nothing where there are none."""
         _show(self.activations, frames is not None)
-        self._fill((self.maps, self.maps_second), frames, title, both=both, data_bytes=MAP_BYTES)
+        self._fill((self.maps, self.maps_second), frames, title, both=both, data_bytes=data_bytes)
         self.maps_title.value = f"<b>{html.escape(title)}</b>"
 
     def _fill(
@@ -138,10 +155,12 @@ class TimelineParts:
             elif grid.count:
                 grid.set_maps(np.zeros((0, 1, 1), np.float32))
 
-    def show_charts(self, steps: NDArray[np.int64], charts: dict[str, Lines]) -> None:
+    def show_charts(
+        self, steps: NDArray[np.int64], charts: dict[str, Lines], *, describe: bool = True
+    ) -> None:
         """Draw the lines; a chart without a value is hidden."""
         for name, chart in self.charts.items():
-            chart.set_lines(steps, charts.get(name, {}))
+            chart.set_lines(steps, charts.get(name, {}), describe=describe)
             _show(chart, not chart.is_empty)
 
     def show_photo(self, image: NDArray[np.uint8]) -> None:

@@ -17,6 +17,9 @@ from cnnviz_widgets.render.mosaic import color_tiles, fit_tiles, mosaic
 KERNEL_BYTES, MAP_BYTES = 450_000, 550_000
 """What the frames of one tile grid may take; there are two of each when steps are compared."""
 
+LIVE_BYTES, LIVE_FRAMES = 110_000, 8
+"""While a training is followed few frames are sent, and few bytes: what is sent each time anew costs its time."""
+
 MAXIMUM_FRAMES, FEWEST_FRAMES = 100, 12
 MAXIMUM_TILES = 60_000
 MAXIMUM_POINTS = 400
@@ -58,23 +61,23 @@ def evenly(count: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
-def _frame_indices(shape: tuple[int, ...], budget: int) -> NDArray[np.intp]:
+def _frame_indices(shape: tuple[int, ...], budget: int, frames: int) -> NDArray[np.intp]:
     """Return which records to show as frames of that shape [S, N, H, W, ...]: many, but each one readable."""
     records, tiles, height, width = shape[:4]
     values = min(height, _READABLE) * min(width, _READABLE) * int(np.prod(shape[4:], dtype=int))
     most = budget // max(1, tiles * (values + _TILE_BYTES))
-    most = min(max(most, FEWEST_FRAMES), MAXIMUM_FRAMES, max(2, MAXIMUM_TILES // max(1, tiles)))
+    most = min(max(most, FEWEST_FRAMES), frames, max(2, MAXIMUM_TILES // max(1, tiles)))
     return evenly(records, most)
 
 
-def kernel_frames(history: TrainingHistory) -> Frames | None:
+def kernel_frames(history: TrainingHistory, *, frames: int = MAXIMUM_FRAMES) -> Frames | None:
     """Return the kernels at each step: in color, as signed maps, or as their norms over many input channels."""
     kernels = history.kernels
     if kernels.size == 0:
         return None
     inputs = kernels.shape[2]
     shape = (*kernels.shape[:2], *kernels.shape[3:])
-    chosen = _frame_indices((*shape, 3) if inputs == 3 else shape, KERNEL_BYTES)
+    chosen = _frame_indices((*shape, 3) if inputs == 3 else shape, KERNEL_BYTES, frames)
     kernels = kernels[chosen]
     unit = "weight"
     if inputs == 3:
@@ -87,11 +90,13 @@ def kernel_frames(history: TrainingHistory) -> Frames | None:
     return Frames(values, history.steps[chosen], unit, "kernel", [])
 
 
-def map_frames(history: TrainingHistory, layer: LayerKey, image: int) -> Frames:
+def map_frames(
+    history: TrainingHistory, layer: LayerKey, image: int, *, frames: int = MAXIMUM_FRAMES
+) -> Frames:
     """Return a layer's maps of one image at each step; those that are zero everywhere say so."""
     maps = history.activations[layer]
     shape = (maps.shape[0], *maps.shape[2:])
-    chosen = _frame_indices(shape, MAP_BYTES)
+    chosen = _frame_indices(shape, MAP_BYTES, frames)
     values = maps[chosen, image].astype(np.float32)
     silent = np.all(values == 0, axis=(2, 3))
     badges: list[dict[int, str]] = []

@@ -18,6 +18,11 @@ from cnnviz_widgets.widgets._base import Viewer, shown
 from cnnviz_widgets.widgets._drawer import Drawer
 from cnnviz_widgets.widgets._training_parts import TimelineParts, set_options
 from cnnviz_widgets.widgets._training_pictures import (
+    KERNEL_BYTES,
+    LIVE_BYTES,
+    LIVE_FRAMES,
+    MAP_BYTES,
+    MAXIMUM_FRAMES,
     MAXIMUM_POINTS,
     chart_lines,
     evenly,
@@ -189,6 +194,7 @@ class TrainingTimeline(Viewer):
         self.parts.compare.observe(self._on_compare_box, "value")
         self.parts.layer.observe(self._on_layer_box, "value")
         self.parts.image.observe(self._on_image_box, "value")
+        self.parts.first.on_page(self._drawer.painted, self._drawer.hide)
         self.observe(self._on_step, "step")
         self.observe(self._on_choice, ["compare", "layer", "image"])
 
@@ -225,6 +231,8 @@ class TrainingTimeline(Viewer):
     def _on_step(self, change: Any) -> None:
         with self.lock:
             self._place()
+            if self._sparse and self.step is not None:
+                self._ask_to_draw(urgent=True)
 
     def _on_choice(self, change: Any) -> None:
         with self.lock:
@@ -240,41 +248,54 @@ class TrainingTimeline(Viewer):
         if self._drawer is not None:
             self._drawer.request(urgent=urgent)
 
-    def _draw(self) -> None:
-        """Bring everything on the page to the newest records; on a thread of its own but for the first time."""
+    def _draw(self, live: bool = False) -> None:
+        """Bring everything on the page to the newest records; on a thread of its own but for the first time.
+
+        Beside a training that is followed, with few of the earlier frames and without words: each time anew all
+        is sent.
+        """
         history = self._newest()
-        kernels = kernel_frames(history)
+        self._sparse = sparse = live and self.step is None and self.compare is None
+        frames = LIVE_FRAMES if sparse else MAXIMUM_FRAMES
+        kernels = kernel_frames(history, frames=frames)
         with self.lock:
             self.history = history
             if self.layer is None:
                 self.layer = _first_layer(history)
             layer, image, both = self.layer, self.image, self.compare is not None
-        maps = None if layer is None or len(history) == 0 else map_frames(history, layer, image)
+        maps = (
+            None if layer is None or len(history) == 0 else map_frames(history, layer, image, frames=frames)
+        )
         points = evenly(len(history), MAXIMUM_POINTS) if len(history) else np.zeros(0, np.intp)
         lines, texts = chart_lines(history, points), step_texts(history)
-        with self.lock:
+        with self.lock, self.parts.sent_together():
             self.parts.body.layout.display = None if len(history) else "none"
             self.parts.compare.disabled = len(history) < 2
-            self.parts.show_kernels(kernels, f"Kernels of {history.kernels_layer}", both=both)
-            self._show_maps(maps)
-            self.parts.show_charts(history.steps[points], lines)
-            for timeline, said in ((self.parts.first, texts), (self.parts.second, texts if both else None)):
-                timeline.set_steps(history.steps, said)
-            self._place()
+            most = LIVE_BYTES if sparse else None
+            self.parts.show_kernels(
+                kernels, f"Kernels of {history.kernels_layer}", both=both, data_bytes=most or KERNEL_BYTES
+            )
+            self._show_maps(maps, most or MAP_BYTES)
+            self.parts.show_charts(history.steps[points], lines, describe=not sparse)
             if self._recorder is not None and self._recorder.is_closed:
                 self._recorder.unobserve(self._follow)
             self.parts.summary.value = html.escape(self._summary())
+            # Last: the page tells when it has painted this, and all that came before.
+            if both or not live:
+                self.parts.second.set_steps(history.steps, texts if both else None)
+            self.parts.first.set_steps(history.steps, texts)
+            self._place()
             if self._failed:
                 self._failed = False
                 self.clear_error()
 
-    _failed = False
+    _failed = _sparse = False
 
     def _fail(self, error: BaseException) -> None:
         self._failed = True
         self.show_error(error)
 
-    def _show_maps(self, frames: Any) -> None:
+    def _show_maps(self, frames: Any, data_bytes: int) -> None:
         """Show the maps with the choice of layers and images."""
         history, parts = self.history, self.parts
         title = ""
@@ -285,7 +306,7 @@ class TrainingTimeline(Viewer):
             set_options(parts.image, images, self.image)
             parts.show_photo(history.images[self.image])
             title = f"Activations of {key_text(self.layer)} for image {self.image}"
-        parts.show_maps(frames, title, both=self.compare is not None)
+        parts.show_maps(frames, title, both=self.compare is not None, data_bytes=data_bytes)
 
     def _place(self) -> None:
         """Have slider, tiles and controls show what the traits say."""

@@ -15,6 +15,7 @@ function traits(steps: number[]): Traits {
     interval: 100,
     marker_low: -0.5,
     marker_high: 0.5,
+    _serial: 0,
   };
 }
 
@@ -113,6 +114,24 @@ describe("TimelineView", () => {
     expect(button("Play")).toBeDefined();
     vi.advanceTimersByTime(1000);
     expect(model.get("value")).toBe(-1);
+  });
+
+  it("tells Python when what was sent is painted, once for a burst, and when nobody sees it", async () => {
+    show([0, 10]);
+    expect(model.sent).toEqual([]); // not before it is painted
+    vi.advanceTimersByTime(100);
+    expect(model.sent).toMatchObject([{ painted: 0, hidden: false }]);
+    model.receive({ _serial: 1 });
+    await micro();
+    model.receive({ _serial: 2 });
+    await micro();
+    vi.advanceTimersByTime(100);
+    expect(model.sent.slice(1)).toMatchObject([{ painted: 2 }]);
+    const hidden = vi.spyOn(document, "hidden", "get").mockReturnValue(true);
+    document.dispatchEvent(new Event("visibilitychange"));
+    expect(model.sent[2]).toMatchObject({ hidden: true });
+    expect(model.sent[2]).not.toHaveProperty("painted");
+    hidden.mockRestore();
   });
 
   it("says that nothing is recorded", () => {

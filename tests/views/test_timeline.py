@@ -47,3 +47,27 @@ def test_viewers_without_widgets_read_where_it_stands() -> None:
     assert timeline._repr_mimebundle_()[0]["text/plain"] == "Timeline: nothing recorded yet"
     timeline.set_steps([0, 5])
     assert timeline._repr_mimebundle_()[0]["text/plain"] == "Timeline: step 5, record 2 of 2"
+
+
+def test_the_page_tells_when_it_has_painted_and_when_nobody_sees_it() -> None:
+    timeline = Timeline()
+    told: list[object] = []
+    timeline.on_page(lambda: told.append("painted"), lambda hidden: told.append(hidden))
+
+    def page(**content: object) -> None:
+        timeline._handle_custom_msg(content, [])
+
+    timeline.set_steps([0])
+    timeline.set_steps([0, 5])
+    page(view="a", hidden=False, painted=1)  # what came before the last
+    assert told == []
+    page(view="a", hidden=False, painted=2)
+    assert told == ["painted"]
+    page(view="b", hidden=False)
+    page(view="a", hidden=True)  # the other one is still seen
+    assert told == ["painted"]
+    page(view="b", hidden=True)
+    page(view="b", hidden=False, painted=2)
+    assert told == ["painted", True, False, "painted"]
+    page(picked=3)
+    assert len(told) == 4

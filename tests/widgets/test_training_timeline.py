@@ -17,6 +17,8 @@ import cnnviz_widgets as cv
 from cnnviz_widgets.engine.errors import LayerNotFoundError, TargetError
 from cnnviz_widgets.widgets._drawer import Drawer
 from cnnviz_widgets.widgets._training_pictures import (
+    LIVE_BYTES,
+    LIVE_FRAMES,
     MAXIMUM_FRAMES,
     chart_lines,
     evenly,
@@ -298,6 +300,44 @@ def test_new_records_come_by_themselves() -> None:
     assert came.wait(60)
 
 
+def test_beside_a_training_little_is_sent_and_afterwards_or_for_who_goes_back_all() -> None:
+    recorder, step = a_training()
+    timeline = cv.TrainingTimeline(recorder)
+    for _ in range(20):
+        step()
+    assert timeline.wait(10)
+    parts = timeline.parts
+    spoken = parts.charts["loss"]._spoken.value
+    step()
+    timeline._draw(live=True)
+    for grid, last in ((parts.kernels, recorder.history.kernels[-1, :, 0]), (parts.maps, None)):
+        assert (len(grid._steps), grid._steps[0], grid._steps[-1]) == (LIVE_FRAMES, 0, 21)
+        assert len(grid._data) <= LIVE_BYTES
+        assert last is None or np.abs(tiles_on_show(grid) - last).max() < 1e-3
+    assert len(parts.first.steps) == 22
+    assert len(np.ravel(parts.charts["loss"]._marks[0].y)) == 22
+    assert parts.charts["loss"]._spoken.value == spoken
+    timeline.step = 3  # somebody goes back
+    assert timeline.wait(10)
+    assert len(parts.kernels._steps) == len(parts.maps._steps) == 22
+    assert parts.charts["loss"]._spoken.value != spoken
+    assert np.abs(tiles_on_show(parts.kernels) - recorder.history.kernels[3, :, 0]).max() < 1e-4
+
+
+def test_all_is_sent_together_and_the_slider_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, step = a_training()
+    timeline = cv.TrainingTimeline(recorder)
+    step()
+    timeline.stop_job()  # draws from here on only where this test does
+    timeline._draw(live=True)
+    sent: list[ipywidgets.Widget] = []
+    monkeypatch.setattr(ipywidgets.Widget, "_send", lambda self, message, buffers=None: sent.append(self))
+    step()
+    timeline._draw(live=True)
+    assert len(sent) == len({each.model_id for each in sent})  # each once
+    assert sent[-1] is timeline.parts.first
+
+
 def test_closing_it_lets_go_of_the_recorder_and_drawing_never_raises_into_the_training() -> None:
     recorder, step = a_training()
     timeline = cv.TrainingTimeline(recorder)
@@ -353,7 +393,7 @@ def test_of_many_requests_the_last_is_done_and_none_is_queued() -> None:
     state, drawn = [0], []
     begun, go = threading.Event(), threading.Event()
 
-    def job() -> None:
+    def job(live: bool) -> None:
         drawn.append(state[0])
         begun.set()
         go.wait(60)
@@ -369,25 +409,89 @@ def test_of_many_requests_the_last_is_done_and_none_is_queued() -> None:
     assert drawn == [0, 99]
 
 
+class Runs:
+    """A job that notes whether it was live, and that lets a test wait for so many runs."""
+
+    def __init__(self) -> None:
+        self.live: list[bool] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, live: bool) -> None:
+        with self._changed:
+            self.live.append(live)
+            self._changed.notify_all()
+
+    def wait(self, count: int, timeout: float = 10.0) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.live) >= count, timeout)
+
+
+def a_drawer(**options: Any) -> tuple[Drawer, Runs]:
+    runs = Runs()
+    never = {"interval": 3600.0, "patience": 3600.0, "settle": 3600.0}
+    return Drawer(runs, on_error=lambda error: None, **{**never, **options}), runs
+
+
 def test_it_waits_between_runs_unless_a_person_does() -> None:
-    drawn: list[int] = []
-    drawer = Drawer(lambda: drawn.append(1), on_error=lambda error: None, interval=3600.0)
+    drawer, runs = a_drawer()
     drawer.request()
-    assert drawer.wait(60)
-    drawer.request()
+    assert runs.wait(1)
+    drawer.request()  # is due in an hour
     drawer.request(urgent=True)
-    assert drawer.wait(60)
-    assert len(drawn) == 2
+    assert drawer.wait(10)
+    assert runs.live == [True, False]
     drawer.request()  # is due in an hour, and dropped
     drawer.close()
-    assert drawer.wait(60)
+    assert drawer.wait(10)
     drawer.request(urgent=True)
-    assert len(drawn) == 2
+    assert len(runs.live) == 2
+
+
+def test_after_live_runs_comes_a_whole_one() -> None:
+    drawer, runs = a_drawer(settle=0.0)
+    drawer.request()
+    assert runs.wait(2)
+    assert runs.live == [True, False]
+    # And where somebody waits, at once.
+    drawer, runs = a_drawer()
+    drawer.request()
+    assert runs.wait(1)
+    assert drawer.wait(10)
+    assert runs.live == [True, False]
+
+
+def test_the_next_run_waits_until_the_page_has_painted_or_patience_ends() -> None:
+    drawer, runs = a_drawer(interval=0.0, share=1.0, page_share=1.0)
+    for count in (1, 2, 3):
+        drawer.request()
+        assert runs.wait(count)
+        drawer.request()
+        assert not runs.wait(count + 1, timeout=0.05)  # would be due, but for the page
+        drawer.painted()
+    drawer.close()
+    drawer, runs = a_drawer(interval=0.0, share=1.0, patience=0.0)
+    for count in (1, 2, 3):
+        drawer.request()
+        assert runs.wait(count)
+    drawer.close()
+
+
+def test_nothing_is_drawn_for_a_hidden_page_until_it_is_back() -> None:
+    drawer, runs = a_drawer(interval=0.0, patience=0.0)
+    drawer.hide(True)
+    drawer.request()
+    assert not runs.wait(1, timeout=0.05)
+    drawer.hide(False)
+    assert runs.wait(1)
+    drawer.hide(True)
+    drawer.request(urgent=True)  # somebody waits in Python
+    assert drawer.wait(10)
+    drawer.close()
 
 
 def test_an_error_is_told_and_the_next_run_goes_on() -> None:
     errors: list[BaseException] = []
-    drawer = Drawer(lambda: [][0], on_error=errors.append, interval=0.0)
+    drawer = Drawer(lambda live: [][0], on_error=errors.append, interval=0.0)
     for _ in range(2):
         drawer.request(urgent=True)
         assert drawer.wait(60)

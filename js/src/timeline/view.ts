@@ -16,6 +16,7 @@ export interface Traits extends Record<string, unknown> {
   interval: number;
   marker_low: number;
   marker_high: number;
+  _serial: number;
 }
 
 export class TimelineView {
@@ -32,6 +33,8 @@ export class TimelineView {
   );
   #text = element("div", { class: "cvz-step-text" });
   #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #id = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  #painting = false;
 
   constructor(
     private readonly model: AnyModel<Traits>,
@@ -63,13 +66,39 @@ export class TimelineView {
     watchTheme(this.#root, this.#cleanup, () => {});
     const shown: (keyof Traits & string)[] = ["_steps", "_texts", "value", "label", "playable"];
     onChange(model, shown, this.#cleanup, () => this.#update());
+    onChange(model, ["_serial"], this.#cleanup, () => this.#tellPainted());
+    this.#cleanup.listen(document, "visibilitychange", () => this.#tell({}));
     this.#update();
+    this.#tellPainted();
   }
 
   close(): void {
     this.#stop();
     this.#cleanup.run();
     this.#root.remove();
+  }
+
+  /** Tell Python, which sends nothing more before, once what came up to now is painted: never while hidden. */
+  #tellPainted(): void {
+    if (this.#painting) {
+      return;
+    }
+    this.#painting = true;
+    // Views of other widgets paint in the next frame, some of them in the one after.
+    requestAnimationFrame(() =>
+      requestAnimationFrame(() => {
+        setTimeout(() => {
+          this.#painting = false;
+          this.#tell({ painted: this.model.get("_serial") });
+        });
+      }),
+    );
+  }
+
+  #tell(what: { painted?: number }): void {
+    if (this.#root.isConnected) {
+      this.model.send({ view: this.#id, hidden: document.hidden, ...what });
+    }
   }
 
   get #steps(): number[] {
