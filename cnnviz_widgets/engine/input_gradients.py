@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.graph import _engine_run_backward
 
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
@@ -124,12 +125,17 @@ def layer_gradients(
 
 def gradients_of(value: Tensor, x: Tensor) -> Tensor:
     """Return the gradient of a number with respect to a tensor; zeros where it does not depend on it."""
-    if not (value.requires_grad and x.requires_grad):
-        return torch.zeros_like(x)
-    (gradient,) = torch.autograd.grad(value, x, allow_unused=True, materialize_grads=True)
+    gradient = None
+    if value.requires_grad and x.requires_grad:
+        # What `torch.autograd.grad` runs in the end, which itself turns modes off, such as that of a rule: modules that
+        # checkpoint their activations, and run again here, would return to the plain one and mix up what they saved.
+        (gradient,) = _engine_run_backward(
+            (value,), (torch.ones_like(value),), False, False, (x,), True, accumulate_grad=False
+        )
+    gradient = torch.zeros_like(x) if gradient is None else gradient.detach()
     if not bool(torch.isfinite(gradient).all()):
         raise OutputError("the gradient is NaN or infinite for this image, so there is nothing to show")
-    return gradient.detach()
+    return gradient
 
 
 def check_not_zero(gradient: Tensor, target: Target, value: float, of_what: str = "") -> None:

@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from cnnviz_widgets.engine.rectifiers import rectifier_name
@@ -37,6 +38,10 @@ def check_rule(rule: object) -> None:
         raise ValueError(f"rule is 'plain', 'guided' or 'deconvnet', got {rule!r}")
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 class _Ruled(torch.autograd.Function):
     """A rectifier with another backward pass."""
 
@@ -45,7 +50,8 @@ class _Ruled(torch.autograd.Function):
         ctx.calls = calls
         if calls.rule == "deconvnet":
             return rectify(x.detach().clone())
-        with torch.enable_grad():
+        # Hooks of our own, which do nothing: those of a module that checkpoints would run it again right here.
+        with torch.enable_grad(), saved_tensors_hooks(_same, _same):
             given = x.detach().requires_grad_()
             # A copy, since the rectifier may write to what it is given.
             value = rectify(given.clone())
