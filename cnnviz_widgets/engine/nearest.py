@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,24 @@ def nearest(
     indices : int64 [Q, k]
     distances : float64 [Q, k]
     """
+    search = searching(base, queries, k, metric=metric, excluded=excluded)
+    while True:
+        try:
+            next(search)
+        except StopIteration as end:
+            found: tuple[NDArray[np.int64], Floats] = end.value
+            return found
+
+
+def searching(
+    base: NDArray[Any],
+    queries: NDArray[Any],
+    k: int,
+    *,
+    metric: str,
+    excluded: NDArray[np.int64] | None = None,
+) -> Generator[int, None, tuple[NDArray[np.int64], Floats]]:
+    """Do what `nearest` does, and yield now and then for how many queries it is done."""
     unit = metric == "cosine"
     indices = np.empty((len(queries), k), dtype=np.int64)
     squared = np.empty((len(queries), k), dtype=np.float64)
@@ -71,6 +90,7 @@ def nearest(
         firsts = np.searchsorted(rows, np.arange(len(ready)))[:, None] + np.arange(k)
         indices[block] = columns[order][firsts]
         squared[block] = exact[order][firsts]
+        yield min(start + per_block, len(queries))
     return indices, squared / 2 if unit else np.sqrt(squared)
 
 

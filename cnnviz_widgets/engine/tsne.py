@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from openTSNE.nearest_neighbors import KNNIndex
 from openTSNE.tsne import kl_divergence_bh
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
 
-from cnnviz_widgets.engine.nearest import nearest
+from cnnviz_widgets.engine.nearest import nearest, searching
 
 EXAGGERATION, EXAGGERATED_AT_MOST = 12.0, 250
 _MOMENTUM = 0.8
@@ -22,6 +23,9 @@ _PLACING_PERPLEXITY = 5.0
 _INITIAL_SPREAD = 1e-4
 # From so many images on a grid and Fourier transforms are faster than trees: while the map is small, and always.
 _INTERPOLATE_SMALL, _INTERPOLATE_ALWAYS = 3000, 10_000
+
+Found = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Neighbors of each vector, and their distances."""
 
 
 class TSNE:
@@ -43,16 +47,26 @@ class TSNE:
     start
         Where the points begin [N, 2], such as the first principal components. Scaled to a small spread, with
         a little noise from ``seed``.
+    neighbors
+        What `find_neighbors` found; without them they are looked for here.
     """
 
     def __init__(
-        self, vectors: NDArray[Any], perplexity: float, iterations: int, start: NDArray[np.float64], seed: int
+        self,
+        vectors: NDArray[Any],
+        perplexity: float,
+        iterations: int,
+        start: NDArray[np.float64],
+        seed: int,
+        neighbors: Found | None = None,
     ) -> None:
         self.done = 0
         self.iterations = iterations
         self.exaggerated = min(EXAGGERATED_AT_MOST, iterations // 3)
         self._affinities = PerplexityBasedNN(
-            knn_index=_ExactNeighbors(vectors, int(3 * perplexity)), perplexity=perplexity, n_jobs=_threads()
+            knn_index=_ExactNeighbors(vectors, int(3 * perplexity), neighbors),
+            perplexity=perplexity,
+            n_jobs=_threads(),
         )
         spread = start / (start[:, 0].std() / _INITIAL_SPREAD)
         # Equal vectors would stay on one spot for ever.
@@ -101,6 +115,12 @@ class TSNE:
         return float(error)
 
 
+def find_neighbors(vectors: NDArray[Any], perplexity: float) -> Generator[int, None, Found]:
+    """Return the neighbors that t-SNE needs; yield now and then for how many vectors they are found."""
+    own = np.arange(len(vectors))
+    return (yield from searching(vectors, vectors, int(3 * perplexity), metric="euclidean", excluded=own))
+
+
 def place(vectors: NDArray[Any], points: NDArray[np.float64], new: NDArray[Any]) -> NDArray[np.float64]:
     """Return where new vectors [M, D] belong on a finished map, [M, 2]; the map does not move.
 
@@ -126,14 +146,17 @@ class _ExactNeighbors(KNNIndex):  # type: ignore[misc, unused-ignore]
 
     VALID_METRICS = ("euclidean",)
 
-    def __init__(self, vectors: NDArray[Any], k: int) -> None:
+    def __init__(self, vectors: NDArray[Any], k: int, found: Found | None = None) -> None:
         super().__init__(vectors, k)
+        self.found = found
 
-    def build(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def build(self) -> Found:
+        if self.found is not None:
+            return self.found
         own = np.arange(len(self.data))
         return nearest(self.data, self.data, self.k, metric="euclidean", excluded=own)
 
-    def query(self, query: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def query(self, query: NDArray[Any], k: int) -> Found:
         return nearest(self.data, query, k, metric="euclidean")
 
 

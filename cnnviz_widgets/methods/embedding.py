@@ -19,7 +19,7 @@ from cnnviz_widgets.engine.label_codes import UNKNOWN
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
-from cnnviz_widgets.engine.tsne import TSNE, place
+from cnnviz_widgets.engine.tsne import TSNE, Found, find_neighbors, place
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.render.map_still import draw_map
 
@@ -28,6 +28,7 @@ _TRUST_NEIGHBORS, _TRUST_IMAGES = 5, 2000
 _FULL_DECOMPOSITION = 1e10  # operations; beyond, only the two components are computed
 _DOUBLE_VALUES = 2**27
 _NO_CLASS = 65_535
+_SEARCH_STEP = 2**27  # distances between two steps of the search for neighbors: seconds
 
 Floats = NDArray[np.float64]
 
@@ -203,7 +204,8 @@ def embed(
     every
         t-SNE: iterations in a `Step`, whose ``values`` are ``points`` [N, 2] (begins at the PCA),
         ``kl_divergence``, ``exaggeration`` and ``seconds_left``. ``cv.embed.finish(steps)`` ends early, with the
-        map so far.
+        map so far. Of tables of 12,000 images and more there are steps before, while neighbors are looked for;
+        their only value is ``images_searched``.
     seed
         For the noise that parts equal images at the start, and the sample that trustworthiness is taken on.
 
@@ -295,7 +297,8 @@ def _tsne_steps(
     _, start = _fitted_pca(vectors, min(2, vectors.shape[1]), seed)
     if start.shape[1] < 2:
         start = np.hstack([start, np.zeros_like(start)])
-    made = TSNE(vectors, perplexity, iterations, start, seed)
+    neighbors = yield from _searched(vectors, perplexity, iterations)
+    made = TSNE(vectors, perplexity, iterations, start, seed, neighbors)
     with contextlib.suppress(StopEarly):  # the map so far is a map
         yield from _watched(made, every)
     return made.points, {
@@ -305,6 +308,20 @@ def _tsne_steps(
         "iterations_done": made.done,
         "vectors": vectors,
     }
+
+
+def _searched(vectors: NDArray[Any], perplexity: float, iterations: int) -> Generator[Step, None, Found]:
+    """Look for the neighbors of each image, and yield now and then: a search among many takes minutes."""
+    search, told = find_neighbors(vectors, perplexity), 0
+    while True:
+        try:
+            done = next(search)
+        except StopIteration as end:
+            found: Found = end.value
+            return found
+        if (done - told) * len(vectors) >= _SEARCH_STEP:
+            told = done
+            yield Step(0, iterations, values={"images_searched": float(done)})
 
 
 def _watched(made: TSNE, every: int) -> Generator[Step, None, None]:

@@ -45,7 +45,7 @@ _STATES = {
     "running": "running",
     "paused": "paused: <b>Resume</b> goes on",
     "stopping": "stopping \u2026",
-    "ended": "ended before it had a result",
+    "ended": "ended before there was a map",
     "failed": "failed",
 }
 
@@ -114,8 +114,9 @@ class EmbeddingParts:
         """Show what t-SNE is doing, and offer what can be done about it."""
         self.headings["tsne"].value = _tsne_html(state, params, step, result)
         active = state in ("running", "paused")
-        # Until its first step a run can't be ended: a second one would only get in its way.
-        self.run.disabled = state == "stopping" or (active and step is None)
+        # A run that looks for neighbors ends some seconds later: a second one would only get in its way.
+        early = step is None or "points" not in step.values
+        self.run.disabled = state == "stopping" or (active and early)
         self.pause.disabled = not active
         self.stop.disabled = not active
         paused = state == "paused"
@@ -203,6 +204,9 @@ def _progress_html(step: Step | None, iterations: int, *, moving: bool) -> str:
     """Return how far it is; apart from the status line, whose readers would hear of each step."""
     if step is None:
         return "<progress></progress>looking for neighbors"
+    searched = step.values.get("images_searched")
+    if searched is not None:
+        return f"<progress></progress>looking for neighbors, done for {searched:,.0f} images"
     done = step.index + 1
     left = f", {time_text(float(step.values['seconds_left']))} left" if moving else ""
     early = float(step.values["exaggeration"])

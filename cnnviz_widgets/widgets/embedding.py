@@ -71,8 +71,8 @@ class EmbeddingExplorer(Viewer):
         done. Of a t-SNE that was stopped it is the map so far, with ``iterations_done`` less than ``iterations``.
         Its ``.transform`` places other images.
     state
-        ``"running"``, ``"paused"``, ``"stopping"``, ``"stopped"``, ``"done"``, ``"failed"``; ``"ended"`` where the
-        cell was run again before there was a result.
+        ``"running"``, ``"paused"``, ``"stopping"``, ``"stopped"``, ``"done"``, ``"failed"``; ``"ended"`` where it
+        was stopped before there was a map, or the cell was run again.
 
     Raises
     ------
@@ -204,7 +204,7 @@ class EmbeddingExplorer(Viewer):
                 self._go("running")
 
     def stop(self) -> None:
-        """End t-SNE after the step that it is at; `result` will be the map so far."""
+        """End t-SNE after the step that it is at; `result` will be the map so far, if there is one yet."""
         with self.lock:
             if self._state in ("running", "paused") and self._job is not None:
                 self._enough.set()
@@ -218,13 +218,16 @@ class EmbeddingExplorer(Viewer):
             if self._state in _ACTIVE:
                 self._go("ended")
 
-    def _steps(self, params: dict[str, Any], enough: threading.Event) -> Generator[Step, None, Embedding]:
+    def _steps(
+        self, params: dict[str, Any], enough: threading.Event
+    ) -> Generator[Step, None, Embedding | None]:
         steps = embed.steps(self.table, **params)
         try:
             while True:
-                yield next(steps)
+                step = next(steps)
+                yield step
                 if enough.is_set():
-                    return embed.finish(steps)
+                    return embed.finish(steps) if "points" in step.values else None
         except StopIteration as end:
             found: Embedding = end.value
             return found
@@ -233,10 +236,14 @@ class EmbeddingExplorer(Viewer):
 
     def _on_step(self, step: Step) -> None:
         self._step = step
-        self.parts.linked.set_points(np.asarray(step.values["points"]), live=True)
+        if "points" in step.values:
+            self.parts.linked.set_points(np.asarray(step.values["points"]), live=True)
         self._go(self._state)
 
-    def _on_result(self, found: Embedding) -> None:
+    def _on_result(self, found: Embedding | None) -> None:
+        if found is None:
+            self._go("ended")
+            return
         self.result = found
         self.parts.linked.set_points(found.points)
         self._go("stopped" if found.stopped_text else "done")
@@ -302,7 +309,7 @@ class EmbeddingExplorer(Viewer):
         if self.result is not None:
             lines.append(self.result.message)
         else:
-            done = 0 if self._step is None else self._step.index + 1
+            done = self._step.index + 1 if self._step is not None and "points" in self._step.values else 0
             lines.append(f"t-SNE {self._state}: {done} of {self._params['iterations']} iterations")
         if self.selected:
             lines.append(f"{len(self.selected):,} selected")

@@ -15,7 +15,9 @@ from ipywidgets.embed import dependency_state
 from PIL import Image
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine import nearest
 from cnnviz_widgets.engine.stream import StopEarly, Streamed
+from cnnviz_widgets.methods import embedding as methods_embedding
 from cnnviz_widgets.widgets import embedding as module
 from cnnviz_widgets.widgets._embedding_parts import time_text
 
@@ -187,6 +189,27 @@ def test_what_is_chosen_counts_with_the_next_run() -> None:
     assert explorer.parts.iterations.value == 30
 
 
+def test_a_search_for_neighbors_can_be_stopped(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods_embedding, "_SEARCH_STEP", 400)
+    monkeypatch.setattr(nearest, "_BLOCK_VALUES", 400)  # ten queries at a time
+    explorer = cv.EmbeddingExplorer(TABLE, iterations=60)
+    parts = explorer.parts
+    gate.let(2)
+    until(explorer, lambda: "done for 20 images" in parts.headings["tsne"].value)
+    assert parts.run.disabled
+    assert "0 of 60 iterations" in explorer.to_text()
+    parts.stop.click()
+    gate.let(1)
+    assert explorer.wait(SOON)
+    assert (explorer.state, explorer.result) == ("ended", None)
+    np.testing.assert_array_equal(parts.linked.points, explorer.pca.points.astype(np.float32))
+    parts.run.click()
+    gate.let(100)
+    assert explorer.wait(SOON)
+    monkeypatch.undo()
+    assert explorer.result == cv.embed(TABLE, **explorer.params)
+
+
 def test_closing_or_a_new_run_of_the_cell_ends_the_run(gate: Gate) -> None:
     for end in ("close", "stop_job"):
         explorer = cv.EmbeddingExplorer(TABLE, iterations=60)
@@ -198,7 +221,7 @@ def test_closing_or_a_new_run_of_the_cell_ends_the_run(gate: Gate) -> None:
         gate.let(1)
         assert job.wait(SOON)
         assert explorer.result is None
-        assert "ended before it had a result" in explorer.parts.headings["tsne"].value
+        assert "ended before there was a map" in explorer.parts.headings["tsne"].value
 
 
 def test_a_run_that_fails_is_shown_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
