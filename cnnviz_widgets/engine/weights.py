@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -122,7 +123,9 @@ def read_kernels(root: nn.Module, name: str) -> NDArray[np.float32]:
 def copy_kernels(root: nn.Module, name: str) -> NDArray[np.float32]:
     """Return the kernels as `read_kernels` does, but as they are: with NaN and infinity, if any."""
     module = find_convolution(root, name)
-    with evaluation(root):
+    # A weight that is a parameter itself is read as it is; others may be computed, which can change buffers.
+    stored = module._parameters.get("weight") is not None
+    with nullcontext() if stored else evaluation(root):
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, _WEIGHT_HOOKS):
                 hook(module, ())
