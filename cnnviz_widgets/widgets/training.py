@@ -120,7 +120,8 @@ class TrainingTimeline(Viewer):
             self.layer = _first_layer(self.history)
         self.children = self.parts.arranged(self.status)
         self.add_class("cnnviz-training")
-        self._drawer = Drawer(self._draw, on_error=self._fail)
+        self._drawer = drawer = Drawer(self._draw, on_error=self._fail)
+        self.parts.first.on_page(drawer.painted, drawer.hide)
         self._draw()
         self._link()
         if self._recorder is not None:
@@ -194,7 +195,6 @@ class TrainingTimeline(Viewer):
         self.parts.compare.observe(self._on_compare_box, "value")
         self.parts.layer.observe(self._on_layer_box, "value")
         self.parts.image.observe(self._on_image_box, "value")
-        self.parts.first.on_page(self._drawer.painted, self._drawer.hide)
         self.observe(self._on_step, "step")
         self.observe(self._on_choice, ["compare", "layer", "image"])
 
