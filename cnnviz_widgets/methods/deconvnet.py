@@ -138,7 +138,7 @@ def deconvnet(
     >>> net = cv.samples.squeezenet()
     >>> shown = cv.deconvnet(net, cv.samples.photo("chelsea"), "features.6", 3)
     >>> shown.position, shown.box, shown.image.shape
-    ((22, 13), (160, 96, 207, 143), (224, 224, 3))
+    ((22, 13), (160, 88, 207, 135), (224, 224, 3))
     """
     check_network(net, "deconvnet")
     x = one_image(net, image, "deconvnet")

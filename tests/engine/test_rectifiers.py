@@ -204,3 +204,22 @@ def test_a_function_is_a_layer_for_other_methods() -> None:
     net(net.prepare(picture))
     shown = cv.activations(net, picture, "part.relu()")
     assert torch.equal(torch.from_numpy(shown.maps), log[0][0])
+
+
+def test_a_function_has_the_receptive_field_of_what_it_rectifies() -> None:
+    def forward(module: Any, x: Tensor) -> Tensor:
+        return module.more(module.conv(x).relu()).relu_()
+
+    torch.manual_seed(0)
+    net = small(Function(forward, conv=nn.Conv2d(3, 4, 3), more=nn.Conv2d(4, 4, 3, stride=2)))
+    for method in ("analytic", "gradient"):
+        for layer, function in (("conv", ("relu()", 0)), ("more", ("relu()", 1))):
+            expected, found = (cv.receptive_field(net, each, method=method) for each in (layer, function))
+            assert (found.size, found.stride, found.offset) == (
+                expected.size,
+                expected.stride,
+                expected.offset,
+            )
+            assert found.box(1, 0) == expected.box(1, 0)
+    with pytest.raises(LookupError, match="say which call"):
+        cv.receptive_field(net, "relu()")
