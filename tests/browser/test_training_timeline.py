@@ -38,7 +38,7 @@ import pathlib, time
 stop = pathlib.Path({!r})
 while not stop.exists():
     train(1)
-    time.sleep(0.01)
+    time.sleep(0.15)
 """
 ZEROS = 1  # the chart of zeros: of checkpoints there is no loss
 WIDE = {"viewport": {"width": 1300, "height": 1500}}
