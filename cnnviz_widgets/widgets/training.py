@@ -42,8 +42,9 @@ class TrainingTimeline(Viewer):
     weights; lines mark the step on show. *Compare two steps* shows two side by side. Slider, play button and
     tiles work in the page alone: while the kernel is busy, and in a saved notebook without one.
 
-    Given a recorder, it shows each new record while the training runs, on a thread of its own that takes a
-    small share of the time. It stays at the latest record until someone goes back.
+    Given a recorder, it shows new records while the training runs, on a thread of its own, every few seconds:
+    drawing takes time from the training, in the page above all. It stays at the latest record until someone
+    goes back.
 
     Parameters
     ----------
