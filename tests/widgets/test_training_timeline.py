@@ -332,8 +332,14 @@ def test_all_is_sent_together_and_the_slider_last(monkeypatch: pytest.MonkeyPatc
     timeline._draw(live=True)
     sent: list[ipywidgets.Widget] = []
     monkeypatch.setattr(ipywidgets.Widget, "_send", lambda self, message, buffers=None: sent.append(self))
+    at_the_end: list[int] = []
+    set_steps = timeline.parts.first.set_steps
+    monkeypatch.setattr(
+        timeline.parts.first, "set_steps", lambda *given: (at_the_end.append(len(sent)), set_steps(*given))
+    )
     step()
     timeline._draw(live=True)
+    assert at_the_end == [0]  # nothing went out by then
     assert len(sent) == len({each.model_id for each in sent})  # each once
     assert sent[-1] is timeline.parts.first
 
