@@ -45,7 +45,7 @@ class LinkedMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unused
     'LinkedMap: 2 points, 2 classes, colored by label'
     """
 
-    _esm = bundle("embedding_map")
+    _esm = bundle("linked_map")
 
     map = traitlets.Instance(EmbeddingMap).tag(sync=True, **ipywidgets.widget_serialization)
 

@@ -18,9 +18,9 @@ from cnnviz_widgets.views.linked_map import LinkedMap
 from cnnviz_widgets.views.tile_grid import TileGrid
 from cnnviz_widgets.widgets._embedding_classes import BADGE_COLORS, Chosen, chosen_html, subjects_of
 
-# Of what the widget may take in a saved notebook, without the first map: the module of the second one, the tiles
-# with theirs, and the controls. Points take 8 bytes each, in base64.
-_OTHER_BYTES, _POINT_BYTES = 800_000, 11
+# Of what the widget may take in a saved notebook, without the first map: the points of the second one (8 bytes each, in
+# base64), the tiles with their module, and the controls.
+_OTHER_BYTES, _POINT_BYTES = 420_000, 11
 _STYLE = """<style>
 .cnnviz-embedding .widget-html-content { line-height: 1.45; white-space: normal; overflow-wrap: anywhere; }
 .cnnviz-embedding p { margin: 0; line-height: 1.45; }
