@@ -14,10 +14,11 @@ opened). Give `save_widget_state=True` to have the page write the widgets into t
 with Settings > Save Widget State Automatically; `viewport={"width": 1600, "height": 1000}` sizes the page.
 `nb.page` is Playwright's page.
 
-Each notebook gets a new page, so nothing that runs or hangs in one can reach the next. All pages of a worker
-share one profile of the browser (`Profile`), whose cookies and storage are deleted after every test, and one
-renderer process, which keeps the front ends' compiled scripts: that halves the time that a page takes to load.
-After a test that failed both begin anew.
+All pages of a worker share one profile of the browser (`Profile`), whose cookies and storage are deleted after
+every test. To load JupyterLab is most of what a page costs, so a test in Lab opens its notebook in the page of
+the one before it, whose notebook is closed by then, as people open one notebook after another. After a test that
+failed all begins anew. Where a test changes the page itself, or counts what is in it, ask for a page of its own:
+`open_notebook(source, own_page=True)`; each notebook in Notebook 7 has one in any case.
 
 To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test. Opening a page
 still takes seconds: each view and each widget has one test of what people do most in both, the others have one.
@@ -68,6 +69,7 @@ CHROMIUM_OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-quic",
+    "--process-per-site",  # the pages share what they have compiled
     "--disable-sync",
     # The address bar's suggestions are a page of their own, loaded with each window: a second of processor time.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxFullPopup,WebUIOmniboxAimPopup",
@@ -119,17 +121,28 @@ class Profile:
         self._open()
 
     def _open(self) -> None:
+        self._idle_lab: Page | None = None
         self._context = self._browser.new_context()
         # A page that stays: the process, and what it has compiled, would end with the last page.
         self._keeper = self._context.new_page()
         self._keeper.goto(f"{self.server.url}/api", timeout=OPEN_TIMEOUT)
         self._control = self._context.new_cdp_session(self._keeper)
 
-    def new_page(self, viewport: ViewportSize) -> Page:
-        """Open an empty page of that size."""
-        page = self._context.new_page()
-        page.set_viewport_size(viewport)
+    def new_page(self) -> Page:
+        """Open an empty page."""
+        return self._context.new_page()
+
+    def take_lab(self) -> Page | None:
+        """Return a page with JupyterLab in which no notebook is open, if there is one."""
+        page, self._idle_lab = self._idle_lab, None
         return page
+
+    def give_back(self, page: Page) -> None:
+        """Keep a page with JupyterLab, in which no notebook is open, for another notebook."""
+        if self._idle_lab is None:
+            self._idle_lab = page
+        else:
+            page.close()
 
     def forget(self) -> None:
         """Delete all that pages have stored, so that the next test finds none of it; scripts stay in the cache."""
@@ -152,9 +165,14 @@ class NotebookPage:
         *,
         front_end: FrontEnd,
         save_widget_state: bool = False,
+        own_page: bool = False,
         viewport: ViewportSize = VIEWPORT,
     ) -> None:
         self.server = server = profile.server
+        self._profile = profile
+        # A page reads the settings when it is loaded.
+        self._shares_page = front_end == "lab" and not (own_page or save_widget_state)
+        self._themed = False
         self.front_end = front_end
         self.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{name}-{front_end}") + ".ipynb"
         self.path = server.root / self.name
@@ -164,11 +182,22 @@ class NotebookPage:
         self._kernel: Kernel | None = None
         write_notebook(self.path, source)
         server.set_settings(SAVE_STATE_PLUGIN, {"saveState": save_widget_state})
-        self.page = profile.new_page(viewport)
-        self.page.on("pageerror", self._on_error)
-        self.page.on("console", self._on_console)
-        self.page.on("request", self._on_request)
-        self._open()
+        lab = profile.take_lab() if self._shares_page else None
+        self.page = profile.new_page() if lab is None else lab
+        self.page.set_viewport_size(viewport)
+        self._handlers = {
+            "pageerror": self._on_error,
+            "console": self._on_console,
+            "request": self._on_request,
+        }
+        for event, handler in self._handlers.items():
+            self.page.on(event, handler)
+        if lab is None:
+            self._open()
+        else:
+            self.page.mouse.move(0, 0)
+            self.command("docmanager:open", {"path": self.name, "factory": "Notebook"})
+            self._wait_for_panel()
 
     def _on_error(self, error: Any) -> None:
         if error.message not in KNOWN_ERRORS:
@@ -322,6 +351,7 @@ class NotebookPage:
 
     def set_theme(self, theme: Literal["light", "dark"]) -> None:
         """Switch the front end's theme and wait until the page wears it."""
+        self._themed = theme != "light"
         name = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[theme]
         self.command("apputils:change-theme", {"theme": name})
         self.page.wait_for_function(
@@ -341,12 +371,28 @@ class NotebookPage:
         """Return what no test may leave behind: uncaught errors and requests to other hosts."""
         return self.errors + [f"the page asked another host: {url}" for url in self.foreign_requests]
 
-    def close(self) -> None:
-        """Close the page and end the kernel."""
-        self.page.close()
+    def close(self, *, failed: bool = False) -> None:
+        """Close the notebook and end its kernel; after a failure the page is in an unknown state and goes, too."""
         if self._kernel is not None:
             self._kernel.close()
+        if self._shares_page and not failed:
+            self._close_notebook()
+            self._profile.give_back(self.page)
+        else:
+            self.page.close()
         self.server.shut_down_kernel(self.name)
+
+    def _close_notebook(self) -> None:
+        if self._themed:
+            self.set_theme("light")
+        # Disposed of, not closed: for the close of a notebook that is not saved Lab asks the person.
+        self.in_page("await panel.sessionContext.shutdown(); panel.dispose()")
+        self.page.wait_for_function(
+            """() => !document.querySelector(".jp-Notebook") && !document.querySelector(".jp-Dialog")
+                && [...window.jupyterapp.shell.widgets("main")].every(widget => !widget.context)"""
+        )
+        for event, handler in self._handlers.items():
+            self.page.remove_listener(event, handler)
 
 
 def write_notebook(path: Path, source: Sequence[str] | Path) -> None:

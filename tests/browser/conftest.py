@@ -61,9 +61,10 @@ def open_notebook(
         return page
 
     yield open_one
+    failed = request.node.stash.get(FAILED, False)
     for page in opened:
-        page.close()
-    if request.node.stash.get(FAILED, False):
+        page.close(failed=failed)
+    if failed:
         profile.renew()
     profile.forget()
     profile.server.reset_settings()

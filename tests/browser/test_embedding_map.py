@@ -197,7 +197,7 @@ def test_a_saved_map_without_a_kernel_and_without_webgl(open_notebook):
 def test_twenty_maps_share_one_context_and_survive_its_loss(open_notebook):
     many = "import ipywidgets\nmaps = [EmbeddingMap(points * (1 + i), labels=labels, height=120) for i in range(20)]\n"
     many += "ipywidgets.GridBox(maps, layout={'grid_template_columns': 'repeat(7, 260px)'})"
-    nb = open_notebook([SETUP + many], viewport={"width": 2100, "height": 1250})
+    nb = open_notebook([SETUP + many], own_page=True, viewport={"width": 2100, "height": 1250})
     nb.page.evaluate(f"() => {{{COUNT_CONTEXTS}}}")
     nb.run_all()
     roots = nb.output(0).locator(".cvz-map")

@@ -251,7 +251,7 @@ def test_everything_goes_on_while_the_kernel_is_busy(tiles):
 
 @pytest.mark.parametrize("front_end", ["lab"])
 def test_two_thousand_tiles_draw_only_what_is_seen(open_notebook):
-    nb = open_notebook([SETUP.replace("40, 6, 8", "2048, 7, 7").replace("1, 41", "1, 2049")])
+    nb = open_notebook([SETUP.replace("40, 6, 8", "2048, 7, 7").replace("1, 41", "1, 2049")], own_page=True)
     nb.run_all()
     tiles = Tiles(nb)
     shape = {"rows": 7, "columns": 7}
