@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class CascadingRandomization:
     """A private copy of a network that loses, layer by layer from the output to the input, what it has learned.
 
-    Each parameter is drawn anew, from a normal distribution with the mean and the standard deviation of its own
-    trained values: signals keep about the size they had, for any kind of layer.
+    Each parameter is drawn anew from a normal distribution, so that signals keep about the size they had, for any
+    kind of layer: kernels and matrices with mean 0 and the root mean square of their trained values, vectors
+    (biases, scales) with the mean and the standard deviation of theirs.
 
     Attributes
     ----------
@@ -45,10 +46,12 @@ class CascadingRandomization:
         with torch.no_grad():
             for weight in self._weights[layer]:
                 values = weight.float()
+                # A mean below zero would silence what comes back through rectifiers, random or not.
+                mean = values.mean() if weight.ndim < 2 else torch.zeros_like(values.mean())
                 # A single number has no spread, and stays.
-                spread = values.std() if values.numel() > 1 else torch.zeros((), device=values.device)
+                spread = (values - mean).square().mean().sqrt()
                 draw = torch.randn(weight.shape, generator=self._random).to(values.device)
-                weight.copy_(values.mean() + spread * draw)
+                weight.copy_(mean + spread * draw)
 
 
 def _weights_by_layer(net: Network, private: Network) -> dict[str, list[Tensor]]:

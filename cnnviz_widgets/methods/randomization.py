@@ -89,8 +89,9 @@ def randomization_check(
     """See whether a map survives when the network forgets: layer by layer, from the output on, weights become random.
 
     A map that explains what the network has learned must change; one that does not is a picture of the image [1]_.
-    Everything is done to a private copy of the network. Each parameter is drawn anew from a normal distribution with
-    the mean and standard deviation of its trained values, so that signals keep about their size.
+    Everything is done to a private copy of the network. Kernels and matrices are drawn anew from a normal distribution
+    with mean 0 and the root mean square of their trained values, so that signals keep about their size; vectors
+    (biases, scales) from one with their mean and standard deviation.
 
     Parameters
     ----------
