@@ -61,6 +61,8 @@ _PUBLIC = {
     "Embedding": "methods.embedding",
     "kernels": "methods.kernels",
     "Kernels": "methods.kernels",
+    "occlusion": "methods.occlusion",
+    "OcclusionMap": "methods.occlusion",
     "TrainingRecorder": "methods.training",
     "TrainingHistory": "engine.training_history",
     "load_history": "methods.training",

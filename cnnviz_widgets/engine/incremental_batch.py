@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cnnviz_widgets.engine import incremental_winograd as winograd
+from cnnviz_widgets.engine.incremental_costs import uses_winograd
 from cnnviz_widgets.engine.incremental_record import Node, call
 from cnnviz_widgets.engine.incremental_rules import (
     POINT,
@@ -35,6 +37,7 @@ class CleanMaps:
     def __init__(self) -> None:
         self._padded: dict[tuple[Node, float], tuple[Tensor, tuple[int, ...]]] = {}
         self._sums: dict[Node, Tensor] = {}
+        self._kernels: dict[Node, Tensor] = {}
 
     def gather(self, node: Node, rows: Span, columns: Span, fill: float) -> Tensor:
         """Return windows [R * C, channels, h, w] of a clean map, with ``fill`` where they leave it."""
@@ -61,6 +64,12 @@ class CleanMaps:
         places = len(rows.starts) * len(columns.starts)
         return found.view(places, rows.length, columns.length, -1).permute(0, 3, 1, 2)
 
+    def winograd_kernels(self, node: Node) -> Tensor:
+        """Return the kernels of a convolution as Winograd's algorithm takes them."""
+        if node not in self._kernels:
+            self._kernels[node] = winograd.transformed(node.arguments["weight"])
+        return self._kernels[node]
+
     def window_sums(self, node: Node, rows: Span, columns: Span) -> Tensor:
         """Return the sums over windows of a clean map, [R * C, channels], in double precision."""
         if node not in self._sums:
@@ -85,7 +94,9 @@ class Batch:
         """Return each answer for all windows, [N, ...]; ``windows`` [N, C, h, w] is what the image shows there."""
         last = {each: node for node in nodes for each in node.inputs}
         for node in nodes:
-            self.values[node] = windows if node.name == "image" else self._compute(node, len(windows), answers)
+            self.values[node] = (
+                windows if node.name == "image" else self._compute(node, len(windows), answers)
+            )
             for each in set(node.inputs):
                 if last[each] is node and each not in answers:
                     del self.values[each]
@@ -127,6 +138,8 @@ class Batch:
 
     def _windowed(self, node: Node, along: tuple[Reach, Reach]) -> Tensor:
         given = node.inputs[0]
+        if uses_winograd(node, *self.spans[node]):
+            return self._by_winograd(node, along)
         regions, padding = [], []
         for axis, (rule, span, before) in enumerate(
             zip(along, self.spans[node], self.spans[given], strict=True)
@@ -146,6 +159,15 @@ class Batch:
         result = windowed(node, patch, (padding[0], padding[1]))
         return result if node.name != "avg_pool2d" else self._averaged(node, result)
 
+    def _by_winograd(self, node: Node, along: tuple[Reach, Reach]) -> Tensor:
+        regions = []
+        for rule, span, before in zip(along, self.spans[node], self.spans[node.inputs[0]], strict=True):
+            length = winograd.tiles(span.length) * winograd.TILE + 2
+            regions.append(Span(span.starts - rule.padding, length, before.size))
+        patch = self._patch(node.inputs[0], regions[0], regions[1], 0.0)
+        kernels, bias = self.clean.winograd_kernels(node), node.arguments["bias"]
+        return winograd.convolved(patch, kernels, bias, *(each.length for each in self.spans[node]))
+
     def _averaged(self, node: Node, sums: Tensor) -> Tensor:
         shares = []
         for axis, span in enumerate(self.spans[node]):
@@ -161,6 +183,12 @@ class Batch:
         value = self.values[node]
         if own_rows.same(rows) and own_columns.same(columns):
             return value
+        if own_rows.is_full and own_columns.is_full and rows.is_alike and columns.is_alike:
+            sides = [
+                (-int(each.starts[0]), int(each.starts[0]) + each.length - each.size)
+                for each in (columns, rows)
+            ]
+            return functional.pad(value, (*sides[0], *sides[1]), value=fill)
         patch = self.clean.gather(node, rows, columns, fill)
         grid = (len(rows.starts), len(columns.starts))
         target, source = (each.permute(0, 2, 3, 1).unflatten(0, grid) for each in (patch, value))
@@ -176,8 +204,8 @@ class Batch:
         """Return a node's value for whole images."""
         if not node.is_map:
             return self.values[node]
-        spans = self.spans[node]
-        return self._patch(node, *(full_span(len(each.starts), each.size) for each in spans), 0.0)
+        rows, columns = (full_span(len(each.starts), each.size) for each in self.spans[node])
+        return self._patch(node, rows, columns, 0.0)
 
     def _call_whole(self, node: Node, count: int) -> Tensor:
         if node.name in ("view", "_unsafe_view"):

@@ -53,7 +53,8 @@ def _fold_norms(nodes: Sequence[Node], answers: Sequence[Node]) -> None:
             arguments["weight"] = (weight.double() * scale.double()[:, None, None, None]).to(weight.dtype)
             moved = shift.double() if bias is None else shift.double() + bias.double() * scale.double()
             arguments["bias"] = moved.to(weight.dtype)
-            node.name, node.function, node.arguments = conv.name, conv.function, arguments
+            node.name, node.function = conv.name, conv.function
+            node.give(arguments)
 
 
 def _narrowed(answer: Node) -> Node:

@@ -38,6 +38,10 @@ class Node:
         The operation itself.
     index
         Its place in the order of the pass.
+    users
+        The nodes that read it, each as often as it does.
+    inputs
+        The nodes that it reads, each as often as it does.
     """
 
     name: str
@@ -46,11 +50,15 @@ class Node:
     function: Any = None
     index: int = 0
     users: list[Node] = field(default_factory=list)
+    inputs: list[Node] = field(init=False)
 
-    @property
-    def inputs(self) -> list[Node]:
-        """The nodes that it reads."""
-        return list(_nodes_in(self.arguments))
+    def __post_init__(self) -> None:
+        self.give(self.arguments)
+
+    def give(self, arguments: dict[str, Any]) -> None:
+        """Set the arguments, and with them the nodes that it reads."""
+        self.arguments = arguments
+        self.inputs = list(_nodes_in(arguments))
 
     @property
     def is_map(self) -> bool:
@@ -173,7 +181,7 @@ def in_order(answers: Sequence[Node]) -> list[Node]:
     while waiting:
         node = waiting.pop()
         if id(node) not in found:
-            node.arguments = _map_nodes(node.arguments, _without_alias)
+            node.give(_map_nodes(node.arguments, _without_alias))
             node.users = []
             found[id(node)] = node
             waiting += node.inputs

@@ -113,7 +113,7 @@ def check_known(node: Node) -> None:
     elif node.name == "native_layer_norm":
         if len(node.arguments["normalized_shape"]) >= node.inputs[0].value.ndim:
             raise NotIncremental("native_layer_norm mixes the images of a batch")
-    elif axes is None or isinstance(axes, list) and not axes:
+    elif axes is None or (isinstance(axes, list) and not axes):
         raise NotIncremental(f"{node.name} is over all axes")
     elif node.name not in ("addmm", "mm", "linear", "convolution"):
         _check_axes(node, axes if isinstance(axes, list) else [axes])
@@ -172,7 +172,13 @@ def windowed(node: Node, patch: Tensor, padding: tuple[int, int]) -> Tensor:
     given = node.arguments
     if node.name == "convolution":
         return torch.conv2d(
-            patch, given["weight"], given["bias"], given["stride"], padding, given["dilation"], given["groups"]
+            patch,
+            given["weight"],
+            given["bias"],
+            given["stride"],
+            padding,
+            given["dilation"],
+            given["groups"],
         )
     kernel, strides = _pair(given["kernel_size"]), _pair(given.get("stride") or given["kernel_size"])
     if node.name == "max_pool2d_with_indices":

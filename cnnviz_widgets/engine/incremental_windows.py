@@ -39,6 +39,11 @@ class Span:
         """Whether they are the whole map."""
         return self.length == self.size
 
+    @property
+    def is_alike(self) -> bool:
+        """Whether they are the same at every place."""
+        return bool((self.starts == self.starts[0]).all())
+
     def same(self, other: Span) -> bool:
         """Return whether these are the same windows."""
         return self.length == other.length and np.array_equal(self.starts, other.starts)

@@ -463,6 +463,64 @@ TABLE: dict[str, Row] = {
         runs=False,
         wrong={"shuffles": (lambda method, s: method(s.net, s.layer, shuffles=-3), ValueError, "-3")},
     ),
+    "occlusion": Row(
+        lambda method, s: method(
+            s.net, s.image, s.target, window=5, stride=4, fill="noise", seed=s.seed, most_probable=True
+        ),
+        uses=("image", "target"),
+        wrong={
+            "window": (
+                lambda method, s: method(s.net, s.image, s.target, window=99),
+                ValueError,
+                "99 x 99 pixels is larger than the image",
+            ),
+            "stride": (
+                lambda method, s: method(s.net, s.image, s.target, stride=0),
+                ValueError,
+                "stride .* got 0",
+            ),
+            "gaps": (
+                lambda method, s: method(s.net, s.image, s.target, window=4, stride=5),
+                ValueError,
+                "never be covered",
+            ),
+            "fill": (
+                lambda method, s: method(s.net, s.image, s.target, window=4, stride=4, fill="red"),
+                ValueError,
+                "got 'red'",
+            ),
+            "combine": (
+                lambda method, s: method(s.net, s.image, s.target, window=4, stride=4, combine="max"),
+                ValueError,
+                "got 'max'",
+            ),
+            "budget": (
+                lambda method, s: method(s.net, s.image, s.target, window=4, stride=4, budget=0),
+                ValueError,
+                "seconds.* got 0",
+            ),
+            "feature_map": (
+                lambda method, s: method(s.net, s.image, s.target, window=4, stride=4, feature_map=3),
+                ValueError,
+                "got 3",
+            ),
+            "memory_limit": (
+                lambda method, s: method(s.net, s.image, s.target, window=4, stride=4, memory_limit=0),
+                ValueError,
+                "memory_limit .* got 0",
+            ),
+            "images": (
+                lambda method, s: method(s.net, s.images, s.target),
+                ValueError,
+                "one image, got 3",
+            ),
+            "module": (
+                lambda method, s: method(s.module, s.image, s.target),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+        },
+    ),
     "TrainingRecorder": Row(
         _recorded,
         uses=("images", "layer"),

@@ -1,0 +1,77 @@
+"""Occlusion maps, against Captum's."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from captum.attr import Occlusion
+
+import cnnviz_widgets as cv
+from benchmarks._timing import Row, pairs, timed
+
+WINDOW, STRIDE, CLASS = 16, 8, 281
+EXACT = 1e-4
+_TRIED = (1, 2, 4, 8, 16)
+
+
+def occlusion(name: str, target: float) -> Row:
+    """An exact map of 729 places, 224 x 224 pixels, the logit of one class."""
+    net = (
+        cv.samples.squeezenet()
+        if name == "squeezenet1_1"
+        else cv.Network.from_torchvision(name, weights=None)
+    )
+    photo = cv.samples.photo("chelsea")
+    x = net.prepare(photo)
+    module = net.module.eval()
+    peer = Occlusion(module)
+    found: list[cv.OcclusionMap] = []
+
+    def ours() -> None:
+        found.append(cv.occlusion(net, photo, CLASS, window=WINDOW, stride=STRIDE))
+
+    def theirs(stride: int = STRIDE, together: int = 1) -> torch.Tensor:
+        with torch.no_grad():
+            return peer.attribute(
+                x,
+                sliding_window_shapes=(x.shape[1], WINDOW, WINDOW),
+                strides=(x.shape[1], stride, stride),
+                target=CLASS,
+                perturbations_per_eval=together,
+            )
+
+    # Which batch is best for Captum is tried with fewer places.
+    best = min(_TRIED, key=lambda each: timed(partial(theirs, 4 * STRIDE, each))())
+    times = pairs(timed(ours), timed(partial(theirs, STRIDE, best)), rounds=1)
+    error = _error(net, x, found[-1])
+    if error > EXACT:
+        raise RuntimeError(f"the map is off by {error:.1e} of the largest logit")
+    return Row(
+        f"occlusion map, {name}, 729 places",
+        f"Captum's Occlusion, perturbations_per_eval={best}",
+        *times,
+        target=target,
+        note=f"exact to {error:.0e} of the largest logit; {found[-1].way}",
+    )
+
+
+def _error(net: cv.Network, x: torch.Tensor, found: cv.OcclusionMap) -> float:
+    """Return the largest error of some places, against a pass for each of them, as a share of the largest logit."""
+    errors = []
+    for row in range(0, len(found.tops), 5):
+        for column in range(0, len(found.lefts), 5):
+            box = found.box(row, column)
+            covered = x.clone()
+            covered[:, :, box.top : box.bottom, box.left : box.right] = 0.0
+            scores = net.scores(covered)[0]
+            errors.append(abs(float(scores[CLASS]) - found.scores[row, column]) / float(scores.abs().max()))
+    return float(np.max(errors))
+
+
+ROWS = {
+    "occlusion-squeezenet": partial(occlusion, "squeezenet1_1", 8),
+    "occlusion-resnet18": partial(occlusion, "resnet18", 4),
+    "occlusion-vgg16": partial(occlusion, "vgg16", 8),
+}

@@ -1,0 +1,274 @@
+"""Occlusion: which part of the image the answer hangs on, found by covering one part after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.fills import Fill, check_fill, filled
+from cnnviz_widgets.engine.incremental import MEMORY_LIMIT, WindowPasses
+from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
+from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.receptive_field import Box
+from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.targets import Target, TargetLike, as_target
+from cnnviz_widgets.engine.whole_numbers import checked_whole
+from cnnviz_widgets.engine.window_grid import COMBINATIONS, checked_pair, coarse_to_fine, combined, placed
+from cnnviz_widgets.engine.window_questions import Asked
+from cnnviz_widgets.render.attribution import attribution_png
+
+
+@dataclass(frozen=True, eq=False)
+class OcclusionMap(Result):
+    """What covering each part of an image does to the target; shows itself as a heat map over the image.
+
+    Attributes
+    ----------
+    scores
+        The target's value with the window at each place [R, C], float32; NaN where a budget left no time.
+    baseline
+        Its value for the image as it is.
+    heatmap
+        How much it drops where a pixel is covered [H, W], float32: positive where the pixels speak for the target.
+    classes
+        The index of the most probable class with the window at each place [R, C], int64, -1 where a budget left no
+        time; ``None`` unless asked for.
+    baseline_class
+        The most probable class for the image as it is.
+    activations
+        The sum over the feature map that was asked for, with the window at each place [R, C], float32; or ``None``.
+    baseline_activation
+        The same for the image as it is.
+    tops, lefts
+        The first row [R] and column [C] that the window covers, int64, in pixels of the network's input.
+    window, stride
+        Rows and columns.
+    fill, combine
+        As they were given.
+    target
+        The target, as text.
+    way
+        ``"incremental"``, or why whole images were run.
+    picture
+        The image as the network saw it, uint8 [H, W, 3]; [0, 0, 3] where its channels make no picture.
+    """
+
+    scores: NDArray[np.float32]
+    baseline: float
+    heatmap: NDArray[np.float32]
+    classes: NDArray[np.int64] | None
+    baseline_class: int | None
+    activations: NDArray[np.float32] | None
+    baseline_activation: float | None
+    tops: NDArray[np.int64]
+    lefts: NDArray[np.int64]
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    fill: Fill
+    combine: str
+    target: str
+    way: str
+    picture: NDArray[np.uint8]
+
+    @property
+    def drops(self) -> NDArray[np.float32]:
+        """How much the target drops with the window at each place [R, C]: baseline - scores."""
+        return np.float32(self.baseline) - self.scores
+
+    @property
+    def measured(self) -> float:
+        """The share of places that were measured, from 0 to 1."""
+        return float(np.isfinite(self.scores).mean())
+
+    @property
+    def strongest(self) -> Box:
+        """Where the window lies that lets the target drop most."""
+        return self.box(*np.unravel_index(np.nanargmin(self.scores), self.scores.shape))
+
+    @property
+    def weakest(self) -> Box:
+        """Where the window lies that lets the target drop least, or rise most."""
+        return self.box(*np.unravel_index(np.nanargmax(self.scores), self.scores.shape))
+
+    def box(self, row: int | np.intp, column: int | np.intp) -> Box:
+        """Return what the window covers at a place of the grid."""
+        top, left = int(self.tops[row]), int(self.lefts[column])
+        return Box(top, left, top + self.window[0], left + self.window[1])
+
+    def _repr_png_(self) -> bytes:
+        """Return the image, the map and both together, as a notebook shows them for the bare result."""
+        return attribution_png(self.picture, self.heatmap)
+
+    def __repr__(self) -> str:
+        rows, columns = self.scores.shape
+        part = "" if self.measured == 1 else f", {self.measured:.0%} of them measured"
+        return (
+            f"OcclusionMap({self.target}, value {self.baseline:.4g}, down to {np.nanmin(self.scores):.4g}, "
+            f"{rows}x{columns} places{part})"
+        )
+
+
+@streamed
+def occlusion(
+    net: Network,
+    image: Images,
+    target: TargetLike,
+    *,
+    window: int | tuple[int, int] = 32,
+    stride: int | tuple[int, int] = 8,
+    fill: Fill = 0.0,
+    combine: str = "mean",
+    most_probable: bool = False,
+    feature_map: Target | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    memory_limit: int = MEMORY_LIMIT,
+) -> Generator[Step, None, OcclusionMap]:
+    """See which part of an image the answer hangs on: a window covers one part after the other.
+
+    Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2. The windows begin
+    every ``stride`` pixels from the top left; where that does not end at the border, one more row (column) of them
+    does. All lie wholly inside the image.
+
+    Only what a window changes is computed (see `WindowPasses`): many times as fast as whole images, with the same
+    numbers but for rounding. Places come coarse to fine: the first eighth of them lies all over the image.
+
+    Parameters
+    ----------
+    net
+        The network.
+    image
+        One image, in any form that `InputSpec.prepare` takes.
+    target
+        A class (label or index), or a `Target`: a class's probability, a unit, a function of the output.
+    window, stride
+        Pixels of the network's input: a number, or (rows, columns).
+    fill
+        What the window shows: a number in the network's input space (0.0 is the data set's mean color), ``"black"``,
+        ``"gray"``, ``"blur"`` or ``"noise"``.
+    combine
+        How overlapping windows become one map: ``"mean"`` over the windows that cover a pixel, their ``"sum"``, or
+        ``"none"``: the drop of the window whose center is nearest.
+    most_probable
+        Whether to tell the most probable class at each place as well.
+    feature_map
+        A channel, ``Target(layer=..., channel=...)``, whose total activation is to be told at each place as well.
+    budget
+        Seconds after which to end with the map so far, at the latest batch that fits; ``None`` for all places.
+    seed
+        Of the noise.
+    memory_limit
+        Bytes that a batch of windows may take, besides what the network takes for one image.
+
+    Yields
+    ------
+    Step
+        After each batch, counted in places: ``values["scores"]`` and ``values["heatmap"]`` so far.
+
+    Returns
+    -------
+    OcclusionMap
+        ``scores`` [R, C], ``heatmap`` [H, W], and the rest.
+
+    Raises
+    ------
+    ValueError
+        A window larger than the image, a stride below 1 or above the window, an unknown fill.
+    TargetError, LabelNotFoundError
+        A target that is not there.
+    OutputError
+        The value is NaN or infinite.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> net = cv.samples.fashion_cnn()
+    >>> images, labels = cv.samples.fashion_mnist("test")
+    >>> found = cv.occlusion(net, images[0], int(labels[0]), window=8, stride=4)
+    >>> found.scores.shape, found.heatmap.shape
+    ((6, 6), (28, 28))
+    """
+    began = time.monotonic()
+    check_network(net, "occlusion")
+    target = as_target(target)
+    x = one_image(net, image, "occlusion")
+    size = (x.shape[2], x.shape[3])
+    window, stride = _checked(size, window, stride, combine, budget)
+    check_fill("fill", fill)
+    memory_limit = checked_whole("memory_limit", memory_limit)
+    asked = Asked(net, x, target, most_probable, feature_map)
+    tops, lefts = (placed(size[axis], window[axis], stride[axis]) for axis in (0, 1))
+    passes = WindowPasses(net, x, filled(net, x, fill, seed=seed), asked.questions, memory_limit=memory_limit)
+    found = OcclusionMap(
+        scores=np.full((len(tops), len(lefts)), np.nan, np.float32),
+        heatmap=np.zeros(size, np.float32),
+        tops=tops,
+        lefts=lefts,
+        window=window,
+        stride=stride,
+        fill=fill,
+        combine=combine,
+        target=repr(target),
+        way=passes.reason or "incremental",
+        picture=pictures_of(net, x)[0],
+        **asked.fields(passes, len(tops), len(lefts)),
+    )
+    with contextlib.suppress(StopEarly):
+        yield from _measured(passes, asked, found, began, budget)
+    return replace(found, heatmap=_heat(found, size))
+
+
+def _measured(
+    passes: WindowPasses, asked: Asked, found: OcclusionMap, began: float, budget: float | None
+) -> Generator[Step, None, None]:
+    """Fill the arrays of a result batch by batch, as long as the next batch is likely to fit in the budget."""
+    done, before = 0, time.monotonic()
+    for rows, columns in coarse_to_fine(*found.scores.shape):
+        for down, along, answers in passes.batches(found.tops[rows], found.lefts[columns], found.window):
+            place = np.ix_(rows[down], columns[along])
+            for name, numbers in asked.read(answers).items():
+                getattr(found, name)[place] = numbers.reshape(len(down), len(along))
+            done += len(down) * len(along)
+            values = {"scores": found.scores.copy(), "heatmap": _heat(found, passes.size)}
+            yield Step(done - 1, found.scores.size, values=values)
+            now = time.monotonic()
+            if budget is not None and now - began + (now - before) > budget:
+                return
+            before = now
+
+
+def _heat(found: OcclusionMap, size: tuple[int, int]) -> NDArray[np.float32]:
+    drops = found.baseline - found.scores.astype(np.float64)
+    return combined(drops, found.tops, found.lefts, found.window, size, found.combine)
+
+
+def _checked(
+    size: tuple[int, int], window: Any, stride: Any, combine: object, budget: Any
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the window and the stride as (rows, columns), or say which option can't be."""
+    window, stride = checked_pair("window", window), checked_pair("stride", stride)
+    if window[0] > size[0] or window[1] > size[1]:
+        raise ValueError(
+            f"the window of {window[0]} x {window[1]} pixels is larger than the image, which the network sees as "
+            f"{size[0]} x {size[1]}; take a smaller one"
+        )
+    if stride[0] > window[0] or stride[1] > window[1]:
+        raise ValueError(
+            f"stride={stride} is larger than window={window}: some pixels would never be covered"
+        )
+    if combine not in COMBINATIONS:
+        raise ValueError(f"combine is one of {', '.join(map(repr, COMBINATIONS))}; got {combine!r}")
+    is_number = isinstance(budget, int | float) and not isinstance(budget, bool)
+    if budget is not None and (not is_number or not 0 < budget < math.inf):
+        raise ValueError(f"budget is a positive number of seconds, or None; got {budget!r}")
+    return window, stride
