@@ -61,7 +61,9 @@ def test_layers_are_randomized_from_the_top_in_a_private_copy() -> None:
     after = weights(cascade.net)
     assert float(after["hidden.weight"].mean()) == pytest.approx(0, abs=0.2)
     for name in ("hidden.weight", "conv.weight", "last.weight"):
-        assert float(after[name].square().mean()) == pytest.approx(float(before[name].square().mean()), rel=0.4)
+        assert float(after[name].square().mean()) == pytest.approx(
+            float(before[name].square().mean()), rel=0.4
+        )
     for name in ("norm.weight", "norm.bias", "conv.bias", "last.bias"):
         spread = float(before[name].std())
         assert float(after[name].mean()) == pytest.approx(float(before[name].mean()), abs=2 * spread)
