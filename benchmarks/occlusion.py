@@ -36,13 +36,13 @@ def occlusion(name: str, target: float) -> Row:
         with torch.no_grad():
             return peer.attribute(
                 x,
-                sliding_window_shapes=(x.shape[1], WINDOW, WINDOW),
+                sliding_window_shapes=(x.shape[1], max(WINDOW, stride), max(WINDOW, stride)),
                 strides=(x.shape[1], stride, stride),
                 target=CLASS,
                 perturbations_per_eval=together,
             )
 
-    # Which batch is best for Captum is tried with fewer places.
+    # Which batch is best for Captum is tried with fewer places (and larger windows: it allows no gaps).
     best = min(_TRIED, key=lambda each: timed(partial(theirs, 4 * STRIDE, each))())
     times = pairs(timed(ours), timed(partial(theirs, STRIDE, best)), rounds=1)
     error = _error(net, x, found[-1])

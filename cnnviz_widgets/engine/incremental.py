@@ -103,8 +103,9 @@ class WindowPasses:
                     self._nodes, self._answers = prepared(record(self._ask_layers, x))
                     self._costs = Costs(self._nodes)
                     self._check()
-            except NotIncremental as obstacle:
-                self.reason = str(obstacle)
+            except (NotIncremental, RuntimeError) as obstacle:
+                # If it is the network that fails, the plain way fails too, and is heard.
+                self.reason = str(obstacle) or type(obstacle).__name__
 
     @property
     def size(self) -> tuple[int, int]:
@@ -144,7 +145,9 @@ class WindowPasses:
             yield from self._plain_batches(starts, window)
 
     def masked(self, mask: NDArray[np.bool_]) -> list[Tensor]:
-        """Return the answers [1, ...] where a mask [H, W] of any shape is true shows the other image."""
+        """Return the answers [1, ...] for the image that shows the other one where a mask [H, W] is true."""
+        if np.shape(mask) != self.size:
+            raise ValueError(f"a mask has the image's size {self.size}, got {np.shape(mask)}")
         given = torch.from_numpy(np.asarray(mask, bool)).to(self.x.device)
         rows, columns = (torch.nonzero(given.any(axis)).flatten() for axis in (1, 0))
         shown = torch.where(given, self.instead, self.x)

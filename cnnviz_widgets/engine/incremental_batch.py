@@ -26,6 +26,8 @@ from cnnviz_widgets.engine.incremental_rules import (
 from cnnviz_widgets.engine.incremental_windows import Span, full_span, runs
 
 _IN_PLACE = {"relu": torch.relu_, "sigmoid": torch.sigmoid_}
+# What these return is theirs alone; others may return a view of what they were given.
+_OWNERS = frozenset("convolution add cat max_pool2d_with_indices avg_pool2d native_batch_norm".split())
 
 
 class CleanMaps:
@@ -111,7 +113,7 @@ class Batch:
         if along != POINT or node.name in ("convolution", "max_pool2d_with_indices", "avg_pool2d"):
             return self._windowed(node, along)
         if is_norm(node):
-            scale, shift = (each[:, None, None] for each in scale_and_shift(node))
+            scale, shift = (each[:, None, None].to(node.value.dtype) for each in scale_and_shift(node))
             return self._own(node, node.inputs[0]) * scale + shift
         if node.name in _IN_PLACE and self._may_overwrite(node.inputs[0], answers):
             return _IN_PLACE[node.name](self._own(node, node.inputs[0]))
@@ -121,7 +123,7 @@ class Batch:
         return call(node, lambda each: self._own(node, each))
 
     def _may_overwrite(self, node: Node, answers: Sequence[Node]) -> bool:
-        return len(node.users) == 1 and node not in answers and node.name not in ("image", "view", "slice")
+        return len(node.users) == 1 and node not in answers and node.name in _OWNERS
 
     def _adds_in_place(self, node: Node, answers: Sequence[Node]) -> bool:
         if len(node.inputs) != 2 or node.inputs[0] is node.inputs[1]:

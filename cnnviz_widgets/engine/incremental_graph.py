@@ -33,7 +33,7 @@ def prepared(answers: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     nodes = in_order(answers)
     for node in nodes:
         weight = node.arguments.get("weight")
-        if node.name == "convolution" and isinstance(weight, Tensor):
+        if node.name == "convolution" and isinstance(weight, Tensor) and weight.ndim == 4:
             node.arguments["weight"] = weight.detach().contiguous(memory_format=torch.channels_last)
     return nodes, answers
 

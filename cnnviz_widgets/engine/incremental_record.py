@@ -16,6 +16,8 @@ from cnnviz_widgets.engine.generic_gradients import LEAVES_TORCH
 _STEERS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 # The value of these is that of what they are given.
 _ALIASES = frozenset("clone detach alias contiguous lift_fresh _to_copy".split())
+# Each of their results is a slice.
+_SPLITS = frozenset("split split_with_sizes unsafe_split unsafe_split_with_sizes chunk".split())
 
 
 class NotIncremental(Exception):  # noqa: N818  it is no error: the plain way is taken
@@ -100,9 +102,10 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        names = [argument.name for argument in func._schema.arguments]
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        arguments = {name: self._noted(value) for name, value in given.items()}
+        expected = func._schema.arguments
+        given = {**dict(zip((each.name for each in expected), args, strict=False)), **kwargs}
+        # Defaults are spelled out: which axis is meant must be known.
+        arguments = {each.name: self._noted(given.get(each.name, each.default_value)) for each in expected}
         if next(_nodes_in(arguments), None) is not None:
             if func._schema.is_mutable or any(tag in func.tags for tag in _STEERS):
                 self.obstacle = self.obstacle or f"{func} looks at numbers, or writes to them"
@@ -119,12 +122,21 @@ class _Recorder(TorchDispatchMode):
     def _define(self, func: Any, arguments: dict[str, Any], result: Any) -> None:
         self.kept.append(result)
         many = isinstance(result, list | tuple)
+        name = func._schema.name.removeprefix("aten::").removesuffix("_copy")
+        begin = 0
         for place, output in enumerate(result if many else [result]):
-            if isinstance(output, Tensor):
-                name = func._schema.name.removeprefix("aten::").removesuffix("_copy" if not many else "")
+            if not isinstance(output, Tensor):
+                continue
+            if name in _SPLITS:
+                axis = arguments["dim"]
+                end = begin + output.shape[axis]
+                part = {"self": arguments["self"], "dim": axis, "start": begin, "end": end, "step": 1}
+                node, begin = Node("slice", part, output, torch.ops.aten.slice.Tensor), end
+            else:
                 # Only the first of several results counts: beside it stand indices, or means of a batch.
-                name = name if place == 0 else f"{name} (result {place})"
-                self.nodes[id(output)] = Node(name, arguments, output, func, len(self.kept))
+                node = Node(name if place == 0 else f"{name} (result {place})", arguments, output, func)
+            node.index = len(self.kept)
+            self.nodes[id(output)] = node
 
 
 class _Guard(TorchFunctionMode):

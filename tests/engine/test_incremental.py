@@ -171,6 +171,38 @@ def test_squeezenet_and_a_mask_of_any_shape() -> None:
     assert_near(made.masked(np.zeros_like(mask))[0], net.scores(x)[:, 281:282])
 
 
+class Views(nn.Module):
+    """Goes on with views of a map that is used again, and with gates, groups and transposed kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.conv, self.back = nn.Conv2d(3, 8, 3, stride=2), nn.ConvTranspose2d(8, 8, 2, stride=2)
+            self.gate, self.norm = nn.Conv2d(8, 8, 1), nn.GroupNorm(4, 8)
+            self.batch = nn.BatchNorm1d(8)
+            nn.init.normal_(self.batch.running_mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        turned = functional.relu(y.transpose(2, 3)).transpose(2, 3)
+        first, second = (turned + y).chunk(2, dim=1)
+        z = torch.cat([second, first], 1)
+        z = z * torch.sigmoid(self.gate(z.mean((2, 3), keepdim=True)))
+        z = functional.interpolate(self.norm(self.back(z)), scale_factor=2)
+        return torch.log_softmax(self.batch(z.amax((2, 3))), 1)
+
+
+def test_views_gates_groups_and_transposed_kernels() -> None:
+    module, x = Views().eval(), torch.randn(1, 3, 21, 17, generator=torch.Generator().manual_seed(0))
+    made = passes(module, x)
+    for tops, lefts, window in [([0, 3, 8, 16], [0, 5, 13], (5, 4)), ([0], [0], (21, 17))]:
+        with torch.no_grad():
+            assert_near(quick(made, tops, lefts, window)[0], slowly(made, tops, lefts, window, module))
+    with pytest.raises(ValueError, match=r"size \(21, 17\), got \(5, 5\)"):
+        made.masked(np.ones((5, 5), bool))
+
+
 class Sorted(nn.Module):
     """Does what has no rule."""
 
