@@ -17,13 +17,15 @@ class Row:
     what, peer
         What was measured and what against.
     ours, theirs
-        Median seconds of each.
+        Median of each, in seconds unless ``unit`` says otherwise.
     ratio
         Median over the pairs of theirs / ours: above 1, ours is faster.
     target
         The ratio to reach.
     note
         Anything that a reader must know.
+    unit
+        What was measured: "s" (printed as milliseconds) or another one, such as "MB".
     """
 
     what: str
@@ -33,6 +35,11 @@ class Row:
     ratio: float
     target: float
     note: str = ""
+    unit: str = "s"
+
+    def text(self, value: float) -> str:
+        """Return a measured value with its unit."""
+        return f"{value * 1000:,.1f} ms" if self.unit == "s" else f"{value:,.0f} {self.unit}"
 
     @property
     def reached(self) -> bool:
@@ -80,7 +87,7 @@ def table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.what} | {row.peer} | {row.ours * 1000:.1f} ms | {row.theirs * 1000:.1f} ms | {row.ratio:.2f}x "
+        f"| {row.what} | {row.peer} | {row.text(row.ours)} | {row.text(row.theirs)} | {row.ratio:.2f}x "
         f"| {row.target:g}x | {'yes' if row.reached else 'NO'} | {row.note} |"
         for row in rows
     ]

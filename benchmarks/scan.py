@@ -1,6 +1,12 @@
-"""One scan that feeds three methods, against the bare forward pass over the same images."""
+"""One scan that feeds three methods, against the bare forward pass over the same images; and its memory."""
 
 from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,9 +25,9 @@ BATCH = 32
 class Pictures(Dataset):  # type: ignore[type-arg]
     """Pictures of noise, a few of them again and again, each a little brighter than the last."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, size: int = 224) -> None:
         self.count = count
-        self.pictures = np.random.default_rng(0).integers(0, 200, (16, 224, 224, 3), dtype=np.uint8)
+        self.pictures = np.random.default_rng(0).integers(0, 200, (16, size, size, 3), dtype=np.uint8)
 
     def __len__(self) -> int:
         return self.count
@@ -64,4 +70,35 @@ def three_at_once(count: int = 2000, rounds: int = 1) -> Row:
     )
 
 
-ROWS = {"scan": three_at_once}
+def peak_memory(count: int) -> float:
+    """Return the largest memory, in MB, that this process ever took, after a scan of so many small images."""
+    module = cv.Network.from_torchvision("resnet18", weights=None).module
+    net = cv.Network(module, input=cv.InputSpec(size=64, mean=0.5, std=0.25))
+    with tempfile.TemporaryDirectory() as folder:
+        collectors = [
+            PatchCollector(net.input, ["layer4"]),
+            FeatureCollector(net.input, "layer3", folder=Path(folder) / "features"),
+            TallyCollector(["layer4"]),
+        ]
+        for _ in scan(net, Pictures(count, 64), collectors, batch_size=BATCH):
+            pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def memory() -> Row:
+    """The same three at once over 10,000 images and over 1,000, each in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        few, many = pool.map(peak_memory, [1000, 10_000], chunksize=1)
+    return Row(
+        "peak memory of a scan of 10,000 images (ResNet-18, 64 pixels, features kept in a file)",
+        "of 1,000 images",
+        many,
+        few,
+        few / many,
+        target=0.95,
+        unit="MB",
+    )
+
+
+ROWS = {"scan": three_at_once, "scan-memory": memory}
