@@ -29,6 +29,9 @@ class Drawer:
     patience
         Longest wait for `painted`, in seconds: there may be no page, or a kernel that hears nothing from it
         while a cell runs.
+    growth
+        Nor is it waited for longer than this many times as long as live runs have gone on: at first, when most
+        happens, they follow each other faster.
     settle
         So long after the last live run with no other asked for, the whole one follows, in seconds.
     """
@@ -42,11 +45,12 @@ class Drawer:
         share: float = 0.025,
         page_share: float = 0.05,
         patience: float = 4.0,
+        growth: float = 2.0,
         settle: float = 3.0,
     ) -> None:
         self._job, self._on_error = job, on_error
         self._interval, self._share, self._page_share = interval, share, page_share
-        self._patience, self._settle = patience, settle
+        self._patience, self._growth, self._settle = patience, growth, settle
         self._changed = threading.Condition()
         self._wanted = self._urgent = self._owed = self._closed = self._hidden = False
         self._not_before = self._ended = 0.0
@@ -93,7 +97,8 @@ class Drawer:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._thread is None, timeout)
 
-    _due = 0.0
+    _due = _since = 0.0
+    _in_row = False
 
     def _run(self) -> None:
         while (live := self._next_is_live()) is not None:
@@ -107,7 +112,11 @@ class Drawer:
             with self._changed:
                 self._ended, self._unpainted = time.monotonic(), True
                 self._due = begun + max(self._interval, took / self._share)
-                self._not_before = max(self._due, self._ended + self._patience)
+                if not self._in_row:
+                    self._since = begun
+                self._in_row = live
+                wait = min(self._patience, self._growth * (self._ended - self._since))
+                self._not_before = max(self._due, self._ended + wait)
                 self._owed = live and not self._closed
 
     def _next_is_live(self) -> bool | None:

@@ -21,7 +21,9 @@ failed all begins anew. Where a test changes the page itself, or counts what is 
 `open_notebook(source, own_page=True)`; each notebook in Notebook 7 has one in any case.
 
 To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test. Opening a page
-still takes seconds: each view and each widget has one test of what people do most in both, the others have one.
+still takes seconds: each view and the layer browser have one test of what people do most in both; the other
+widgets, which are made of these views, are used in one of them, and all else is tested in Lab unless it is about
+a page that is loaded.
 
 The state tests:
     nb.save(); nb.reload()             the page is loaded anew, the kernel goes on

@@ -92,7 +92,7 @@ def test_units_are_read_by_hover_and_selected_by_click_and_by_number(open_notebo
     expect(nb.output(0).get_by_label("unit")).to_have_value(str(zero + 1))
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_bars_are_as_high_as_their_values(open_notebook):
     nb, chart = open_chart(open_notebook, UNITS.format(count=16))
     heights = """chart => {
@@ -120,7 +120,7 @@ PLACES = """chart => {
 }"""
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_every_place_on_the_strip_belongs_to_its_unit(open_notebook):
     nb, chart = open_chart(open_notebook, UNITS.format(count=1))
     for count in (1, 2, 10, 300):

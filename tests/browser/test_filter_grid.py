@@ -59,6 +59,7 @@ def click(tiles, slot, **shape):
     tiles.nb.page.mouse.click(*tiles.place(slot, 1, 1, **shape))
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_a_person_looks_through_the_kernels_of_a_network(open_notebook, first):
     nb = open_notebook([SQUEEZENET], **WIDE)
     nb.run_all()

@@ -67,7 +67,7 @@ def check_drawing(frame):
     assert canvas[160, 200, 3] == 0
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_the_stage_shows_photo_heat_map_boxes_and_legend(open_notebook):
     nb, frame = open_stage(open_notebook)
     check_drawing(frame)

@@ -116,6 +116,7 @@ def _tiles(nb):
     return tiles
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_hover_works_in_the_saved_notebook_without_a_kernel_and_while_it_is_busy(
     open_notebook, net, tmp_path
 ):

@@ -86,7 +86,7 @@ def test_selecting_by_mouse_and_by_keys(open_notebook):
     assert len(nb.cells()) == 2
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_python_and_page_select_for_each_other(open_notebook):
     nb, root = open_tree(open_notebook)
     item(root, "stem").locator(".cvz-tree-twisty").click()
@@ -175,7 +175,7 @@ def test_four_hundred_rows_are_drawn_within_a_frame_or_two(open_notebook):
     nb.screenshot("many")
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_a_narrow_tree_shows_names_and_shapes(open_notebook):
     nb, root = open_tree(open_notebook, "tree = LayerTree(layers, layout={'width': '250px'}); tree")
     assert root.bounding_box()["width"] <= 250

@@ -74,6 +74,7 @@ def check_tiles(nb, table, row, k=5):
             np.testing.assert_allclose(badge, COLORS[mark], atol=3)
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_a_person_walks_from_image_to_image(open_notebook, table):
     nb = open_notebook([SETUP, "explorer"], viewport={"width": 1280, "height": 1000})
     nb.run_all()

@@ -57,6 +57,7 @@ def expect_box(nb, output, box):
             raise AssertionError(f"no side of {box} at row {row}, column {column}")
 
 
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_a_person_looks_at_what_excites_channels(open_notebook, found):
     nb = open_notebook([SOURCE], **WIDE)
     nb.run_all()

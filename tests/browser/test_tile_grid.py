@@ -232,7 +232,7 @@ def test_state_survives_a_reload_and_lives_on_without_a_kernel(open_notebook):
     assert {"image/png", "text/plain"} <= output.keys()
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_everything_goes_on_while_the_kernel_is_busy(tiles):
     nb = tiles.nb
     release = nb.server.root / f"{nb.path.stem}-go"

@@ -88,6 +88,7 @@ class Shown:
         return (share - 0.02) / 0.96
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_a_training_is_watched_and_scrubbed_while_it_runs_and_found_again(open_notebook, tmp_path):
     nb = open_notebook([TRAINING], **WIDE)
     nb.run_all()
@@ -195,7 +196,7 @@ timeline
 """
 
 
-@pytest.mark.parametrize("front_end", ["lab"])
+@pytest.mark.parametrize("front_end", ["notebook"])
 def test_the_saved_notebook_scrubs_and_plays_without_a_kernel(open_notebook):
     nb = open_notebook([CHECKPOINTS], save_widget_state=True, **WIDE)
     nb.run_all()

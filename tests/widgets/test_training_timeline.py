@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from typing import Any
 
 import ipywidgets
@@ -434,7 +435,7 @@ class Runs:
 
 def a_drawer(**options: Any) -> tuple[Drawer, Runs]:
     runs = Runs()
-    never = {"interval": 3600.0, "patience": 3600.0, "settle": 3600.0}
+    never = {"interval": 3600.0, "patience": 3600.0, "growth": 1e12, "settle": 3600.0}
     return Drawer(runs, on_error=lambda error: None, **{**never, **options}), runs
 
 
@@ -475,11 +476,26 @@ def test_the_next_run_waits_until_the_page_has_painted_or_patience_ends() -> Non
         assert not runs.wait(count + 1, timeout=0.05)  # would be due, but for the page
         drawer.painted()
     drawer.close()
-    drawer, runs = a_drawer(interval=0.0, share=1.0, patience=0.0)
-    for count in (1, 2, 3):
+    for soon in ({"patience": 0.0}, {"growth": 0.0}):
+        drawer, runs = a_drawer(interval=0.0, share=1.0, **soon)
+        for count in (1, 2, 3):
+            drawer.request()
+            assert runs.wait(count)
+        drawer.close()
+
+
+def test_live_runs_follow_each_other_faster_at_first() -> None:
+    drawer, runs = a_drawer(interval=0.05, share=1.0, growth=2.0)
+    times = []
+    for count in range(1, 5):
         drawer.request()
         assert runs.wait(count)
+        times.append(time.monotonic() - times[0] if times else time.monotonic())
     drawer.close()
+    # 0, then after the interval, then each at three times the time of the one before.
+    assert times[1] >= 0.04
+    assert times[2] >= 3 * 0.04
+    assert times[3] >= 9 * 0.04
 
 
 def test_nothing_is_drawn_for_a_hidden_page_until_it_is_back() -> None:
