@@ -357,7 +357,10 @@ class NotebookPage:
         name = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[theme]
         self.command("apputils:change-theme", {"theme": name})
         self.page.wait_for_function(
-            "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "light").lower()
+            # Lab covers the page meanwhile, and errs over the cover when the next switch comes before it is gone.
+            """light => document.body.dataset.jpThemeLight === light
+                && !document.getElementById("jupyterlab-splash")""",
+            arg=str(theme == "light").lower(),
         )
 
     def screenshot(self, name: str) -> Path | None:
