@@ -69,7 +69,7 @@ def test_color_counts_less_and_less_in_the_photographs(run: Run) -> None:
         )
         for space in ("result", "pixels")
     }
-    assert names == {"result": ["coffee"] * 3, "pixels": ["retina"] * 3}
+    assert names == {"result": ["coffee"] * 2, "pixels": ["retina"] * 2}
 
 
 def test_in_the_dark_the_distance_decides(run: Run) -> None:
