@@ -25,35 +25,30 @@ HEAVY = [
 ]
 
 
-def loaded_after(code: str) -> list[str]:
-    """Which of the heavy modules a fresh process has loaded after running the code."""
-    script = f"{code}\nimport json, sys\nprint(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+# What one process does in turn, and how it ends: while a job of a widget runs.
+STEPS = """
+import cnnviz_widgets as cv; dir(cv); cv.__version__
+cv.errors.InputError
+cv.import_methods(); net = cv.samples.fashion_cnn()
+x = __import__('numpy').zeros((9, 12, 3), 'uint8'); net.predict(x); cv.LayerBrowser(net, x)
+browser = cv.LayerBrowser(cv.samples.squeezenet(), cv.samples.photo('chelsea')); browser.layer = 'features.12'
+""".strip().splitlines()
 
 
-def test_the_import_loads_nothing_heavy():
-    assert loaded_after("import cnnviz_widgets; dir(cnnviz_widgets); cnnviz_widgets.__version__") == []
-
-
-def test_the_errors_load_nothing_heavy():
-    assert loaded_after("import cnnviz_widgets; cnnviz_widgets.errors.InputError") == []
-
-
-def test_the_engine_and_the_methods_load_no_notebook_library():
-    loaded = loaded_after("import cnnviz_widgets as cv; cv.import_methods(); cv.samples.fashion_cnn()")
-    assert "torch" in loaded
-    assert not {"ipywidgets", "anywidget", "ipycanvas", "bqplot", "IPython"} & set(loaded)
-
-
-def test_a_network_of_ones_own_runs_without_torchvision():
-    run = "x = __import__('numpy').zeros((9, 12, 3), 'uint8'); net = cv.samples.fashion_cnn(); net.predict(x)"
-    widget = "cv.LayerBrowser(net, x)"
-    loaded = loaded_after(f"import cnnviz_widgets as cv; {run}; {widget}")
-    assert {"torch", "ipywidgets"} <= set(loaded)
-    assert "torchvision" not in loaded
+def test_each_step_loads_what_it_needs_and_a_running_job_does_not_abort_the_end():
+    report = f"import json, sys; print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    script = "\n".join(line for step in STEPS for line in (step, report))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    imported, errors, methods, widget, torchvision_s = map(json.loads, done.stdout.splitlines())
+    assert imported == []
+    assert errors == []
+    assert "torch" in methods
+    assert not {"ipywidgets", "anywidget", "ipycanvas", "bqplot", "IPython"} & set(methods)
+    # A network of one's own runs and is looked at without torchvision.
+    assert {"torch", "ipywidgets"} <= set(widget)
+    assert "torchvision" not in widget
+    assert "torchvision" in torchvision_s
 
 
 @pytest.mark.parametrize("name", cnnviz_widgets.__all__)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 def fingerprint(module: nn.Module) -> dict[str, Any]:
     """Return everything that promise 3 is about, by name; values that must stay the same object as (id, ...)."""
     found: dict[str, Any] = {}
-    seen: set[int] = set()
+    # Parameters and buffers are read once, below; among the attributes it is enough that they are the same.
+    seen = {id(each) for each in (*module.parameters(), *module.buffers())}
     for name, each in module.named_modules(remove_duplicate=False):
         found[f"{name} kind"] = type(each)
         for attribute, value in vars(each).items():
@@ -50,9 +51,12 @@ def random_states() -> dict[str, Any]:
     }
 
 
+_PLAIN = (int, float, str, bool, type(None))
+
+
 def _described(value: Any, seen: set[int]) -> Any:
     """Return a picture of an attribute that changes with its identity and with its content."""
-    if isinstance(value, int | float | str | bool | None):
+    if isinstance(value, _PLAIN):
         return repr(value)
     if id(value) in seen:
         return id(value)
