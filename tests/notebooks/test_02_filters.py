@@ -114,9 +114,9 @@ def test_deeper_and_pointwise_layers(run: Run) -> None:
 
 def test_the_limits_are_those_that_are_told(run: Run) -> None:
     chance = run.value("chance")
-    # Of 2,000: three deviations of a binomial share around what the percentiles promise.
+    # Of 1,000: three deviations of a binomial share around what the percentiles promise.
     for verdict, share in (("smooth", 0.02), ("mixed", 0.08), ("noisy", 0.9)):
-        assert chance[verdict] == pytest.approx(share, abs=3 * np.sqrt(share * (1 - share) / 2000))
+        assert chance[verdict] == pytest.approx(share, abs=3 * np.sqrt(share * (1 - share) / 1000))
     assert run.value("noise.layer_verdict") == "like noise"
     small = run.value("list(small.verdicts)")
     assert small.count("cannot tell") > 25
