@@ -64,5 +64,5 @@ def test_the_high_learning_rate_kills_units_which_the_timeline_shows(run: Run) -
 
 def test_the_timeline_watched_until_the_end(run: Run) -> None:
     assert run.value("[timeline.wait(60), timeline.history == recorder.history]") == [True, True]
-    assert run.value("len(history)") == 31
+    assert run.value("len(history)") == 21
     assert "recording ended" in run.value("timeline.to_text()")
