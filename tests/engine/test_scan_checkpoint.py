@@ -50,13 +50,17 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_checkpoint, "_TIMES_WRITING", 0.0)
 
 
-# Loads torch once, and is then one process after another, each to be killed.
+# Loads all of torch that a scan needs once, and is then one process after another, each to be killed.
 CHILD = """
 import json, os, sys
 import cnnviz_widgets as cv
+import torch
 from cnnviz_widgets.engine import scan_checkpoint
 from tests.engine import scan_settings, test_scan_checkpoint as tests
 
+torch.set_num_threads(1)  # what has run on several threads can't be forked
+for method in tests.METHODS.values():
+    method(scan_settings.PICTURES[:4])
 scan_checkpoint._SECONDS = scan_checkpoint._TIMES_WRITING = 0.0
 
 def run(method, path, place):
