@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnviz_widgets.engine.dispatch_mode import DispatchMode
 from cnnviz_widgets.engine.errors import UnsupportedModuleError
 from cnnviz_widgets.engine.private_copy import private_copy
 
@@ -89,7 +89,7 @@ _BACKWARD: dict[Any, Callable[..., Any]] = {
 }
 
 
-class Support(TorchDispatchMode):
+class Support(DispatchMode):
     """In the backward pass: hands gradients to everything a number depends on, and keeps them away from 0."""
 
     def __init__(self, random: torch.Generator) -> None:
@@ -119,7 +119,7 @@ def positive(shape: torch.Size, random: torch.Generator) -> Tensor:
 _LOOKS = frozenset(_VALUE_DEPENDENT.split())
 
 
-class Watch(TorchDispatchMode):
+class Watch(DispatchMode):
     """In the forward pass: notes whether anything looked at the numbers, until it is `finished`."""
 
     def __init__(self) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnviz_widgets.engine.dispatch_mode import DispatchMode
 from cnnviz_widgets.engine.generic_gradients import LEAVES_TORCH
 
 _STEERS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
@@ -89,7 +89,7 @@ def _nodes_in(value: Any) -> Iterator[Node]:
             yield from _nodes_in(each)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(DispatchMode):
     """Turns each operation on a tensor that depends on the image into a node."""
 
     def __init__(self, x: Tensor) -> None:

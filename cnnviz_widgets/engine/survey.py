@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnviz_widgets.engine.dispatch_mode import DispatchMode
 from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.layers import Place, main_tensor
 from cnnviz_widgets.engine.rectifiers import rectifier_calls
@@ -72,7 +72,7 @@ class Survey:
         return [place for place in self.shapes if isinstance(place, str)]
 
 
-class _WatchOperations(TorchDispatchMode):
+class _WatchOperations(DispatchMode):
     """Notices operations whose result, or the size of it, hangs on numbers, and those that write unseen."""
 
     def __init__(self, survey: Survey) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.dispatch_mode import DispatchMode
 from cnnviz_widgets.engine.extent_memory import Call, Memory, Untraceable
 from cnnviz_widgets.engine.extent_rules import rule_for
 from cnnviz_widgets.engine.extents import Planes, image_planes
@@ -31,7 +31,7 @@ _RELABELS = frozenset(
 )
 
 
-class _Tracer(TorchDispatchMode):
+class _Tracer(DispatchMode):
     """Follows every ATen operation. At the first that can't be followed it stops to follow, not to run."""
 
     def __init__(self, size: tuple[int, int]) -> None:
