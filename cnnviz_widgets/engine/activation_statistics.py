@@ -84,12 +84,12 @@ class ActivationStatistics(Result):
     @property
     def mean(self) -> ByLayer[FloatArray]:
         """Mean over all positions [C], in the units of the network."""
-        return self._each(lambda counts: self._moments[id(counts)][0])
+        return ByLayer({layer: mean for layer, (mean, _) in self._moments.items()})
 
     @property
     def std(self) -> ByLayer[FloatArray]:
         """Standard deviation over all positions [C], of the population: divided by their number."""
-        return self._each(lambda counts: self._moments[id(counts)][1])
+        return ByLayer({layer: deviation for layer, (_, deviation) in self._moments.items()})
 
     @property
     def maximum(self) -> ByLayer[NDArray[np.float32]]:
@@ -117,10 +117,10 @@ class ActivationStatistics(Result):
         return bin_edges()
 
     @cached_property
-    def _moments(self) -> dict[int, tuple[FloatArray, FloatArray]]:
+    def _moments(self) -> dict[LayerKey, tuple[FloatArray, FloatArray]]:
         return {
-            id(counts): mean_and_deviation(counts["values"], counts["sums"], counts["squares"])
-            for counts in self.counts.values()
+            layer: mean_and_deviation(counts["values"], counts["sums"], counts["squares"])
+            for layer, counts in self.counts.items()
         }
 
     def _each(self, function: Callable[[Counts], Any]) -> ByLayer[Any]:

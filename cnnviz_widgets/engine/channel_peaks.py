@@ -121,13 +121,14 @@ class ChannelPeaks:
         chosen = maps[at[:, 0], at[:, 1]]
         for _ in range(min(self._per_image, chosen.shape[1])):
             best, places = chosen.max(1)  # the first of those that are equal
-            positions = places.cpu().numpy()
+            values, positions = best.cpu().numpy(), places.cpu().numpy()
+            left = values > -np.inf  # what has had its place is there no more, and NaN never was
             self._insert(
-                pairs[:, 1],
-                best.cpu().numpy(),
-                images[pairs[:, 0]],
-                positions // width,
-                positions % width,
+                pairs[left, 1],
+                values[left],
+                images[pairs[left, 0]],
+                positions[left] // width,
+                positions[left] % width,
             )
             chosen.scatter_(1, places[:, None], -torch.inf)
 

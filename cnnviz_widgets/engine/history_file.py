@@ -12,6 +12,7 @@ import io
 import json
 import os
 import struct
+import tokenize
 import uuid
 import zipfile
 import zlib
@@ -203,7 +204,9 @@ class HistoryReader:
                 if isinstance(content, str):
                     raise ResultFileError(f"{self._path} is damaged at byte {end:,}: {content}")
                 record = self._unpack(content, self.header.schema)
-                if record["step"] <= last:
+                if record["step"] == last:
+                    continue  # written twice: an interrupt came before its writer took note of the first time
+                if record["step"] < last:
                     raise ResultFileError(f"{self._path} is damaged at byte {end:,}: its steps do not rise")
                 last, end = int(record["step"]), file.tell()
                 yield record, end
@@ -217,7 +220,7 @@ class HistoryReader:
         content = self._part(file, _JSON_BYTES)
         try:
             return _header(json.loads(content))
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
             raise ResultFileError(f"{self._path} has a header that makes no sense: {error!r}") from error
 
     def _part(self, file: BinaryIO, size: int) -> bytes:
@@ -232,7 +235,11 @@ class HistoryReader:
     def _unpack(self, content: bytes, schema: Schema) -> Arrays:
         try:
             return _unpacked(content, schema)
-        except (ValueError, KeyError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        # RuntimeError: an encrypted entry; TokenError: from NumPy's reading of a header.
+        except (
+            *(ValueError, KeyError, RuntimeError, EOFError),
+            *(zipfile.BadZipFile, tokenize.TokenError),
+        ) as error:
             raise ResultFileError(f"{self._path} holds a record that is none: {error!r}") from error
 
 
@@ -246,6 +253,8 @@ def _frame(file: BinaryIO, length: int, largest: int) -> bytes | str | None:
     if left < _FRAME.size:
         return None
     size, checksum = _FRAME.unpack(file.read(_FRAME.size))
+    if size == 0:
+        return None  # no part is empty: zeros, as a machine that lost its power leaves them
     if size > largest:
         return f"a part of {size:,} bytes, where {largest:,} is the most"
     if size > left - _FRAME.size:

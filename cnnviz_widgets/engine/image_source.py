@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
 from cnnviz_widgets.engine.pictures import is_batch
@@ -71,7 +71,7 @@ class ImageSource:
             raise InputTypeError(
                 f"images are a list, a data set, an array or a tensor, got {type(images).__name__}: {images!r:.80}"
             )
-        if isinstance(self._entries, Sized):
+        if isinstance(self._entries, Sized) and not isinstance(images, IterableDataset):
             self.count = len(self._entries)
         if self.count == 0:
             raise InputError(f"the data set is empty ({type(images).__name__}); give at least one image")
@@ -148,7 +148,9 @@ def _is_single(images: Any) -> bool:
 
 
 def _is_map_style(images: Any) -> bool:
-    return not _is_single(images) and hasattr(images, "__getitem__") and hasattr(images, "__len__")
+    # Every data set of torch has a `__getitem__`, those that can only be gone through raise in it.
+    indexed = hasattr(images, "__getitem__") and hasattr(images, "__len__")
+    return indexed and not isinstance(images, IterableDataset) and not _is_single(images)
 
 
 def _labels_of(images: Any, channels: int) -> Any:

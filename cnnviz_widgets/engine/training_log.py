@@ -16,6 +16,7 @@ from cnnviz_widgets.engine.history_file import (
     HistoryReader,
     HistoryWriter,
     create_history,
+    schema_of,
 )
 from cnnviz_widgets.engine.thinning import Thinned
 
@@ -102,7 +103,24 @@ class TrainingLog:
             return self._records.items
 
     def add(self, record: Arrays) -> None:
-        """Write a record to the file, if there is one, and keep it."""
+        """Write a record to the file, if there is one, and keep it.
+
+        Raises
+        ------
+        RecorderError
+            Its arrays have other sizes than those of the records before, and nothing is written.
+        """
+        made = schema_of(record)
+        if made != self.header.schema:
+            name = next(
+                each
+                for each in {**made, **self.header.schema}
+                if made.get(each) != self.header.schema.get(each)
+            )
+            raise RecorderError(
+                f"the network has changed since the recorder was attached: what is recorded as {name} was "
+                f"{self.header.schema.get(name)} and is {made.get(name)}; attach a new recorder, with another path"
+            )
         if self._writer is not None:
             self._writer.append(record)
         self._keep(record)

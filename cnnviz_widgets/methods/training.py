@@ -214,9 +214,14 @@ class TrainingRecorder:
         with self._recording:
             if self._closed:
                 raise RecorderError("this recorder is closed; make a new one, with the same path to go on")
-            if loss is not None:
-                self.note_loss(loss)
             last = self._log.last_step
+            if loss is not None:
+                if self._hooks is not None and last == self._step:
+                    raise RecorderError(
+                        f"step {last} is recorded already, and a loss can't be added; call note_loss(loss) before "
+                        "optimizer.step()"
+                    )
+                self.note_loss(loss)
             if self._hooks is not None:
                 if step is not None:
                     raise RecorderError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def class_codes(
     as numbers, others as texts.
     """
     names = {name for given in (labels, predictions) for name in given or () if name is not None}
-    numeric = all(name.lstrip("-").isascii() and name.lstrip("-").isdigit() for name in names)
+    numeric = all(re.fullmatch(r"-?[0-9]+", name) for name in names)
     ordered = sorted(names, key=lambda name: (int(name), name) if numeric else (0, name))
     if len(ordered) >= UNKNOWN:
         raise ValueError(f"a map tells at most {UNKNOWN - 1:,} classes apart; got {len(ordered):,}")

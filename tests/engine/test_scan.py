@@ -94,6 +94,13 @@ class Stream(IterableDataset):  # type: ignore[type-arg]
         return zip(PICTURES, LABELS, strict=True)
 
 
+class MeasuredStream(Stream):
+    """As torch allows, one that tells how long it is, and still can't be asked for its third image."""
+
+    def __len__(self) -> int:
+        return COUNT
+
+
 def as_files(folder: Path) -> list[Path]:
     paths = []
     for index, each in enumerate(PICTURES):
@@ -128,6 +135,7 @@ SOURCES: dict[str, tuple[Callable[[Path], Any], list[Any] | None]] = {
     "names of files": (lambda folder: list(map(str, as_files(folder))), None),
     "generator": (lambda folder: (each for each in PICTURES), None),
     "stream": (lambda folder: Stream(), LABELS),
+    "stream with a length": (lambda folder: MeasuredStream(), LABELS),
 }
 
 

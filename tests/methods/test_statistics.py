@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,13 @@ def test_every_number_against_a_slow_loop(batch_size: int | None) -> None:
             assert found.minimum[key][channel] == pytest.approx(min(numbers), rel=1e-5, abs=1e-7)
             assert found.histogram[key][channel].sum() == len(numbers)
     assert near, "the planted network has no near-dead channel to tell"
+
+
+def test_a_copy_has_the_same_numbers() -> None:
+    found = cv.activation_statistics(network(), PICTURES)
+    expected = parts(found)
+    assert parts(copy.deepcopy(found)) == expected
+    assert parts(pickle.loads(pickle.dumps(found))) == expected
 
 
 def test_moments_of_the_same_numbers_are_those_of_numpy() -> None:

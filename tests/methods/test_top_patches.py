@@ -261,6 +261,22 @@ def test_channels_are_chosen() -> None:
         one.picture(99)
 
 
+def test_nan_has_no_place_where_other_values_run_out() -> None:
+    class Sparse(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.full_like(x, torch.nan)
+            y[:, :, 2, 3] = x[:, :, 2, 3]
+            return y
+
+    net = cv.Network(nn.Sequential(Sparse()).eval(), input=cv.InputSpec(size=8))
+    images = [each[:8, :8] for each in PICTURES[:2]]
+    one = cv.top_patches(net, images, "0", k=3, per_image=None)
+    values = net.prepare(images)[:, :, 2, 3].numpy()
+    np.testing.assert_array_equal(one.scores[:, :2], -np.sort(-values, axis=0).T)
+    assert np.isnan(one.scores[:, 2]).all()
+    assert (one.image_indices[:, 2] == -1).all()
+
+
 def test_nan_and_too_few_images_leave_places_free() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:

@@ -461,3 +461,36 @@ def test_parameters_that_are_exchanged_are_noticed() -> None:
     net.module.extra = nn.Linear(2, 2)
     with pytest.raises(RecorderError, match="no longer those"):
         recorder.record()
+
+
+def test_a_layer_that_is_exchanged_for_a_wider_one_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    net = network()
+    recorder = cv.TrainingRecorder(net, path=tmp_path / "history")
+    recorder.record()
+    before = (tmp_path / "history").read_bytes()
+    old = net.module.conv
+    net.module.conv = nn.Conv2d(old.in_channels, old.out_channels + 2, old.kernel_size)
+    with pytest.raises(RecorderError, match=r"kernels was .* attach a new recorder, with another path"):
+        recorder.record()
+    assert (tmp_path / "history").read_bytes() == before
+    net.module.conv = old
+    recorder.record()
+    recorder.close()
+    assert len(cv.load_history(tmp_path / "history")) == 2
+
+
+def test_a_loss_that_comes_after_its_step_is_recorded_is_refused() -> None:
+    net = network()
+    optimizer = torch.optim.SGD(net.module.parameters(), lr=0.1)
+    recorder = cv.TrainingRecorder(net, optimizer, every=2)
+    for step in range(3):
+        take_step(net, optimizer, step)
+        optimizer.step()
+        if step == 1:
+            with pytest.raises(RecorderError, match=r"step 2 is recorded already.* call note_loss"):
+                recorder.record(loss=0.5)
+    recorder.record(loss=0.25)  # of step 3, which was not due
+    recorder.close()
+    assert recorder.history.steps.tolist() == [0, 2, 3]
+    assert np.isnan(recorder.history.loss[:2]).all()
+    assert recorder.history.loss[2] == 0.25
