@@ -65,7 +65,13 @@ export class PainterHost {
     this.#painter ??= this.#create();
     const now = performance.now();
     const before = this.#painted;
-    const moved = before !== undefined && isMoved(before, marks, screen, pixelRatio);
+    const same = before?.marks === marks && before.pixelRatio === pixelRatio;
+    if (same && isStill(before.screen, screen)) {
+      // Only what lies over the points has changed: what is under the pointer, a lasso.
+      this.canvas.style.transform = "";
+      return marks;
+    }
+    const moved = same && isOfSize(before.screen, screen);
     if (moved && this.#cost > SLOW && now - before.at < SHARE * this.#cost) {
       // Moving the picture there is costs nothing; its rim stays empty until it is painted again.
       this.canvas.style.transform = movement(before.screen, screen);
@@ -152,12 +158,13 @@ export class PainterHost {
   }
 }
 
-/** Whether the same points are to be shown, only elsewhere or larger. */
-function isMoved(before: Painted, marks: Marks, screen: Screen, pixelRatio: number): boolean {
-  const { width, height, x, y, scale } = before.screen;
-  const same = width === screen.width && height === screen.height;
-  const there = x === screen.x && y === screen.y && scale === screen.scale;
-  return before.marks === marks && before.pixelRatio === pixelRatio && same && !there;
+function isOfSize(before: Screen, screen: Screen): boolean {
+  return before.width === screen.width && before.height === screen.height;
+}
+
+function isStill(before: Screen, screen: Screen): boolean {
+  const there = before.x === screen.x && before.y === screen.y && before.scale === screen.scale;
+  return there && isOfSize(before, screen);
 }
 
 /** The CSS transformation, about the top left corner, that brings one screen's picture to another's. */
