@@ -86,12 +86,13 @@ class Head(nn.Module):
         return self.body(x).mean((2, 3))
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("style", STYLES)
+# Torch itself refuses to differentiate a write through a view, so no plain gradient of it can be wanted.
+CALLS = [(style, rule) for style in STYLES for rule in RULES if (style, rule) != ("view", "plain")]
+
+
+@pytest.mark.parametrize(("style", "rule"), CALLS)
 @pytest.mark.parametrize("name", ["residual sum", "batch norm"])
 def test_against_the_chain_however_rectifiers_are_called(name: str, style: str, rule: str) -> None:
-    if (style, rule) == ("view", "plain"):
-        pytest.skip("torch itself refuses to differentiate it")
     layers = NETWORKS[name]
     net = cv.Network(Head(Written(layers, style)).eval(), input=cv.InputSpec(size=(19, 22)))
     image = torch.rand(3, 19, 22, generator=torch.Generator().manual_seed(1))
