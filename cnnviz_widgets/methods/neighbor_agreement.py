@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.feature_table import FeatureTable, label_text, space_of
 from cnnviz_widgets.engine.label_codes import UNKNOWN
-from cnnviz_widgets.engine.nearest import check_metric, checked_k, is_zero, nearest
+from cnnviz_widgets.engine.nearest import check_metric, checked_k, is_zero, searching
 from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, streamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +96,17 @@ class NeighborAgreement(Result):
         return f"<p>{html.escape(self.message)}</p><table>{''.join(rows)}</table>"
 
 
-def neighbor_agreement(table: FeatureTable, *, k: int = 5, metric: str = "cosine") -> NeighborAgreement:
+@streamed
+def neighbor_agreement(
+    table: FeatureTable, *, k: int = 5, metric: str = "cosine"
+) -> Generator[Step, None, NeighborAgreement]:
     """See whether images that a layer takes for alike are of one class, more often than those alike in pixels.
 
     For each image, the share of its k nearest neighbors that have its own label: once by features, once by the
     pixels of the thumbnails, and what it would be by chance. Similar should mean same class, not same color.
 
-    The time grows with the square of the number of images.
+    The time grows with the square of the number of images. Its steps tell of how many the neighbors are known: first
+    by features, then by pixels.
 
     Parameters
     ----------
@@ -138,7 +144,8 @@ def neighbor_agreement(table: FeatureTable, *, k: int = 5, metric: str = "cosine
             f"{unknown} of {len(table)} images have no label, so nobody can tell whether neighbors agree; "
             "extract the features from pairs (image, label)"
         )
-    by_features, by_pixels = (_shares(each, table.labels, count, metric) for each in (vectors, pictures))
+    by_features = yield from _shares(vectors, table.labels, count, metric, 0)
+    by_pixels = yield from _shares(pictures, table.labels, count, metric, len(table))
     classes, inverse, counts = np.unique(table.labels, return_inverse=True, return_counts=True)
     class_chance = (counts - 1) / (len(table) - 1)
     return NeighborAgreement(
@@ -159,8 +166,18 @@ def neighbor_agreement(table: FeatureTable, *, k: int = 5, metric: str = "cosine
     )
 
 
-def _shares(vectors: NDArray[Any], labels: NDArray[np.int64], k: int, metric: str) -> NDArray[np.float64]:
-    """Return the share of the neighbors of each image that have its label [N]."""
-    indices, _ = nearest(vectors, vectors, k, metric=metric, excluded=np.arange(len(vectors)))
+def _shares(
+    vectors: NDArray[Any], labels: NDArray[np.int64], k: int, metric: str, before: int
+) -> Generator[Step, None, NDArray[np.float64]]:
+    """Return the share of the neighbors of each image that have its label [N]; half of the whole, after ``before``."""
+    own = np.arange(len(vectors))
+    search = searching(vectors, vectors, k, metric=metric, excluded=own)
+    while True:
+        try:
+            done = next(search)
+        except StopIteration as end:
+            indices, _ = end.value
+            break
+        yield Step(before + done - 1, 2 * len(vectors))
     same = labels[indices] == labels[:, None]
     return np.asarray(np.count_nonzero(same, axis=1) / k)

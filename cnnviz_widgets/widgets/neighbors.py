@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import threading
+from collections.abc import Generator
 from typing import Any
 
 import ipywidgets
@@ -14,6 +15,7 @@ import traitlets
 from cnnviz_widgets.engine.errors import InputTypeError
 from cnnviz_widgets.engine.feature_table import FeatureTable, space_of, vectors_of
 from cnnviz_widgets.engine.nearest import check_metric, checked_k
+from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.whole_numbers import whole_number
 from cnnviz_widgets.methods.neighbor_agreement import NeighborAgreement, neighbor_agreement
 from cnnviz_widgets.methods.neighbors import Neighbors, nearest_neighbors
@@ -26,6 +28,7 @@ from cnnviz_widgets.widgets._neighbor_parts import NeighborParts, agreement_html
 
 AGREEMENT_IMAGES = 10_000
 """Up to so many images the agreement of the whole table is told; its time grows with their square."""
+_COUNT_SECONDS = 2.0
 
 
 class NeighborExplorer(Viewer):
@@ -54,8 +57,8 @@ class NeighborExplorer(Viewer):
     pixels
         Those by pixels: the same with ``space="pixels"``.
     agreement
-        ``cv.neighbor_agreement(table, k=k, metric=metric)``; ``None`` until it is known, where images have no
-        label, and in tables of more than 10,000 images, where it would take minutes.
+        ``cv.neighbor_agreement(table, k=k, metric=metric)``; ``None`` until it is known (`wait` waits for it),
+        where images have no label, and in tables of more than 10,000 images, where it would take minutes.
 
     Raises
     ------
@@ -93,15 +96,19 @@ class NeighborExplorer(Viewer):
         self.pixels: Neighbors | None = None
         self._agreements: dict[tuple[int, str], NeighborAgreement] = {}
         self._agreement_lock = threading.Lock()
+        self._count: tuple[tuple[int, str], Generator[Step, None, NeighborAgreement]] | None = None
         self.parts = NeighborParts(len(table))
         super().__init__(query=query, k=k, metric=metric)
         self._visited, self._place = [self.query], 0
         self.children = self.parts.arranged(self.status)
         self.add_class("cnnviz-neighbors")
         self._link()
-        self.refresh()
-        # A notebook that is converted as soon as it ran must hold the pictures.
-        self.wait(timeout=30)
+        with self.lock:
+            self.refresh()
+            search = self._job
+        # A notebook that is converted as soon as it ran must hold the pictures, and a count that is soon made.
+        if search is not None and search.wait(timeout=30):
+            self.wait(_COUNT_SECONDS)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -220,13 +227,27 @@ class NeighborExplorer(Viewer):
         self._show_agreement()
         if self.agreement is None and self._why_no_agreement() is None:
             key = (self.k, self.metric)
-            self.start_job(once(lambda: self._agree(key)), on_result=lambda _: self._show_agreement())
+            self.start_job(self._agree(key), on_result=lambda _: self._show_agreement())
 
-    def _agree(self, key: tuple[int, str]) -> None:
-        """Compute the agreement once, however many clicks come meanwhile."""
-        with self._agreement_lock:
-            if key == (self.k, self.metric) and key not in self._agreements:
-                self._agreements[key] = neighbor_agreement(self.table, k=key[0], metric=key[1])
+    def _agree(self, key: tuple[int, str]) -> Generator[Step, None, None]:
+        """Compute the agreement; a count that a click has ended goes on where it was."""
+        while True:
+            # The job before this one may still be at its last step.
+            with self._agreement_lock:
+                if key in self._agreements:
+                    return
+                if self._count is None or self._count[0] != key:
+                    steps = neighbor_agreement.steps(self.table, k=key[0], metric=key[1])
+                    self._count = key, steps
+                try:
+                    step = next(self._count[1])
+                except BaseException as end:
+                    self._count = None
+                    if not isinstance(end, StopIteration):
+                        raise
+                    self._agreements[key] = end.value
+                    return
+            yield step
 
     def _why_no_agreement(self) -> str | None:
         """Return why nothing is told of the whole table."""

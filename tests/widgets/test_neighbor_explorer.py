@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine import nearest
+from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.widgets import neighbors as module
 
 DRAW = np.random.default_rng(4)
@@ -207,31 +210,66 @@ def test_a_large_table_is_not_counted_unasked(monkeypatch: pytest.MonkeyPatch) -
     assert explorer.result is not None
 
 
+class SlowCount:
+    """The count of the agreement, which can be held after its first step, and tells what was asked of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.calls: list[dict[str, Any]] = []
+        self.taken = 0
+        monkeypatch.setattr(module, "neighbor_agreement", self)
+        # One query at a time: a block of so few values holds no two.
+        monkeypatch.setattr(nearest, "_BLOCK_VALUES", 1)
+
+    def steps(self, table: cv.FeatureTable, **options: Any) -> Generator[Step, None, cv.NeighborAgreement]:
+        self.calls.append(options)
+        steps = cv.neighbor_agreement.steps(table, **options)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                found: cv.NeighborAgreement = end.value
+                return found
+            assert step == Step(self.taken, 60)
+            self.taken += 1
+            self.begun.set()
+            assert self.go_on.wait(60)
+            yield step
+
+
 def test_a_slow_count_is_made_once_and_holds_up_no_click(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go_on, calls = threading.Event(), threading.Event(), []
-
-    def slow(table: cv.FeatureTable, **options: Any) -> cv.NeighborAgreement:
-        calls.append(options)
-        begun.set()
-        assert go_on.wait(60)
-        return cv.neighbor_agreement(table, **options)
-
     explorer = cv.NeighborExplorer(TABLE, k=3)
     assert explorer.wait(60)
-    monkeypatch.setattr(module, "neighbor_agreement", slow)
+    count = SlowCount(monkeypatch)
     explorer.k = 5
-    assert begun.wait(60)
+    assert count.begun.wait(60)
     found = threading.Event()
     explorer.parts.grids["features"].observe(lambda change: found.set(), "_serial")
     explorer.query = 12
     assert found.wait(60)
     assert explorer.agreement is None
     assert "Counting" in explorer.parts.agreement.value
-    go_on.set()
+    count.go_on.set()
     assert explorer.wait(60)
     assert explorer.agreement == cv.neighbor_agreement(TABLE, k=5)
-    assert calls == [{"k": 5, "metric": "cosine"}]
+    assert "5 nearest" in explorer.parts.agreement.value
+    # The count that the click ended went on where it was.
+    assert (count.calls, count.taken) == ([{"k": 5, "metric": "cosine"}], 60)
     assert explorer.result == cv.nearest_neighbors(TABLE, 12, k=5)
+
+
+def test_a_widget_is_there_before_its_count_and_takes_it_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = SlowCount(monkeypatch)
+    monkeypatch.setattr(module, "_COUNT_SECONDS", 0.01)
+    explorer = cv.NeighborExplorer(TABLE, 4)
+    assert explorer.result == cv.nearest_neighbors(TABLE, 4)
+    assert count.begun.wait(60)
+    job = explorer._job
+    assert job is not None
+    explorer.close()
+    count.go_on.set()
+    assert job.wait(60)
+    assert (job.state, count.taken, explorer.agreement) == ("stopped", 1, None)
 
 
 def test_a_search_that_fails_is_shown_and_leaves_nothing_old(
