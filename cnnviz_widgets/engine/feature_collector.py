@@ -127,7 +127,8 @@ class FeatureCollector:
         names = arrays["names"].tolist()
         for start in range(0, count, _ROWS):
             rows = {name: each[start : start + _ROWS] for name, each in columns.items()}
-            self._append({**rows, "labels": self._labels.merged(rows["labels"], names)})
+            rows["labels"] = self._labels.merged(rows["labels"], names, rows["ids"])
+            self._append(rows)
 
     def fresh(self) -> Self:
         """Return an empty one with the same options, for a part of the images."""

@@ -68,12 +68,14 @@ class LabelCodes:
             )
         return code
 
-    def merged(self, codes: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.int64]:
-        """Return the codes here for those of another one that had such ``names``."""
-        if not names:
-            return self.add(codes.tolist(), np.arange(len(codes)))
-        there = self.add(list(names), np.arange(len(names)))
-        return np.where(codes == UNKNOWN, UNKNOWN, there[codes])
+    def merged(
+        self, codes: NDArray[np.int64], names: Sequence[str], indices: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the codes here for those of another one that had such ``names``; else as `add`."""
+        labels = codes.tolist()
+        if names:
+            labels = [None if code == UNKNOWN else names[code] for code in labels]
+        return self.add(labels, indices)
 
     def settled(
         self, codes: NDArray[np.int64], classes: Sequence[str]

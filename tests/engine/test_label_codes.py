@@ -71,9 +71,19 @@ def test_parts_in_any_order_give_the_same() -> None:
         for part in parts:
             other = LabelCodes()
             codes = other.add(labels[part], np.arange(6)[part])
-            found[part] = merged.merged(codes, other.names)
+            found[part] = merged.merged(codes, other.names, np.arange(6)[part])
         codes, names = merged.settled(found, ())
         assert (codes.tolist(), names) == whole
+
+
+def test_parts_of_two_kinds_name_the_image() -> None:
+    named, numbered = LabelCodes(), LabelCodes()
+    texts = named.add(["owl", None, "cat"], np.array([40, 41, 42]))
+    numbers = numbered.add([None, 7], np.array([50, 51]))
+    with pytest.raises(ValueError, match="the label of image 51 is 7, but others"):
+        named.merged(numbers, numbered.names, np.array([50, 51]))
+    with pytest.raises(ValueError, match="the label of image 42 is 'cat', but others"):
+        numbered.merged(texts[1:], ["owl", "cat"], np.array([41, 42]))
 
 
 def test_the_classes_of_a_data_set() -> None:
