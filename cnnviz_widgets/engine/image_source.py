@@ -59,7 +59,7 @@ class ImageSource:
             self._entries = range(len(pictures))
             self._fetch = lambda index: (pictures[index], labels[index])
         elif is_batch(images, channels) or _is_map_style(images):
-            # As torchvision's folders list their files.
+            # As torchvision's folders list their files, (path, label); other data sets list paths alone.
             self._paths = getattr(images, "samples", None)
             self._entries = range(len(images))
             self._fetch = images.__getitem__
@@ -116,7 +116,8 @@ class ImageSource:
         else:
             place = f"image {index}" + (f" of {self.count}" if self.count is not None else "")
         try:
-            path = os.fsdecode(self._paths[index][0])
+            listed = self._paths[index]
+            path = os.fsdecode(listed if isinstance(listed, str | os.PathLike) else listed[0])
         except (TypeError, LookupError):
             return place
         return f"{place} ({path!r})"
