@@ -92,7 +92,7 @@ class Pairs(Dataset):  # type: ignore[type-arg]
 class Listed(Pairs):
     """One that lists the paths of its pictures alone, without labels."""
 
-    samples = [f"/photos/{index}.png" for index in range(COUNT)]
+    samples = tuple(f"/photos/{index}.png" for index in range(COUNT))
 
 
 class Stream(IterableDataset):  # type: ignore[type-arg]
@@ -284,7 +284,10 @@ NAN = PICTURES.astype(np.float32) / 255
 NAN[2, 0, 0, 0] = np.nan
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "data set": (lambda folder: Pairs(broken=2), "image 2 of 7 can't be read: truncated"),
-    "listed": (lambda folder: Listed(broken=2), r"image 2 of 7 \('/photos/2\.png'\) can't be read: truncated"),
+    "listed": (
+        lambda folder: Listed(broken=2),
+        r"image 2 of 7 \('/photos/2\.png'\) can't be read: truncated",
+    ),
     "folder": (broken_folder, "image 2 of 7 .*2.png.* can't be read: cannot identify"),
     "paths": (broken_paths, "image 2 of 7 .*2.png.* is no image"),
     "floats": (lambda folder: NAN, "image 2 of 7 holds NaN"),
