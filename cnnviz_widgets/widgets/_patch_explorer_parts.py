@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -18,6 +18,7 @@ from cnnviz_widgets.views._boxes import StageBox
 from cnnviz_widgets.views._text import as_html, format_number
 from cnnviz_widgets.views.image_stage import ImageStage
 from cnnviz_widgets.views.tile_grid import TileGrid
+from cnnviz_widgets.widgets._channel_picker import ChannelPicker
 
 TILE = 144  # longer side of a tile in CSS pixels, about: small patches are enlarged a whole number of times
 _THREE_ABREAST = "520px"  # wide enough for three of them
@@ -31,7 +32,7 @@ _STYLE = """<style>
 class ExplorerParts:
     """The views and controls of a patch explorer; it links them, this knows where they stand."""
 
-    def __init__(self, layers: Sequence[LayerKey]) -> None:
+    def __init__(self, layers: Sequence[LayerKey], on_channel: Callable[[int], None]) -> None:
         self.grid = TileGrid(np.zeros((0, 1, 1, 3), np.uint8), noun="patch", max_height=720)
         self.stage = ImageStage(np.zeros((1, 1, 3), np.uint8), width=420)
         self.layers = ipywidgets.Dropdown(
@@ -40,18 +41,14 @@ class ExplorerParts:
             style={"description_width": "initial"},
             layout={"width": "auto", "display": None if len(layers) > 1 else "none"},
         )
-        self.channel = ipywidgets.BoundedIntText(
-            description="Channel", style={"description_width": "initial"}, layout={"width": "150px"}
-        )
-        self.previous = _button("\u2039 Previous", "Previous channel")
-        self.next = _button("Next \u203a", "Next channel")
+        self.channels = ChannelPicker(on_channel)
         self.summary, self.reading, self.note = (ipywidgets.HTML() for _ in range(3))
 
     def arranged(self, status: ipywidgets.Widget) -> list[ipywidgets.Widget]:
         """Return the widget's children: the channel on top, then the patches and the image side by side."""
         column = {"min_width": "0", "width": "auto"}
         controls = ipywidgets.HBox(
-            [self.layers, self.previous, self.channel, self.next],
+            [self.layers, self.channels],
             layout={"flex_flow": "row wrap", "grid_gap": "2px 6px", "align_items": "center"},
         )
         left = ipywidgets.VBox(
@@ -65,17 +62,13 @@ class ExplorerParts:
         return [style, controls, self.summary, self.note, status, columns]
 
 
-def _button(text: str, tooltip: str) -> ipywidgets.Button:
-    return ipywidgets.Button(description=text, tooltip=tooltip, layout={"width": "auto"})
-
-
-def by_layer(patches: Any) -> ByLayer[TopPatches]:
-    """Return the patches by layer, and refuse what can't be shown."""
+def by_layer(patches: Any, who: str = "PatchExplorer") -> ByLayer[TopPatches]:
+    """Return the patches by layer, and refuse what can't be shown; ``who`` shows them, for errors."""
     given = list(patches.values()) if isinstance(patches, Mapping) else [patches]
     wrong = [each for each in given if not isinstance(each, TopPatches)]
     if wrong or not given:
         got = type(wrong[0]).__name__ if wrong else "an empty mapping"
-        raise TypeError(f"PatchExplorer shows what cv.top_patches returns, got {got}")
+        raise TypeError(f"{who} shows what cv.top_patches returns, got {got}")
     found = {each.layer: each for each in given}
     if len(found) < len(given):
         raise InputError(

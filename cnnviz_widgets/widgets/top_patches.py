@@ -85,7 +85,7 @@ class PatchExplorer(Viewer):
         self._found = by_layer(patches)
         self._browser = _checked_browser(browser)
         self._is_filling = self._is_following = False
-        self.parts = ExplorerParts(list(self._found))
+        self.parts = ExplorerParts(list(self._found), self._pick_channel)
         first = next(iter(self._found.values()))
         super().__init__(layer=first.layer)
         self.channel = int(first.channels[0])
@@ -131,9 +131,6 @@ class PatchExplorer(Viewer):
         """Pass on what is chosen, from the page to the traits and from the traits to the page."""
         parts = self.parts
         parts.layers.observe(self._on_layer_chosen, "value")
-        parts.channel.observe(self._on_channel_field, "value")
-        parts.previous.on_click(lambda button: self._move(-1))
-        parts.next.on_click(lambda button: self._move(1))
         parts.grid.observe(self._on_tile, "selected")
         # A click chooses a patch; the pixel it met means nothing, and is not marked.
         parts.grid.observe(lambda change: parts.grid.set_trait("position", [-1, -1]), "position")
@@ -149,25 +146,8 @@ class PatchExplorer(Viewer):
             self.layer = change["new"]
 
     @shown
-    def _on_channel_field(self, change: Any) -> None:
-        if self._is_filling:
-            return
-        step = change["new"] - self.channel
-        if abs(step) == 1:
-            # An arrow key: to the next channel that there is, where not all were asked for.
-            self._move(step)
-            return
-        try:
-            self.channel = change["new"]
-        finally:
-            self._show_controls()
-
-    @shown
-    def _move(self, step: int) -> None:
-        there = self.result.channels
-        row = min(max(row_of(self.result, self.channel) + step, 0), len(there) - 1)
-        self.channel = int(there[row])
-        self._show_controls()
+    def _pick_channel(self, channel: int) -> None:
+        self.channel = channel
 
     @shown
     def _on_tile(self, change: Any) -> None:
@@ -238,20 +218,13 @@ class PatchExplorer(Viewer):
             self._show_patch()
 
     def _show_controls(self) -> None:
-        parts, there = self.parts, self.result.channels
-        row = row_of(self.result, self.channel)
         with self.lock:
             self._is_filling = True
             try:
-                parts.layers.value = self.layer
-                # In this order the value is never out of range, which would change it.
-                with parts.channel.hold_sync():
-                    parts.channel.min, parts.channel.max = -1, max(int(there.max()), parts.channel.value)
-                    parts.channel.value = self.channel
-                    parts.channel.min, parts.channel.max = int(there.min()), int(there.max())
+                self.parts.layers.value = self.layer
             finally:
                 self._is_filling = False
-        parts.previous.disabled, parts.next.disabled = row == 0, row == len(there) - 1
+            self.parts.channels.show(self.channel, self.result.channels.tolist())
 
     def _show_patch(self) -> None:
         """Show the image of the chosen patch, with its box."""

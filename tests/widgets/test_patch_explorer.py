@@ -101,28 +101,32 @@ def test_a_click_chooses_a_patch_and_another_channel_begins_with_the_strongest(f
 def test_buttons_and_the_field_go_through_the_channels(found: Any) -> None:
     explorer = cv.PatchExplorer(found["second"])
     parts = explorer.parts
-    assert (parts.previous.disabled, parts.next.disabled) == (True, False)
-    parts.next.click()
-    parts.next.click()
-    parts.previous.click()
-    assert (explorer.channel, parts.channel.value) == (1, 1)
-    parts.channel.value = 5
-    assert (explorer.channel, parts.previous.disabled, parts.next.disabled) == (5, False, True)
-    assert (parts.channel.min, parts.channel.max) == (0, 5)
+    assert (parts.channels.previous.disabled, parts.channels.next.disabled) == (True, False)
+    parts.channels.next.click()
+    parts.channels.next.click()
+    parts.channels.previous.click()
+    assert (explorer.channel, parts.channels.field.value) == (1, 1)
+    parts.channels.field.value = 5
+    assert (explorer.channel, parts.channels.previous.disabled, parts.channels.next.disabled) == (
+        5,
+        False,
+        True,
+    )
+    assert (parts.channels.field.min, parts.channels.field.max) == (0, 5)
 
 
 def test_with_channels_left_out_a_step_goes_to_the_next_one_there_is(net: cv.Network) -> None:
     explorer = cv.PatchExplorer(cv.top_patches(net, IMAGES, "second", [1, 3, 5], k=2))
     parts = explorer.parts
     assert explorer.channel == 1
-    parts.channel.value = 2  # the arrow key
-    assert (explorer.channel, parts.channel.value) == (3, 3)
-    parts.next.click()
+    parts.channels.field.value = 2  # the arrow key
+    assert (explorer.channel, parts.channels.field.value) == (3, 3)
+    parts.channels.next.click()
     assert explorer.channel == 5
     # A number that is not there is refused where it was typed, and the field shows what is on show.
-    parts.channel.value = 2
+    parts.channels.field.value = 2
     assert "there are patches of channels 1, 3, 5 of layer &#x27;second&#x27;, got 2" in explorer.status.value
-    assert (explorer.channel, parts.channel.value) == (5, 5)
+    assert (explorer.channel, parts.channels.field.value) == (5, 5)
     explorer.channel = 3
     assert "got 2" not in explorer.status.value
 
@@ -141,7 +145,7 @@ def test_layers_are_chosen_by_name_and_call(found: Any) -> None:
     )
     explorer.channel = 5
     explorer.parts.layers.value = "out"
-    assert (explorer.layer, explorer.channel, explorer.parts.channel.max) == ("out", 0, 4)
+    assert (explorer.layer, explorer.channel, explorer.parts.channels.field.max) == ("out", 0, 4)
     # A linear layer's units see the whole image.
     np.testing.assert_array_equal(_tiles(explorer), IMAGES[found["out"].image_indices[0]])
 
