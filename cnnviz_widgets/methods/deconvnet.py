@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_field
 from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.render.attribution import signed_picture
@@ -142,9 +143,11 @@ def deconvnet(
     """
     check_network(net, "deconvnet")
     x = one_image(net, image, "deconvnet")
-    return _reconstructions(net, x, layer, [channel], [position], 1)[0]
+    boxes = _Boxes(net, layer, (x.shape[2], x.shape[3]))
+    return _reconstructions(net, x, layer, [channel], [position], boxes)[0]
 
 
+@streamed
 def deconvnet_of_many(
     net: Network,
     images: Images,
@@ -153,8 +156,8 @@ def deconvnet_of_many(
     positions: Sequence[Position],
     *,
     batch_size: int = 4,
-) -> tuple[Reconstruction, ...]:
-    """See the projections of a unit for each of several images: as `deconvnet` for each, a batch at a time.
+) -> Generator[Step, None, tuple[Reconstruction, ...]]:
+    """See the projections of a unit for each of several images: as `deconvnet` for each, a batch a step.
 
     Parameters
     ----------
@@ -172,7 +175,14 @@ def deconvnet_of_many(
         raise InputError(
             f"{len(x)} images, {len(channels)} channels and {len(positions)} positions; give one of each"
         )
-    return _reconstructions(net, x, layer, channels, positions, size)
+    boxes = _Boxes(net, layer, (x.shape[2], x.shape[3]))
+    found: list[Reconstruction] = []
+    starts = range(0, len(x), size)
+    for index, start in enumerate(starts):
+        part = slice(start, start + size)
+        found += _reconstructions(net, x[part], layer, channels[part], positions[part], boxes)
+        yield Step(index, len(starts))
+    return tuple(found)
 
 
 def _reconstructions(
@@ -181,27 +191,22 @@ def _reconstructions(
     layer: LayerKey,
     channels: Sequence[int],
     positions: Sequence[Position],
-    batch_size: int,
-) -> tuple[Reconstruction, ...]:
-    pictures = pictures_of(net, x)
-    boxes = _Boxes(net, layer, (x.shape[2], x.shape[3]))
-    found: list[Reconstruction] = []
-    for start in range(0, len(x), batch_size):
-        part = slice(start, start + batch_size)
-        projections = project_back(net, x[part], layer, channels[part], positions[part])
-        for each in projections.each:
-            shown = Reconstruction(
-                pixels=each.pixels.numpy(),
-                activation=each.activation,
-                position=each.position,
-                box=boxes.box(each.position, projections.has_maps),
-                layer=layer,
-                channel=int(channels[len(found)]),
-                rectifiers=projections.rectifiers,
-                picture=pictures[len(found)],
-            )
-            found.append(shown)
-    return tuple(found)
+    boxes: _Boxes,
+) -> list[Reconstruction]:
+    projections = project_back(net, x, layer, channels, positions)
+    return [
+        Reconstruction(
+            pixels=each.pixels.numpy(),
+            activation=each.activation,
+            position=each.position,
+            box=boxes.box(each.position, projections.has_maps),
+            layer=layer,
+            channel=int(channel),
+            rectifiers=projections.rectifiers,
+            picture=picture,
+        )
+        for each, channel, picture in zip(projections.each, channels, pictures_of(net, x), strict=True)
+    ]
 
 
 class _Boxes:
