@@ -1,4 +1,5 @@
 /** What is drawn over the points: thumbnails in place, the current point, the lasso. */
+import { sizeCanvas } from "../lib/canvas";
 import type { Thumbnails } from "./atlas";
 import { type Screen, toScreen, visibleBox } from "./camera";
 import { css, FADED } from "./colors";
@@ -122,18 +123,7 @@ export function drawOverlay(
   pixelRatio: number,
 ): number {
   const { screen } = scene;
-  const width = Math.round(screen.width * pixelRatio);
-  const height = Math.round(screen.height * pixelRatio);
-  if (canvas.width !== width || canvas.height !== height) {
-    canvas.width = width;
-    canvas.height = height;
-  }
-  const pen = canvas.getContext("2d");
-  if (pen === null) {
-    return 0;
-  }
-  pen.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
-  pen.clearRect(0, 0, screen.width, screen.height);
+  const pen = sizeCanvas(canvas, screen.width, screen.height, pixelRatio);
   const drawn = drawThumbnails(pen, scene);
   drawCurrent(pen, scene);
   drawLasso(pen, scene);

@@ -1,4 +1,5 @@
 /** Drawing the points: what to draw, and how to do it without WebGL. */
+import { sizeCanvas } from "../lib/canvas";
 import type { Screen } from "./camera";
 import { FADED, type Rgb, STRONG } from "./colors";
 import type { PointSet } from "./points";
@@ -44,19 +45,8 @@ export class CanvasPainter implements Painter {
   constructor(private readonly canvas: HTMLCanvasElement) {}
 
   paint(marks: Marks, screen: Screen, pixelRatio: number): Marks {
-    const { canvas } = this;
-    const width = Math.round(screen.width * pixelRatio);
-    const height = Math.round(screen.height * pixelRatio);
-    if (canvas.width !== width || canvas.height !== height) {
-      canvas.width = width;
-      canvas.height = height;
-    }
-    const pen = canvas.getContext("2d");
-    if (pen !== null) {
-      pen.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
-      pen.clearRect(0, 0, screen.width, screen.height);
-      this.#drawPoints(pen, marks, screen);
-    }
+    const pen = sizeCanvas(this.canvas, screen.width, screen.height, pixelRatio);
+    this.#drawPoints(pen, marks, screen);
     return marks;
   }
 

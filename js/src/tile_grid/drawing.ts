@@ -1,4 +1,5 @@
 /** Drawing tiles with their captions, badges and marks on a canvas. */
+import { sizeCanvas } from "../lib/canvas";
 import { resolveColor } from "../lib/theme";
 import type { Bitmaps } from "./bitmaps";
 import { CAPTION, cornerOf, type Layout, visibleSlots } from "./layout";
@@ -41,30 +42,6 @@ export interface Frame {
   /** The slot under the pointer, -1 for none. */
   hovered: number;
   pixelRatio: number;
-}
-
-/** Fit a canvas to its size on the screen; returns its context, in CSS pixels. */
-export function sizeCanvas(
-  canvas: HTMLCanvasElement,
-  width: number,
-  height: number,
-  pixelRatio: number,
-): CanvasRenderingContext2D {
-  const screenWidth = Math.max(1, Math.round(width * pixelRatio));
-  const screenHeight = Math.max(1, Math.round(height * pixelRatio));
-  if (canvas.width !== screenWidth || canvas.height !== screenHeight) {
-    canvas.width = screenWidth;
-    canvas.height = screenHeight;
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
-  }
-  const context = canvas.getContext("2d");
-  if (context === null) {
-    throw new Error("this browser has no canvas to draw the tiles on");
-  }
-  context.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  return context;
 }
 
 /** Draw the tiles that the scrolling area shows, and only those. */

@@ -1,8 +1,9 @@
 /** One tile, large: with rows and columns along its edges, and each value to be read off. */
+import { sizeCanvas } from "../lib/canvas";
 import { Cleanup, element, setText, uniqueId } from "../lib/dom";
 import { NextFrame } from "../lib/frames";
 import type { Bitmaps } from "./bitmaps";
-import { type Box, drawMap, drawPosition, type Palette, sizeCanvas } from "./drawing";
+import { type Box, drawMap, drawPosition, type Palette } from "./drawing";
 import { fitMap, MARGIN, moveCursor, tickStep } from "./enlarged_geometry";
 import type { Place } from "./scroller";
 import type { State } from "./state";
