@@ -58,6 +58,10 @@ describe("search", () => {
 
   it("finds exactly one label in quotes, and nothing is no query", () => {
     expect(find(exactly("cat"))).toEqual([1, 0, 0, 0, 0]);
+    expect(find(exactly("Cat"))).toEqual([0, 0, 0, 0, 0]);
+    expect(search(exactly("Cat"), 2, ["Cat", "cat"], Uint16Array.from([0, 1]), [])).toEqual(
+      Uint8Array.from([1, 0]),
+    );
     expect(find("  ")).toBeUndefined();
   });
 });

@@ -33,7 +33,7 @@ export class Controls {
     type: "search",
     placeholder: "Search labels",
     "aria-label": "Search labels and names",
-    title: "Part of a label or name; in quotes, the whole label",
+    title: "Part of a label or name, in any case; in quotes, exactly the label",
     spellcheck: "false",
     autocomplete: "off",
   });

@@ -1,18 +1,20 @@
 /** Finding points by the text of their label or name. */
 
 /**
- * A test for a query: a part of a text, in any case; in quotes, the whole text. `undefined` for no query.
+ * A test for a query: a part of a text, in any case; in quotes, exactly the text. `undefined` for no query.
  */
 export function matcher(query: string): ((text: string) => boolean) | undefined {
-  const wanted = query.trim().toLowerCase();
+  const wanted = query.trim();
   if (wanted === "") {
     return undefined;
   }
   if (wanted.length > 2 && wanted.startsWith('"') && wanted.endsWith('"')) {
     const whole = wanted.slice(1, -1);
-    return (text) => text.toLowerCase() === whole;
+    // "Cat" and "cat" are two labels, of which a legend has two entries.
+    return (text) => text === whole;
   }
-  return (text) => text.toLowerCase().includes(wanted);
+  const part = wanted.toLowerCase();
+  return (text) => text.toLowerCase().includes(part);
 }
 
 /** The query that finds exactly one label. */
