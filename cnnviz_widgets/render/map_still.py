@@ -102,6 +102,8 @@ def draw_map(
 
 def _fit(points: NDArray[np.float64], width: int, height: int) -> NDArray[np.float64]:
     """Return the places of points on a picture, with one scale for both directions."""
+    if not len(points):
+        return points
     low, high = points.min(axis=0), points.max(axis=0)
     spans = np.maximum(high - low, np.finfo(np.float32).tiny)
     scale = min((width - 2 * _MARGIN) / spans[0], (height - 2 * _MARGIN) / spans[1])

@@ -7,8 +7,9 @@ from typing import Any
 
 import anywidget
 import ipywidgets
+import numpy as np
 import traitlets
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cnnviz_widgets.views._bundle import bundle
 from cnnviz_widgets.views._map_data import check_points
@@ -21,7 +22,8 @@ class LinkedMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unused
 
     It has only places of its own. Classes, thumbnails and colors, the selection, the current point and the
     search are those of the other map, which travel and are saved once; what is done in either is done in both,
-    in the page alone.
+    in the page alone. Where the other map is given other points (`set_data`), give this one their places with
+    `set_points`; it shows none as long as it has not as many.
 
     Parameters
     ----------
@@ -62,6 +64,17 @@ class LinkedMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unused
         places = check_points(points, map.count).astype("<f4").tobytes()
         options = {} if layout is None else {"layout": layout}
         super().__init__(map=map, _points=places, height=height, **options)
+
+    @property
+    def count(self) -> int:
+        """The number of points: that of the other map."""
+        return self.map.count
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """Where the points are, float32 [N, 2]: a copy; [0, 2] where the other map was given more or fewer."""
+        found = super().points
+        return found if len(found) == self.count else found[:0]
 
     def to_png(self) -> bytes:
         """Return a picture of the whole map with its legend."""

@@ -114,7 +114,8 @@ def check_hover(chart):
 
 @pytest.mark.parametrize("front_end", ["lab"])
 def test_hover_lasso_keys_and_moving_points(open_notebook):
-    nb = open_notebook([SETUP + "chart"])
+    link = "from cnnviz_widgets.views.linked_map import LinkedMap\nlinked = LinkedMap(chart, -points)\nlinked"
+    nb = open_notebook([SETUP + "chart", link])
     nb.run_all()
     chart = Map(nb)
     release = nb.server.root / f"{nb.path.stem}-go"
@@ -143,7 +144,7 @@ def test_hover_lasso_keys_and_moving_points(open_notebook):
     nb.kernel.wait_for(f"chart.selected == [{nearest}] and chart.current == {nearest}")
     nb.page.keyboard.press("Escape")
     nb.kernel.wait_for("chart.selected == []")
-    assert len(nb.cells()) == 1  # the notebook heard none of the keys
+    assert len(nb.cells()) == 2  # the notebook heard none of the keys
 
     # A frame of a running t-SNE: points move, and their thumbnails with them.
     nb.kernel.run("chart.set_points(points[::-1])")
@@ -162,6 +163,20 @@ def test_hover_lasso_keys_and_moving_points(open_notebook):
     nb.set_theme("dark")
     expect(chart.root).to_have_attribute("data-theme", "dark")
     nb.screenshot("dark")
+
+    # Other points than the linked map has places of: it shows none of them until it is given theirs.
+    linked = Map(nb, 1)
+    expect(linked.root).to_have_attribute("data-selected", "20")
+    nb.kernel.run("chart.set_data(points[:5], labels=list('abcde'), selected=[4])")
+    expect(linked.root).to_contain_text("no places here yet")
+    nb.screenshot("unplaced")
+    nb.kernel.run("linked.set_points(-2 * points[:5])")
+    expect(linked.root).to_have_attribute("data-drawn", "1")
+    expect(linked.root).not_to_contain_text("no places")
+    nb.page.mouse.move(*linked.place(3, -2 * points[:5]))
+    expect(linked.card).to_have_attribute("data-index", "3")
+    expect(linked.card).to_contain_text("d")
+    nb.kernel.wait_for("chart.current == 3")
 
 
 @pytest.mark.parametrize("front_end", ["notebook"])

@@ -235,6 +235,22 @@ def test_a_linked_map_has_only_places_of_its_own():
         LinkedMap(points, points)
 
 
+@pytest.mark.parametrize("count", [5, 20])
+def test_a_linked_map_shows_none_of_the_points_that_are_gone(count):
+    chart = EmbeddingMap(points, labels=["cat", "dog"] * 6)
+    linked = LinkedMap(chart, points[::-1])
+    more = np.arange(2.0 * count).reshape(count, 2)
+    chart.set_data(more, labels=range(count))
+    assert linked.points.shape == (0, 2)
+    blank = np.asarray(Image.open(io.BytesIO(linked.to_png())).convert("RGB"))[:, : 640 - 150]
+    assert (blank == 255).all()
+    with pytest.raises(ValueError, match=f"same {count} points at other places; got 12"):
+        linked.set_points(points)
+    linked.set_points(more[::-1])
+    np.testing.assert_array_equal(linked.points, more[::-1])
+    assert linked.to_png() == EmbeddingMap(more[::-1], labels=range(count)).to_png()
+
+
 @pytest.mark.parametrize(
     ("count", "height", "names"), [(1000, 28, True), (2000, 64, False), (50_000, 28, True)]
 )

@@ -69,6 +69,8 @@ export interface Subjects extends ColorSource {
 /** What all views of one model share: points and thumbnails, decoded once. */
 export class MapStore {
   #points: PointSet | undefined;
+  /** How many points there are to be placed. */
+  #expected = -1;
   #thumbnails: Thumbnails | undefined;
 
   forgetPoints(): void {
@@ -80,8 +82,14 @@ export class MapStore {
     this.#thumbnails = undefined;
   }
 
-  points(model: PlacesModel): PointSet {
-    this.#points ??= new PointSet(asFloat32(model.get("_points")));
+  /** The points at the model's places; none as long as another map has others, which these are not places of. */
+  points(model: PlacesModel, shared: PlacesModel): PointSet {
+    const expected = countOf(shared);
+    if (this.#points === undefined || this.#expected !== expected) {
+      const there = countOf(model) === expected;
+      this.#points = new PointSet(there ? asFloat32(model.get("_points")) : new Float32Array(0));
+      this.#expected = expected;
+    }
     return this.#points;
   }
 
@@ -91,7 +99,13 @@ export class MapStore {
   }
 }
 
-export function readSubjects(model: Model, count: number): Subjects {
+/** How many points a model has places of, x and y in four bytes each. */
+function countOf(model: PlacesModel): number {
+  return asUint8(model.get("_points")).byteLength / 8;
+}
+
+export function readSubjects(model: Model): Subjects {
+  const count = countOf(model);
   return {
     count,
     mode: model.get("color_by"),

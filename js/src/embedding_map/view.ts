@@ -10,7 +10,7 @@ import styles from "./embedding_map.css";
 import { Gestures, type Outline } from "./gestures";
 import { Legend } from "./legend";
 import type { Marks } from "./painter";
-import type { Direction } from "./points";
+import type { Direction, PointSet } from "./points";
 import { exactly, search } from "./search";
 import { type Scene, Stage } from "./stage";
 import * as states from "./state";
@@ -44,7 +44,7 @@ export class EmbeddingMapView {
     private readonly store: states.MapStore,
     el: HTMLElement,
   ) {
-    this.#subjects = this.#readSubjects();
+    this.#subjects = states.readSubjects(this.shared);
     this.#coloring = colorPoints(this.#subjects);
     this.#marks = this.#makeMarks();
     this.#controls = new Controls({
@@ -120,11 +120,10 @@ export class EmbeddingMapView {
     resized.observe(stage.node);
     cleanup.add(() => resized.disconnect());
     onChange(shared, [...states.CLASS_TRAITS, "color_by"], cleanup, () => this.#update("all"));
-    onChange(model, [...states.POINT_TRAITS], cleanup, () => {
-      // Points that only move keep their colors, and the page its legend.
-      const moved = this.store.points(model).count === this.#subjects.count;
-      this.#update(moved ? "marks" : "all");
-    });
+    onChange(model, [...states.POINT_TRAITS], cleanup, () => this.#pointsChanged());
+    if (model !== (shared as unknown)) {
+      onChange(shared, [...states.POINT_TRAITS], cleanup, () => this.#pointsChanged());
+    }
     onChange(shared, [...states.THUMBNAIL_TRAITS], cleanup, () => this.#thumbnailsChanged());
     onChange(shared, ["selected", "query"], cleanup, () => this.#update("marks"));
     onChange(shared, ["current", "thumbnails_shown"], cleanup, () => this.#update("rest"));
@@ -150,6 +149,12 @@ export class EmbeddingMapView {
     cleanup.listen(stage.node, "blur", () => stage.showHint());
   }
 
+  #pointsChanged(): void {
+    // Points that only move keep their colors, and the page its legend.
+    const moved = this.#points().count === this.#subjects.count;
+    this.#update(moved ? "marks" : "all");
+  }
+
   #thumbnailsChanged(): void {
     const stop = this.store.thumbnails(this.shared).load(() => this.#stage.redraw());
     this.#cleanup.add(stop);
@@ -157,13 +162,13 @@ export class EmbeddingMapView {
     this.#update("all");
   }
 
-  #readSubjects(): states.Subjects {
-    return states.readSubjects(this.shared, this.store.points(this.model).count);
+  #points(): PointSet {
+    return this.store.points(this.model, this.shared);
   }
 
   #makeMarks(): Marks {
-    const { model, shared } = this;
-    const points = this.store.points(model);
+    const { shared } = this;
+    const points = this.#points();
     const { classNames, labels, predictions, names } = this.#subjects;
     const codes = labels.length > 0 ? labels : predictions;
     this.#found = search(shared.get("query"), points.count, classNames, codes, names);
@@ -179,7 +184,7 @@ export class EmbeddingMapView {
   #update(changed: "all" | "marks" | "rest"): void {
     const { model, shared } = this;
     if (changed === "all") {
-      this.#subjects = this.#readSubjects();
+      this.#subjects = states.readSubjects(this.shared);
       this.#coloring = colorPoints(this.#subjects);
     }
     if (changed !== "rest") {
@@ -223,7 +228,8 @@ export class EmbeddingMapView {
     setText(this.#selection, selected > 0 ? `${formatCount(selected)} selected` : "");
     this.#clear.hidden = selected === 0 && this.#found === undefined;
     setText(this.#count, `${formatCount(count)} point${count === 1 ? "" : "s"}`);
-    this.#stage.setNote(note);
+    const missing = this.#marks.points.count < count ? "These points have no places here yet." : "";
+    this.#stage.setNote([note, missing].filter((text) => text !== "").join(" "));
     this.#stage.node.setAttribute(
       "aria-label",
       `Map of ${formatCount(count)} points, ${formatCount(selected)} selected. Arrow keys walk from point ` +
