@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cnnviz_widgets.engine.by_layer import ByLayer
 from cnnviz_widgets.engine.channel_tally import bin_edges, merged
 from cnnviz_widgets.engine.exact_sums import mean_and_deviation
-from cnnviz_widgets.engine.layers import LayerKey
+from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.results import Result
 
 Counts = dict[str, NDArray[Any]]
@@ -179,7 +179,7 @@ class ActivationStatistics(Result):
             values = self.counts[layer]["values"]
             weights = values / max(values.sum(), 1)
             cells = (
-                _layer_text(layer),
+                key_text(layer),
                 str(len(values)),
                 str(int(self.dead[layer].sum())),
                 str(int(self.near_dead[layer].sum())),
@@ -204,10 +204,6 @@ def _sizes(found: ActivationStatistics) -> dict[LayerKey, int]:
     return {layer: len(counts["values"]) for layer, counts in found.counts.items()}
 
 
-def _layer_text(layer: LayerKey) -> str:
-    return layer if isinstance(layer, str) else f"{layer[0]}, call {layer[1]}"
-
-
 def _html_row(kind: str, cells: Iterable[str]) -> str:
     return f"<tr>{''.join(f'<{kind}>{html.escape(each)}</{kind}>' for each in cells)}</tr>"
 
@@ -222,7 +218,7 @@ def _found(found: ActivationStatistics) -> list[str]:
     if dead and len(found.layers) > 1:
         worst = max(found.layers, key=lambda layer: int(found.dead[layer].sum()))
         inside = f"{int(found.dead[worst].sum())} of {len(found.dead[worst])}"
-        said.append(f"{_layer_text(worst)!r} has the most: {inside}.")
+        said.append(f"{key_text(worst)!r} has the most: {inside}.")
     if near:
         are = "is" if near == 1 else "are"
         said.append(f"{near} more {are} above zero on at most {found.near_dead_share:.2%} of the images.")
@@ -243,7 +239,7 @@ def _warnings(found: ActivationStatistics) -> list[str]:
     odd = {layer: each for layer, each in found.not_finite.items() if each.any()}
     for layer, each in list(odd.items())[:3]:
         said.append(
-            f"Layer {_layer_text(layer)!r} returned NaN or infinity {int(each.sum()):,} times, in "
+            f"Layer {key_text(layer)!r} returned NaN or infinity {int(each.sum()):,} times, in "
             f"{int((each > 0).sum())} of {len(each)} channels: these values are not counted."
         )
     if len(odd) > 3:

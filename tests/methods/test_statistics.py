@@ -119,7 +119,7 @@ def test_planted_dead_units_are_found_and_only_those() -> None:
     assert np.flatnonzero(found.dead["relu", 1]).tolist() == [1]
     assert "2 of 12 channels are dead" in found.message
     assert "11 images" in found.message
-    assert "'relu, call 0' has the most: 1 of 6" in found.message
+    assert "'relu (call 0)' has the most: 1 of 6" in found.message
     assert "learning rate" in found.message
     assert "does not prove" in found.message
     assert "fires on 27.27% of such images" in found.message
