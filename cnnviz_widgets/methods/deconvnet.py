@@ -60,7 +60,7 @@ class Reconstruction(Result):
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """The projection as a picture, uint8 [H, W, 3]: zero is middle gray, the largest magnitude sets the scale."""
+        """The projection as a picture, uint8 [H, W, 3]: zero is middle gray; the few largest magnitudes are cut off."""
         return signed_picture(self.pixels)
 
     @property

@@ -11,7 +11,7 @@ from cnnviz_widgets.render.normalize import value_range
 from cnnviz_widgets.render.overlay import blend, heat_map
 
 _OUTLIERS = 0.5
-"""Percent of the values at either end that may not set the scale: gradients have a few that are huge."""
+"""Percent of the values, at either end, that may not set the scale: gradients have a few that are huge."""
 
 
 def heat_scale(values: NDArray[np.float32]) -> tuple[float, float]:
@@ -48,8 +48,12 @@ def attribution_png(picture: NDArray[np.uint8], values: NDArray[np.float32]) -> 
 def signed_picture(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """See signed numbers [C, H, W] as a picture, uint8 [H, W, 3]: zero is middle gray.
 
-    Three channels are red, green and blue; one is gray; of other numbers of channels the sum is shown.
+    Three channels are red, green and blue; one is gray; of other numbers of channels the sum is shown. Of the
+    magnitudes that are not zero, half a percent have no say in the scale, and are cut off at its ends.
     """
     planes = values if values.shape[0] in (1, 3) else values.sum(axis=0, keepdims=True)
     planes = np.broadcast_to(planes, (3, *planes.shape[1:])).transpose(1, 2, 0)
-    return signed_colors(planes, float(np.abs(planes).max(initial=0.0)))
+    magnitudes = np.abs(planes[planes != 0])
+    return signed_colors(
+        planes, float(np.percentile(magnitudes, 100 - _OUTLIERS)) if magnitudes.size else 0.0
+    )

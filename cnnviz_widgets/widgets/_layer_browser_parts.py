@@ -156,12 +156,15 @@ def predict_or_reason(net: Network, image: Any) -> Prediction | OutputError:
         return error
 
 
-def view_of(net: Network, image: Any) -> NDArray[np.uint8]:
-    """Return the one image as the network sees it; channels that make no picture are shown as their mean."""
+def view_of(net: Network, image: Any, who: str = "LayerBrowser") -> NDArray[np.uint8]:
+    """Return the one image as the network sees it; channels that make no picture are shown as their mean.
+
+    ``who`` shows it, for errors.
+    """
     x = net.prepare(image)
     if len(x) != 1:
         raise InputError(
-            f"LayerBrowser shows one image at a time, got a batch of {len(x)}; give a list to choose from"
+            f"{who} shows one image at a time, got a batch of {len(x)}; give a list to choose from"
         )
     if net.input.channels in (1, 3):
         picture: NDArray[np.uint8] = net.restore(x)[0]

@@ -40,6 +40,7 @@ def patches():
 WIDGETS = {
     "LayerBrowser": lambda: cv.LayerBrowser(*fashion()),
     "PatchExplorer": lambda: cv.PatchExplorer(patches()),
+    "DeconvExplorer": lambda: cv.DeconvExplorer(fashion()[0], patches()),
     "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
     "EmbeddingExplorer": lambda: cv.EmbeddingExplorer(feature_table()),
     "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),

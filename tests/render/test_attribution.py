@@ -52,5 +52,9 @@ def test_signed_pictures(channels: int) -> None:
     assert (shown[2, 2] == 128).all()
     planes = values.sum(axis=0, keepdims=True) if channels == 2 else values
     planes = np.broadcast_to(planes, (3, 5, 6)).transpose(1, 2, 0)
-    assert abs(shown - (0.5 + planes / (2 * abs(planes).max())) * 255).max() <= 0.51
+    # Half a percent from the top, among the magnitudes that are not zero: between the two largest of so few.
+    second, first = np.sort(abs(planes[planes != 0]))[-2:]
+    place = 0.005 * ((planes != 0).sum() - 1)
+    limit = first - place * (first - second) if place < 1 else second
+    assert abs(shown - np.clip(0.5 + planes / (2 * limit), 0, 1) * 255).max() <= 0.51
     assert (signed_picture(np.zeros((channels, 2, 2), np.float32)) == 128).all()
