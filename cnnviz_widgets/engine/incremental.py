@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -240,13 +241,17 @@ class WindowPasses:
     def _plain_batches(
         self, starts: tuple[Numbers, Numbers], window: tuple[int, int]
     ) -> Iterator[tuple[Numbers, Numbers, list[Tensor]]]:
-        size, memory = self._plain_batch_size(), self._plain_format()
-        for row in range(len(starts[0])):
-            for begin in range(0, len(starts[1]), size):
-                columns = np.arange(begin, min(begin + size, len(starts[1])))
-                images = self._images(starts[0][[row]], starts[1][columns], window)
-                yield np.array([row]), columns, self.plain(images.contiguous(memory_format=memory))
+        size, memory = self._plain_batch_size(), self._plain_format
+        count, along = (len(each) for each in starts)
+        down = max(1, size // max(along, 1))  # as many short rows as fit in a batch
+        for row in range(0, count, down):
+            rows = np.arange(row, min(row + down, count))
+            for begin in range(0, along, size):
+                columns = np.arange(begin, min(begin + size, along))
+                images = self._images(starts[0][rows], starts[1][columns], window)
+                yield rows, columns, self.plain(images.contiguous(memory_format=memory))
 
+    @functools.cached_property
     def _plain_format(self) -> torch.memory_format:
         """Return channels last, in which convolutions are quicker, unless the network takes no such images."""
         expected = self.plain(self.x)

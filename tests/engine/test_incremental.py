@@ -253,7 +253,11 @@ def test_one_way_or_the_other_by_cost() -> None:
     made.answers(range(0, 57, 8), range(0, 57, 8), (8, 8))
     assert not calls  # what changes is little: the module itself is not run
     made.answers(range(2), range(2), (63, 63))
-    assert calls[-2:] == [2, 2]
+    assert calls[-1:] == [4]
+    # Short rows of places share a batch.
+    whole = passes(module, x, incremental=False).answers(range(3), range(6), (9, 9))[0]
+    assert calls[-2:] == [12, 6]
+    assert_near(quick(made, [0, 1, 2], [0, 1, 2, 3, 4, 5], (9, 9))[0], whole)
     handle.remove()
 
 
