@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 import cnnviz_widgets as cv
+from tests.untouched import random_states
 
 Watch = Callable[[cv.Network, torch.optim.Optimizer], Any]
 
@@ -99,3 +101,17 @@ def take_step(
         optimizer.zero_grad()
         loss.backward()
     return loss
+
+
+def everything(net: cv.Network, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the state that a training goes on from, byte by byte."""
+    found: dict[str, Any] = {
+        name: each.detach().numpy().tobytes() for name, each in net.module.state_dict().items()
+    }
+    found |= {f"{name}.grad": repr(each.grad) for name, each in net.module.named_parameters()}
+    found |= {f"{name} mode": each.training for name, each in net.module.named_modules()}
+    found["log"] = list(getattr(net.module, "log", []))
+    saved = io.BytesIO()
+    torch.save(optimizer.state_dict(), saved)
+    found["optimizer"] = saved.getvalue()
+    return found | random_states()

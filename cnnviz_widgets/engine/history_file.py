@@ -17,108 +17,60 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.errors import ResultFileError
-from cnnviz_widgets.engine.layers import LayerKey
-
-Arrays: TypeAlias = dict[str, NDArray[Any]]
-Schema: TypeAlias = dict[str, tuple[str, tuple[int, ...]]]
-"""For each array its kind, such as ``"<f4"``, and its shape."""
+from cnnviz_widgets.engine.errors import RecorderError, ResultFileError
+from cnnviz_widgets.engine.file_lock import lock, unlock
+from cnnviz_widgets.engine.history_header import Arrays, HistoryHeader, Schema, read_header, size_of
 
 MAGIC = b"cnnviz_widgets training history 1\n"
 _FRAME = struct.Struct("<QI")
-_KINDS = ("<i8", "<f8", "<f4", "<f2", "|u1")
 _JSON_BYTES = 64 * 1024**2
 
 
-@dataclass(frozen=True)
-class HistoryHeader:
-    """What all records of a file have in common.
-
-    Attributes
-    ----------
-    module
-        Class name of the network's module.
-    shapes
-        The shape of each parameter, by name.
-    layers
-        Whose activations are recorded, in the order of the arrays.
-    kernels_layer
-        Whose kernels are.
-    image_count, digest
-        How many images were run, and their hash.
-    pictures
-        Kind and shape of the pictures.
-    schema
-        Kind and shape of each array of a record.
-    options
-        The recorder's options.
-    """
-
-    module: str
-    shapes: dict[str, list[int]]
-    layers: list[LayerKey]
-    kernels_layer: str | None
-    image_count: int
-    digest: str
-    pictures: tuple[str, tuple[int, ...]]
-    schema: Schema
-    options: dict[str, Any]
-
-    @property
-    def record_bytes(self) -> int:
-        """How many bytes the arrays of one record take."""
-        return sum(_size(each) for each in self.schema.values())
-
-    def difference(self, other: HistoryHeader) -> str | None:
-        """Return what keeps records of the other from following those of this, in words; ``None`` if nothing."""
-        texts = {
-            "module": "network",
-            "shapes": "parameters",
-            "kernels_layer": "layer whose kernels are kept",
-            "layers": "layers",
-            "digest": "images",
-            "schema": "sizes of what is kept",
-        }
-        for name, text in texts.items():
-            one, two = getattr(self, name), getattr(other, name)
-            if one != two:
-                shown = f" ({_short(one)} there, {_short(two)} here)" if name != "digest" else ""
-                return f"other {text}{shown}"
-        return None
-
-
-def schema_of(arrays: Arrays) -> Schema:
-    """Return kind and shape of each array."""
-    return {name: (each.dtype.str, each.shape) for name, each in arrays.items()}
-
-
 def create_history(path: Path, header: HistoryHeader, pictures: NDArray[np.uint8]) -> None:
-    """Write a file without records yet. It appears whole or not at all."""
+    """Write a file without records yet, if there is none. It appears whole or not at all."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     text = json.dumps(asdict(header)).encode()
-    with open(temporary, "xb") as file:
-        try:
+    try:
+        with open(temporary, "xb") as file:
             file.write(MAGIC + _framed(text) + _framed(_packed({"pictures": pictures})))
-            file.close()
-            os.replace(temporary, path)
-        except BaseException:
-            file.close()
-            os.unlink(temporary)
-            raise
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return  # another one was faster, and may be writing to it by now
+        except OSError:
+            os.replace(temporary, path)  # a file system that knows no links
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class HistoryWriter:
-    """Appends records to a file, after cutting off what follows its position ``end``."""
+    """Appends records to a file, and keeps other writers off it until `close` or the end of the process.
 
-    def __init__(self, path: Path, end: int) -> None:
+    Raises
+    ------
+    RecorderError
+        Another one is writing to it.
+    """
+
+    def __init__(self, path: Path) -> None:
         self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 -- open until `close`
+        self._end = 0
+        if not lock(self._file):
+            self._file.close()
+            raise RecorderError(
+                f"another recorder is writing to {path}; close it first, with recorder.close(), or record into "
+                "another file"
+            )
+
+    def cut(self, end: int) -> None:
+        """Drop what follows this position: appended is there."""
         self._file.truncate(end)
         self._file.seek(end)
         self._end = end
@@ -144,7 +96,9 @@ class HistoryWriter:
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
-        self._file.close()
+        if not self._file.closed:
+            unlock(self._file)
+            self._file.close()
 
 
 class HistoryReader:
@@ -173,12 +127,12 @@ class HistoryReader:
                 what = "is cut short" if MAGIC.startswith(begin) else "is not one"
                 raise ResultFileError(f"{path} should be a history of a training, but {what}")
             self.header = self._read_header(file)
-            largest = max(_size(self.header.pictures), self.header.record_bytes)
+            largest = max(size_of(self.header.pictures), self.header.record_bytes)
             if largest > max_bytes:
                 raise ResultFileError(
                     f"{path} has pictures or records of {largest:,} bytes; the limit was {max_bytes:,}"
                 )
-            content = self._part(file, _size(self.header.pictures))
+            content = self._part(file, size_of(self.header.pictures))
             self.pictures: NDArray[np.uint8] = self._unpack(content, {"pictures": self.header.pictures})[
                 "pictures"
             ]
@@ -219,7 +173,7 @@ class HistoryReader:
     def _read_header(self, file: BinaryIO) -> HistoryHeader:
         content = self._part(file, _JSON_BYTES)
         try:
-            return _header(json.loads(content))
+            return read_header(json.loads(content))
         except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
             raise ResultFileError(f"{self._path} has a header that makes no sense: {error!r}") from error
 
@@ -292,61 +246,5 @@ def _unpacked(content: bytes, schema: Schema) -> Arrays:
             if states != (shape, False, np.dtype(kind)):
                 raise ValueError(f"{name} is {states}, but should be {kind} {shape}")
             values = np.frombuffer(file.read(), dtype=kind)
-            found[name] = values.reshape(shape)
+            found[name] = values.reshape(shape).copy()  # or the bytes that it was read from stay, too
     return found
-
-
-def _header(given: dict[str, Any]) -> HistoryHeader:
-    """Return a header from its JSON, every part of it checked."""
-    header = HistoryHeader(
-        module=str(given["module"]),
-        shapes={str(name): [int(each) for each in shape] for name, shape in given["shapes"].items()},
-        layers=[each if isinstance(each, str) else (str(each[0]), int(each[1])) for each in given["layers"]],
-        kernels_layer=None if given["kernels_layer"] is None else str(given["kernels_layer"]),
-        image_count=int(given["image_count"]),
-        digest=str(given["digest"]),
-        pictures=_described(given["pictures"]),
-        schema={str(name): _described(each) for name, each in given["schema"].items()},
-        options=dict(given["options"]),
-    )
-    expected = _expected(header)
-    found = {name: (kind, len(shape), shape[:1]) for name, (kind, shape) in header.schema.items()}
-    if found != expected or (header.pictures[0], len(header.pictures[1])) != ("|u1", 4):
-        raise ValueError(f"records of {_short(found)}, where {_short(expected)} were expected")
-    return header
-
-
-def _expected(header: HistoryHeader) -> dict[str, tuple[str, int, tuple[int, ...]]]:
-    """Return kind, number of axes and first length of each array that a record has."""
-    kernels = header.schema["kernels"][1][:1]
-    found = {
-        "step": ("<i8", 0, ()),
-        "loss": ("<f8", 0, ()),
-        "kernels": ("<f4", 4, kernels),
-        "roughness": ("<f8", 1, kernels),
-    }
-    for name in ("weight_norms", "gradient_norms", "update_norms"):
-        found[name] = ("<f8", 1, (len(header.shapes),))
-    if header.layers:
-        found |= dict.fromkeys(("sparsity", "dead"), ("<f8", 1, (len(header.layers),)))
-    return found | {f"maps{index}": ("<f2", 4, header.pictures[1][:1]) for index in range(len(header.layers))}
-
-
-def _described(given: Any) -> tuple[str, tuple[int, ...]]:
-    kind, shape = given
-    if kind not in _KINDS or any(type(each) is not int or each < 0 for each in shape):
-        raise ValueError(f"no kind and shape: {given!r}")
-    return kind, tuple(shape)
-
-
-def _size(described: tuple[str, tuple[int, ...]]) -> int:
-    kind, shape = described
-    size = np.dtype(kind).itemsize
-    for each in shape:
-        size *= each
-    return size
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

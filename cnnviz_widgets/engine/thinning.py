@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,7 +19,7 @@ class Thinned(Generic[T]):
     capacity
         From 3.
     unit
-        Steps between what is added, as far as that is known.
+        Steps between what is added, where that is known; else the smallest distance in what is kept counts.
 
     Examples
     --------
@@ -29,7 +30,7 @@ class Thinned(Generic[T]):
     ([0, 20, 40, 50], 20)
     """
 
-    def __init__(self, capacity: int, unit: int = 1) -> None:
+    def __init__(self, capacity: int, unit: int | None = None) -> None:
         self.capacity = capacity
         self.spacing = 1
         self._unit = unit
@@ -52,8 +53,13 @@ class Thinned(Generic[T]):
             self._entries.pop()
         self._entries.append((step, item))
         while len(self._entries) > self.capacity:
-            self.spacing = max(2 * self.spacing, 2 * self._unit)
+            self.spacing = 2 * max(self.spacing, self._unit or self._smallest_distance())
             self._entries = self._spaced()
+
+    def _smallest_distance(self) -> int:
+        # The last one may stand closer: it is kept wherever it is.
+        steps = self.steps[:-1]
+        return min(later - step for step, later in pairwise(steps))
 
     def _spaced(self) -> list[tuple[int, T]]:
         kept = self._entries[:1]

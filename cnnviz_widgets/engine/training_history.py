@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.history_file import Arrays, HistoryHeader, schema_of
+from cnnviz_widgets.engine.history_header import Arrays, HistoryHeader, schema_of
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.training_probe import TrainingProbe, norms

@@ -10,14 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import RecorderError
-from cnnviz_widgets.engine.history_file import (
-    Arrays,
-    HistoryHeader,
-    HistoryReader,
-    HistoryWriter,
-    create_history,
-    schema_of,
-)
+from cnnviz_widgets.engine.history_file import HistoryReader, HistoryWriter, create_history
+from cnnviz_widgets.engine.history_header import Arrays, HistoryHeader, schema_of
 from cnnviz_widgets.engine.thinning import Thinned
 
 # First, last, and one between.
@@ -33,8 +27,10 @@ class TrainingLog:
         What all records have in common.
     byte_budget
         How many bytes the records in memory may take.
+    present
+        A record of the network as it is now.
     unit
-        Steps between records.
+        Steps between records, where they are even.
     path
         A file to append to. One that is there already is gone on with: what was being written last when its
         writer was killed is cut off.
@@ -45,7 +41,8 @@ class TrainingLog:
     Raises
     ------
     RecorderError
-        The budget is too small, or the file is of another network, of other layers or images.
+        The budget is too small; the file is of another network, of other layers or images, or another one is
+        writing to it; it ends with other weights than there are now, and no ``first_step`` says what that means.
     ResultFileError
         The file is no history, or damaged.
     """
@@ -56,7 +53,8 @@ class TrainingLog:
         pictures: NDArray[np.uint8],
         *,
         byte_budget: int,
-        unit: int = 1,
+        present: Arrays,
+        unit: int | None = None,
         path: str | os.PathLike[str] | None = None,
         first_step: int | None = None,
     ) -> None:
@@ -69,21 +67,30 @@ class TrainingLog:
             place = Path(path)
             if not place.exists():
                 create_history(place, header, pictures)
-            self._go_on(place, first_step, byte_budget)
+            self._writer = HistoryWriter(place)
+            try:
+                self._go_on(place, first_step, byte_budget, present)
+            except BaseException:
+                self.close()
+                raise
         self.first_step = (self.last_step or 0) if first_step is None else first_step
 
-    def _go_on(self, path: Path, first_step: int | None, byte_budget: int) -> None:
+    def _go_on(self, path: Path, first_step: int | None, byte_budget: int, present: Arrays) -> None:
         reader = HistoryReader(path, max_bytes=max(byte_budget, self.pictures.nbytes))
         difference = reader.header.difference(self.header)
         if difference is not None:
             raise RecorderError(f"{path} was recorded with {difference}; record into another file")
-        end = reader.start
+        end, alike = reader.start, None
         for record, after in reader.records():
             if first_step is not None and record["step"] > first_step:
                 break
             self._keep(record)
+            alike = int(record["step"]) if _same_weights(record, present) else alike
             end = after
-        self._writer = HistoryWriter(path, end)
+        if first_step is None and self.last_step != alike:
+            raise RecorderError(_other_weights(path, self.last_step, alike))
+        if self._writer is not None:
+            self._writer.cut(end)
 
     @property
     def last_step(self) -> int | None:
@@ -137,11 +144,11 @@ class TrainingLog:
 
 def capacity_of(header: HistoryHeader, byte_budget: int) -> int:
     """Return how many records fit into a budget, or say that it is too small."""
-    capacity = byte_budget // max(header.record_bytes, 1)
+    capacity = byte_budget // header.memory_bytes
     if capacity < _FEWEST:
         raise RecorderError(
-            f"byte_budget={byte_budget:,} has no room for {_FEWEST} records of {header.record_bytes:,} bytes; "
-            f"give at least {_FEWEST * header.record_bytes:,}, or fewer layers"
+            f"byte_budget={byte_budget:,} has no room for {_FEWEST} records of {header.memory_bytes:,} bytes; "
+            f"give at least {_FEWEST * header.memory_bytes:,}, or fewer layers"
         )
     return capacity
 
@@ -155,3 +162,20 @@ def read_log(
     for record, _ in reader.records():
         kept.add(int(record["step"]), record)
     return reader.header, reader.pictures, kept.items
+
+
+def _same_weights(one: Arrays, two: Arrays) -> bool:
+    """Return whether two records are of the same weights, as far as they tell."""
+    # The last digits of a norm depend on the device, and on how many threads have added it up.
+    return np.array_equal(one["kernels"], two["kernels"], equal_nan=True) and np.allclose(
+        one["weight_norms"], two["weight_norms"], rtol=1e-9, atol=0, equal_nan=True
+    )
+
+
+def _other_weights(path: Path, last: int | None, alike: int | None) -> str:
+    are = f"; they are those of step {alike} there" if alike is not None else ""
+    return (
+        f"{path} ends with step {last}, but the network's weights are not those recorded then{are}. To go on, load "
+        "the weights of that step first, or say of which step these are, with first_step=... (what the file has "
+        "of later steps is then dropped). For a new training give another path, or delete the file"
+    )

@@ -15,6 +15,7 @@ from cnnviz_widgets.engine.errors import RecorderError
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.noted_loss import Loss, NotedLoss, checked_loss
 from cnnviz_widgets.engine.notifier import Notifier
 from cnnviz_widgets.engine.step_hooks import StepHooks
 from cnnviz_widgets.engine.training_history import (
@@ -23,11 +24,11 @@ from cnnviz_widgets.engine.training_history import (
     history_of,
     take_record,
 )
-from cnnviz_widgets.engine.training_log import TrainingLog, read_log
+from cnnviz_widgets.engine.training_log import TrainingLog
 from cnnviz_widgets.engine.training_probe import TrainingProbe
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 
-__all__ = ["TrainingHistory", "TrainingRecorder", "load_history"]
+__all__ = ["TrainingHistory", "TrainingRecorder"]
 
 _MEGABYTE = 1024**2
 # So many records with maps fit into the budget, however large the layers are.
@@ -70,16 +71,19 @@ class TrainingRecorder:
     path
         A file to append each record to. It can be read meanwhile (`load_history`), and when the process is
         killed it holds all but at most the last one. If it is there already and of the same network, layers
-        and images, the recording goes on at its last step. One recorder at a time may write to it.
+        and images, the recording goes on at its last step: load that step's weights first. One recorder at a
+        time may write to it.
     first_step
-        How many steps were taken before now, where that is not the last step in the file (or 0). Records of
-        later steps are cut off the file: the training was taken back to an earlier moment.
+        How many steps were taken before now, where that is not the last step in the file (or 0): say so where
+        the training goes on from a checkpoint older or newer than that. Records of later steps are cut off the
+        file: the training was taken back to an earlier moment.
 
     Raises
     ------
     RecorderError
         (a ValueError) A recorder is attached to the optimizer already; the optimizer moves other parameters;
-        the file is of another network; the budget is too small; layers without images.
+        the file is of another network, another recorder is writing to it, or its last step had other weights
+        than the network has now and ``first_step`` was left out; the budget is too small; layers without images.
     ResultFileError
         ``path`` is a file of another kind, or damaged.
     LayerNotFoundError, AmbiguousLayerError, OutputError, WeightsError, InputError
@@ -88,7 +92,8 @@ class TrainingRecorder:
     Notes
     -----
     An error while recording, such as a full disk, is raised in the training loop by the step that was to be
-    recorded (the step itself is complete). With a `torch.amp.GradScaler`, skipped steps do not count.
+    recorded (the step itself is complete). With a `torch.amp.GradScaler`, skipped steps do not count, also
+    where a fused optimizer skips them.
 
     Examples
     --------
@@ -141,19 +146,21 @@ class TrainingRecorder:
         first = take_record(self._probe, 0)
         self._recording = threading.RLock()
         self._notifier = Notifier(self)
-        self._loss: float | Tensor = float("nan")
+        self._loss = NotedLoss()
         self._before: dict[str, Tensor] | None = None
         self._closed = False
         # Attached before the file is touched, so that what is refused leaves no trace.
         self._hooks: StepHooks | None = None
         if optimizer is not None:
             self._hooks = StepHooks(optimizer, net.core, self._before_step, self._after_step)
+        log: TrainingLog | None = None
         try:
-            self._log = TrainingLog(
+            self._log = log = TrainingLog(
                 header_of(self._probe, first, options),
                 self._probe.pictures,
                 byte_budget=byte_budget,
-                unit=every,
+                present=first,
+                unit=None if optimizer is None else every,
                 path=path,
                 first_step=first_step,
             )
@@ -163,6 +170,8 @@ class TrainingRecorder:
                 self._log.add(first | {"step": np.array(self._step)})
         except BaseException:
             self._detach()
+            if log is not None:
+                log.close()
             raise
 
     @property
@@ -180,22 +189,22 @@ class TrainingRecorder:
         """Whether the recorder was closed."""
         return self._closed
 
-    def note_loss(self, loss: float | Tensor) -> None:
-        """Note the loss of the present step, before the optimizer takes it.
+    def note_loss(self, loss: Loss) -> None:
+        """Note the loss of the coming step, before the optimizer takes it (in a closure, if it takes one).
 
         Cheap: the value of a tensor is read only if the step is recorded, and what is not recorded is forgotten.
-        """
-        if isinstance(loss, Tensor):
-            if loss.numel() != 1:
-                raise ValueError(
-                    f"a loss is one number, got a tensor of shape {tuple(loss.shape)}; take its mean"
-                )
-            loss = loss.detach()
-        elif not isinstance(loss, int | float | np.integer | np.floating):
-            raise TypeError(f"a loss is a number or a tensor with one, got {type(loss).__name__}")
-        self._loss = loss
+        Of several notes before one step the last counts: where gradients are accumulated, note the loss of the
+        whole batch.
 
-    def record(self, step: int | None = None, loss: float | Tensor | None = None) -> None:
+        Raises
+        ------
+        RecorderError
+            It comes after the step whose loss it is. Only a tensor with its graph can tell; a bare number, or a
+            detached tensor, counts for the coming step, with a warning where it looks like the last one's.
+        """
+        self._loss.note(loss)
+
+    def record(self, step: int | None = None, loss: Loss | None = None) -> None:
         """Record the network as it is now.
 
         Parameters
@@ -204,7 +213,7 @@ class TrainingRecorder:
             Steps taken by now, more than at the record before; left out, one more, from 0 on. With an
             optimizer its steps are counted, so leave it out; a step that is recorded already stays as it is.
         loss
-            The loss; left out, what `note_loss` was told last.
+            The loss; left out, what `note_loss` was told for this step.
 
         Raises
         ------
@@ -221,7 +230,10 @@ class TrainingRecorder:
                         f"step {last} is recorded already, and a loss can't be added; call note_loss(loss) before "
                         "optimizer.step()"
                     )
-                self.note_loss(loss)
+                if self._hooks is not None:
+                    self._loss.taken = checked_loss(loss)
+                else:
+                    self._loss.coming = checked_loss(loss)
             if self._hooks is not None:
                 if step is not None:
                     raise RecorderError(
@@ -238,6 +250,7 @@ class TrainingRecorder:
                     f"step {step} can't follow step {last}, which is recorded already: steps rise"
                 )
             self._step = step
+            self._loss.take()
             self._keep(step, gradients=True)
 
     def observe(self, callback: Callable[[TrainingRecorder], object]) -> None:
@@ -290,47 +303,21 @@ class TrainingRecorder:
         """Keep the weights before a step whose size is to be recorded."""
         self._before = None
         if self._hooks is not None and self._is_due(self._step + 1):
-            moved = self._hooks.moved()
-            named = self._probe.net.core.named_parameters()
-            self._before = {name: each.detach().clone() for name, each in named if id(each) in moved}
+            self._before = self._hooks.weights()
 
     def _after_step(self) -> None:
         with self._recording:
             self._step += 1
-            if self._is_due(self._step):
-                self._keep(self._step, gradients=True)
-            self._loss, self._before = float("nan"), None
+            self._loss.step()
+            try:
+                if self._is_due(self._step):
+                    self._keep(self._step, gradients=True)
+            finally:
+                self._before = None
 
     def _keep(self, step: int, *, gradients: bool) -> None:
-        record = take_record(self._probe, step, loss=self._loss, before=self._before, gradients=gradients)
-        self._loss = float("nan")
+        record = take_record(
+            self._probe, step, loss=self._loss.taken, before=self._before, gradients=gradients
+        )
         self._log.add(record)
         self._notifier.notify()
-
-
-def load_history(path: str | os.PathLike[str], *, byte_budget: int = 1024 * _MEGABYTE) -> TrainingHistory:
-    """See what a `TrainingRecorder` has written to a file by now, also while it goes on writing.
-
-    A last record that is not whole, since it is just being written or its writer was killed, is left out.
-
-    Parameters
-    ----------
-    path
-        The file.
-    byte_budget
-        How many bytes the records may take; if there are more, they are thinned out evenly.
-
-    Returns
-    -------
-    TrainingHistory
-
-    Raises
-    ------
-    ResultFileError
-        (a ValueError) Not such a file, cut short before its first record, or damaged.
-    RecorderError
-        The budget has no room for three records.
-    OSError
-        There is no such file, or it may not be read.
-    """
-    return history_of(*read_log(path, byte_budget=checked_whole("byte_budget", byte_budget)))

@@ -40,3 +40,20 @@ def test_uneven_steps_keep_their_distance() -> None:
 def test_what_is_added_between_stays_while_there_is_room() -> None:
     assert kept([0, 50, 100, 120, 150], capacity=9, unit=50).steps == [0, 50, 100, 120, 150]
     assert kept([0, 50, 100, 150, 170, 200], capacity=4, unit=50).steps == [0, 100, 200]
+
+
+@pytest.mark.parametrize("unit", [1, 5, 50])
+def test_an_unknown_distance_is_found(unit: int) -> None:
+    for count in range(1, 90):
+        steps = [unit * index for index in range(count)]
+        found: Thinned[None] = Thinned(capacity=5)
+        for step in steps:
+            found.add(step, None)
+        assert found.steps == kept(steps, 5, unit).steps
+
+
+def test_one_that_stands_close_to_another_does_not_upset_the_rest() -> None:
+    found: Thinned[None] = Thinned(capacity=5)
+    for step in (0, 50, 100, 101, 150, 200):
+        found.add(step, None)
+    assert (found.steps, found.spacing) == ([0, 50, 100, 150, 200], 2)

@@ -26,13 +26,18 @@ recorded(sys.argv[1], steps=100_000, told=lambda step: print(step, flush=True))
 """
 
 
-def recorded(path: Path | str | None, steps: int, *, told: Any = None, **options: Any) -> cv.TrainingRecorder:
-    """Train, every step recorded and then ``told`` of, and leave the recorder open."""
+def recorded(
+    path: Path | str | None, steps: int, *, taken: int = 0, told: Any = None, **options: Any
+) -> cv.TrainingRecorder:
+    """Train, every step after those ``taken`` recorded and then ``told`` of, and leave the recorder open."""
     net = network()
     optimizer = OPTIMIZERS["momentum"](net.module.parameters())
     options = {"every": 1, "images": pictures(), **options}
+    for step in range(taken):
+        take_step(net, optimizer, step)
+        optimizer.step()
     recorder = cv.TrainingRecorder(net, optimizer, path=path, **options)
-    for step in range(steps):
+    for step in range(taken, taken + steps):
         recorder.note_loss(take_step(net, optimizer, step))
         optimizer.step()
         if told is not None:
@@ -111,7 +116,7 @@ def test_a_killed_process_loses_at_most_the_last_record(tmp_path: Path) -> None:
     again = recorded(None, steps=len(history) - 1)
     assert first(history, len(history)) == first(again.history, len(history))
     size = path.stat().st_size
-    with recorded(path, steps=0) as recorder:
+    with recorded(path, steps=0, taken=len(history) - 1) as recorder:
         assert recorder.step == len(history) - 1
     assert path.stat().st_size <= size
 
@@ -146,11 +151,13 @@ def test_a_file_cut_short_before_its_first_record_says_so(file: bytes, tmp_path:
 def test_a_torn_record_is_cut_off_and_the_recording_goes_on(file: bytes, tmp_path: Path, cut: int) -> None:
     path = tmp_path / "torn"
     path.write_bytes(file[:-cut])
-    with recorded(path, steps=2) as recorder:
+    with recorded(path, steps=2, taken=1) as recorder:
         assert recorder.step == 3
     history = cv.load_history(path)
     assert history.steps.tolist() == [0, 1, 2, 3]
     assert history == recorder.history
+    with recorded(None, steps=3) as uninterrupted:
+        assert first(uninterrupted.history, 4) == first(history, 4)
     assert path.read_bytes()[: frames(file)[-1][0]] == file[: frames(file)[-1][0]]
 
 
@@ -286,10 +293,23 @@ def test_a_long_file_is_thinned_out_to_the_budget(tmp_path: Path) -> None:
     recorded(path, steps=20, images=None).close()
     whole = cv.load_history(path)
     assert whole.steps.tolist() == list(range(21))
-    size = HistoryReader(path, max_bytes=10**7).header.record_bytes
+    size = HistoryReader(path, max_bytes=10**7).header.memory_bytes
     few = cv.load_history(path, byte_budget=6 * size)
     assert few.steps.tolist() == [0, 4, 8, 12, 16, 20]
     np.testing.assert_array_equal(few.kernels, whole.kernels[::4])
+
+
+def test_a_file_of_every_so_many_steps_is_thinned_out_evenly(tmp_path: Path) -> None:
+    recorder = cv.TrainingRecorder(network(), path=tmp_path / "long")
+    for step in range(0, 1150, 50):
+        recorder.record(step)
+    few = 5 * recorder._log.header.memory_bytes
+    recorder.close()
+    assert cv.load_history(tmp_path / "long", byte_budget=few).steps.tolist() == [0, 400, 800, 1100]
+    recorder = cv.TrainingRecorder(network(), byte_budget=few)
+    for step in range(23):
+        recorder.record(step)  # by hand: nobody knows of a distance
+    assert recorder.history.steps.tolist() == [0, 8, 16, 22]
 
 
 def test_a_record_that_can_not_be_written_leaves_the_file_as_it_was(tmp_path: Path) -> None:

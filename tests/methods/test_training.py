@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import io
+import gc
 import logging
+import sys
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,8 @@ from torch import nn
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine.errors import RecorderError
 from cnnviz_widgets.engine.roughness import roughness
-from tests.training_loops import NETWORKS, OPTIMIZERS, network, pictures, take_step
-from tests.untouched import random_states
-
-
-def everything(net: cv.Network, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the state that a training goes on from, byte by byte."""
-    found: dict[str, Any] = {
-        name: each.detach().numpy().tobytes() for name, each in net.module.state_dict().items()
-    }
-    found |= {f"{name}.grad": repr(each.grad) for name, each in net.module.named_parameters()}
-    found |= {f"{name} mode": each.training for name, each in net.module.named_modules()}
-    found["log"] = list(getattr(net.module, "log", []))
-    saved = io.BytesIO()
-    torch.save(optimizer.state_dict(), saved)
-    found["optimizer"] = saved.getvalue()
-    return found | random_states()
+from cnnviz_widgets.engine.training_log import read_log
+from tests.training_loops import NETWORKS, OPTIMIZERS, everything, network, pictures, take_step
 
 
 def train(
@@ -84,19 +71,6 @@ def test_autocast_around_a_recorder_does_not_reach_it() -> None:
     assert histories[0] == histories[1]
 
 
-def test_recording_changes_nothing_with_a_closure() -> None:
-    results = []
-    for watched in (False, True):
-        net = network()
-        optimizer = torch.optim.LBFGS(net.module.parameters(), max_iter=3)
-        if watched:
-            cv.TrainingRecorder(net, optimizer, every=1, images=pictures())
-        for step in range(3):
-            optimizer.step(partial(take_step, net, optimizer, step))
-        results.append(everything(net, optimizer))
-    assert results[0] == results[1]
-
-
 def test_what_is_recorded_is_what_a_slow_loop_finds() -> None:
     net = network()
     optimizer = OPTIMIZERS["momentum"](net.module.parameters())
@@ -120,7 +94,7 @@ def test_what_is_recorded_is_what_a_slow_loop_finds() -> None:
                     "gradients": norms,
                 }
             )
-    seen.append({"step": 5, "copy": deepcopy(net.module)})
+    seen.append({"step": 5, "copy": deepcopy(net.module), "loss": loss.item()})
     recorder.close()
     history = recorder.history
     assert history.steps.tolist() == [each["step"] for each in seen] == [0, 2, 4, 5]
@@ -227,12 +201,12 @@ def test_maps_beyond_their_range_are_clipped() -> None:
 def test_memory_is_bounded_and_records_stay_even() -> None:
     net = network()
     optimizer = OPTIMIZERS["momentum"](net.module.parameters())
-    # Maps get a hundredth of it, so here only one channel of one image.
-    budget = 7000
+    # Maps get a hundredth of it, so here only two channels of one image.
+    budget = 30_000
     recorder = cv.TrainingRecorder(
         net, optimizer, every=2, images=pictures(), layers=["conv"], byte_budget=budget
     )
-    assert recorder.history.activations["conv"].shape == (1, 1, 1, 8, 8)
+    assert recorder.history.activations["conv"].shape == (1, 1, 2, 8, 8)
     record = recorder._log.records()[0]
     assert set(record) == {
         "step",
@@ -246,7 +220,7 @@ def test_memory_is_bounded_and_records_stay_even() -> None:
         "dead",
         "maps0",
     }
-    capacity = budget // sum(each.nbytes for each in record.values())
+    capacity = budget // recorder._log.header.memory_bytes
     assert 7 < capacity < 15
     for step in range(61):
         take_step(net, optimizer, step)
@@ -260,6 +234,26 @@ def test_memory_is_bounded_and_records_stay_even() -> None:
     assert len(set(gaps[:-1])) == 1
     assert gaps[-1] <= gaps[0]
     assert sum(each.nbytes for record in recorder._log.records() for each in record.values()) <= budget
+
+
+def test_the_budget_counts_what_python_keeps_beside_the_values(tmp_path: Path) -> None:
+    budget, path = 30_000, tmp_path / "history"
+    recorder = cv.TrainingRecorder(network(), path=path, byte_budget=budget)
+    for _ in range(40):
+        recorder.record()
+    assert 40 * recorder._log.header.record_bytes < budget  # the values alone would fit
+    kept = recorder._log.records()
+    arrays = [each for record in kept for each in record.values()]
+    taken = sum(map(sys.getsizeof, kept)) + sum(map(sys.getsizeof, arrays))
+    assert budget / 3 < taken < budget
+    read_log(path, byte_budget=budget)
+    tracemalloc.start()
+    read = read_log(path, byte_budget=budget)
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(read[2]) == len(kept)
+    assert budget / 2 < taken < budget
 
 
 def test_two_recorders_at_one_optimizer_are_refused() -> None:
