@@ -45,15 +45,24 @@ def encode_heat(layer: NDArray[np.uint8]) -> tuple[bytes, str]:
 
 
 def draw_still(
-    image: NDArray[np.uint8], heat: Heat | None, opacity: float, scene: Scene, *, pixelated: bool
+    image: NDArray[np.uint8],
+    heat: Heat | None,
+    opacity: float,
+    scene: Scene,
+    *,
+    cover: NDArray[np.uint8] | None = None,
+    pixelated: bool,
 ) -> bytes:
-    """Return photo, heat map, boxes and mark as one PNG of the size it has on the page."""
+    """Return photo, heat map, cover, boxes and mark as one PNG of the size it has on the page."""
     if heat is not None:
         image = blend(image, heat.layer(image.shape[0], image.shape[1], 1), opacity)
     size = (round(scene.width * scene.scale), max(round(scene.height * scene.scale), 1))
     picture = Image.fromarray(image).resize(
         size, Image.Resampling.NEAREST if pixelated else Image.Resampling.BICUBIC
     )
+    if cover is not None:
+        over = Image.fromarray(cover).resize(size, Image.Resampling.NEAREST)
+        picture.paste(over, mask=over)
     draw_with_pillow(scene, ImageDraw.Draw(picture))
     half = (max(size[0] // 2, 1), max(size[1] // 2, 1))
     return png(np.asarray(picture.resize(half, Image.Resampling.BOX)), max_bytes=STILL_BYTES)

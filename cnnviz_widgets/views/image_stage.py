@@ -1,10 +1,10 @@
 """One picture with a heat map over it, boxes, and the position of the pointer: the stage of many widgets.
 
-The picture and the heat map are elements of their own, whose bytes are part of the widgets' state: they
-survive a reload and a saved page without a kernel. Boxes are drawn by ipycanvas above them, so moving a
-box sends a few numbers; they are drawn again whenever a page says that it is ready. A second, empty canvas
-takes the pointer. The style sheet keeps the focus away from both, because a canvas of ipycanvas that has it
-swallows every key, Tab included; the keyboard has the row and column fields instead.
+The picture, the heat map and what covers a part of them are elements of their own, whose bytes are part of
+the widgets' state: they survive a reload and a saved page without a kernel. Boxes are drawn by ipycanvas above
+them, so moving a box sends a few numbers; they are drawn again whenever a page says that it is ready. A second,
+empty canvas takes the pointer. The style sheet keeps the focus away from both, because a canvas of ipycanvas
+that has it swallows every key, Tab included; the keyboard has the row and column fields instead.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
+from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.views._boxes import StageBox
 from cnnviz_widgets.views._closing import close_parts
+from cnnviz_widgets.views._cover import checked_cover, cover_layer
 from cnnviz_widgets.views._heat import Heat, make_heat
 from cnnviz_widgets.views._overlay import Overlay, Position
 from cnnviz_widgets.views._pacing import Pacer
@@ -83,16 +85,19 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._image = checked_image(image)
         self._heat: Heat | None = None
         self._boxes: tuple[StageBox, ...] = ()
+        self._cover: tuple[NDArray[np.bool_], NDArray[np.uint8]] | None = None
         self._click_handlers: list[Callable[[Position], object]] = []
         self._filling = False
         self._redraw = Pacer(self._draw, on_error=self._show_error)
         self._recolor = Pacer(self._show_heat, HEAT_INTERVAL, on_error=self._show_error)
         self._reread = Pacer(self._read, on_error=self._show_error)
-        self._pacers = (self._redraw, self._recolor, self._reread)
+        self._recover = Pacer(self._show_cover, on_error=self._show_error)
+        self._pacers = (self._redraw, self._recolor, self._reread, self._recover)
         self._overlay = self._make_overlay()
         self._photo = widgets.Image()
-        self._heat_view = widgets.Image(layout={"display": "none"})
+        self._heat_view, self._cover_view = (widgets.Image(layout={"display": "none"}) for _ in range(2))
         self._heat_view.add_class("cvz-layer")
+        self._cover_view.add_class("cvz-layer").add_class("cvz-pixelated")
         self._frame = widgets.Box()
         self._frame.add_class("cvz-frame")
         self._legend = widgets.HTML()
@@ -130,7 +135,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
             resized = picture.shape != self._image.shape
             self._image = picture
             if resized:
-                self._heat, self._boxes = None, ()
+                self._heat, self._boxes, self._cover = None, (), None
                 before, self._overlay = self._overlay, self._make_overlay()
         if not resized:
             self._fill_photo()
@@ -139,6 +144,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._lay_out()
         before.close()
         self._recolor.request()
+        self._recover.request()
 
     def set_heat(
         self,
@@ -219,6 +225,19 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
             self._boxes = made
         self._redraw.request()
 
+    def set_cover(self, mask: NDArray[np.bool_], instead: NDArray[np.uint8]) -> None:
+        """Show another picture [H, W, 3] wherever a mask [H, W] is true, with a line around it; over all but boxes."""
+        cover = checked_cover(mask, instead, (self._image.shape[0], self._image.shape[1]))
+        with self._lock:
+            self._cover = cover if cover[0].any() else None
+        self._recover.request()
+
+    def clear_cover(self) -> None:
+        """Show all of the picture again."""
+        with self._lock:
+            self._cover = None
+        self._recover.request()
+
     # What is asked
 
     def on_pointer(self, callback: Callable[[Position | None], object]) -> None:
@@ -295,7 +314,7 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         (self._photo.add_class if self._enlarged() > 1 else self._photo.remove_class)("cvz-pixelated")
         self._frame.layout.width = f"{overlay.shown_width:.0f}px"
         self._fill_photo()
-        self._frame.children = (self._photo, self._heat_view, *overlay.canvases)
+        self._frame.children = (self._photo, self._heat_view, self._cover_view, *overlay.canvases)
         self._redraw.request()
         self._reread.request()
 
@@ -339,6 +358,21 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._heat_view.layout.display = None
         self._legend.value = heat.legend()
 
+    def _show_cover(self) -> None:
+        with self._lock:
+            layer = self._covering()
+        if layer is not None:
+            self._cover_view.value = png(layer, effort=1)
+        self._cover_view.layout.display = "none" if layer is None else None
+
+    def _covering(self) -> NDArray[np.uint8] | None:
+        if self._cover is None:
+            return None
+        # No more pixels of a large picture than are seen.
+        step = -(-max(self._image.shape[:2]) // self._most)
+        mask, instead = self._cover
+        return cover_layer(mask[::step, ::step], instead[::step, ::step], self._enlarged())
+
     def _draw(self) -> None:
         with self._lock:
             overlay, boxes, mark = self._overlay, self._boxes, self.clicked
@@ -361,7 +395,8 @@ class ImageStage(widgets.VBox):  # type: ignore[misc, unused-ignore]
         """Return the stage as it is now as a picture, for viewers that run no widgets."""
         with self._lock:
             image, heat, scene = self._image, self._heat, self._overlay.scene(self._boxes, self.clicked)
-        return draw_still(image, heat, self.opacity, scene, pixelated=self._enlarged() > 1)
+            cover = self._covering()
+        return draw_still(image, heat, self.opacity, scene, cover=cover, pixelated=self._enlarged() > 1)
 
     def to_text(self) -> str:
         """Return what the stage shows in words."""

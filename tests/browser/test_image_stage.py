@@ -73,7 +73,7 @@ def test_the_stage_shows_photo_heat_map_boxes_and_legend(open_notebook):
     check_drawing(frame)
     box = frame.bounding_box()
     assert (box["width"], box["height"]) == (400, 200)
-    for layer in frame.locator("img, canvas").all():
+    for layer in frame.locator("img:visible, canvas").all():
         assert layer.bounding_box() == box
     legend = nb.output(1).locator(".cvz-stage-legend")
     expect(legend).to_contain_text("score")

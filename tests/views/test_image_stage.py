@@ -213,6 +213,52 @@ def test_what_is_no_picture_is_refused(image):
         ImageStage(image)
 
 
+def test_what_covers_the_picture_is_shown_instead_of_it_within_a_line(unpaced):
+    image, other = picture(40, 60), picture(40, 60, seed=1)
+    stage = ImageStage(image, width=60)
+    mask = np.zeros((40, 60), bool)
+    mask[0:12, 30:50] = True
+    mask[20:30, 4:9] = True
+    stage.set_cover(mask, other)
+    layer = decoded(stage._cover_view.value)
+    np.testing.assert_array_equal(layer[..., 3] == 255, mask)
+    np.testing.assert_array_equal(layer[2:10, 32:48, :3], other[2:10, 32:48])
+    assert (layer[20:30, 4, :3] == 255).all()
+    assert (layer[0, 30:50, :3] == 255).all()  # at the border of the picture, too
+    assert (layer[21:29, 5, :3] == 0).all()
+    assert stage._cover_view.layout.display is None
+    clean = decoded(ImageStage(image, width=60).to_png()).astype(int)
+    changed = (np.abs(decoded(stage.to_png()) - clean) > 4).any(axis=2)
+    assert changed[mask].mean() > 0.9
+    assert not changed[14:18].any()
+    mask[:] = False
+    stage.set_cover(mask, other)
+    assert stage._cover_view.layout.display == "none"
+
+
+def test_a_cover_is_enlarged_as_the_picture_is_and_goes_with_its_size(unpaced):
+    stage = ImageStage(picture(10, 20), width=200)
+    stage.set_cover(np.ones((10, 20), bool), picture(10, 20, seed=1))
+    assert decoded(stage._cover_view.value).shape == (100, 200, 4)
+    stage.image = picture(10, 20, seed=2)
+    assert stage._cover_view.layout.display is None
+    stage.image = picture(12, 20)
+    assert stage._cover_view.layout.display == "none"
+    stage.set_cover(np.ones((12, 20), bool), picture(12, 20, seed=1))
+    stage.clear_cover()
+    assert stage._cover_view.layout.display == "none"
+    with pytest.raises(ValueError, match=r"bool array of the picture's size \[12, 20\]; got bool \[2, 2\]"):
+        stage.set_cover(np.ones((2, 2), bool), picture(12, 20))
+    with pytest.raises(ValueError, match=r"uint8 array \[12, 20, 3\]; got uint8 \[5, 5, 3\]"):
+        stage.set_cover(np.ones((12, 20), bool), picture(5, 5))
+
+
+def test_a_cover_of_a_large_photo_travels_small(unpaced):
+    stage = ImageStage(picture(1500, 3000), width=400)
+    stage.set_cover(np.ones((1500, 3000), bool), picture(1500, 3000, seed=1))
+    assert max(decoded(stage._cover_view.value).shape) <= 800
+
+
 # Positions
 
 
