@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +16,9 @@ from cnnviz_widgets.engine.feature_table import FeatureTable, label_text, vector
 from cnnviz_widgets.engine.label_codes import UNKNOWN
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
-from cnnviz_widgets.engine.tsne import TSNE, Found, find_neighbors, place
+from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.tsne import place
+from cnnviz_widgets.engine.tsne_steps import checked_perplexity, tsne_steps
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.render.map_still import draw_map
 
@@ -28,7 +27,6 @@ _TRUST_NEIGHBORS, _TRUST_IMAGES = 5, 2000
 _FULL_DECOMPOSITION = 1e10  # operations; beyond, only the two components are computed
 _DOUBLE_VALUES = 2**27
 _NO_CLASS = 65_535
-_SEARCH_STEP = 2**27  # distances between two steps of the search for neighbors: seconds
 
 Floats = NDArray[np.float64]
 
@@ -297,10 +295,7 @@ def _tsne_steps(
     _, start = _fitted_pca(vectors, min(2, vectors.shape[1]), seed)
     if start.shape[1] < 2:
         start = np.hstack([start, np.zeros_like(start)])
-    neighbors = yield from _searched(vectors, perplexity, iterations)
-    made = TSNE(vectors, perplexity, iterations, start, seed, neighbors)
-    with contextlib.suppress(StopEarly):  # the map so far is a map
-        yield from _watched(made, every)
+    made = yield from tsne_steps(vectors, perplexity, iterations, start, every=every, seed=seed)
     return made.points, {
         "kl_divergence": made.kl_divergence(),
         "perplexity": perplexity,
@@ -308,48 +303,6 @@ def _tsne_steps(
         "iterations_done": made.done,
         "vectors": vectors,
     }
-
-
-def _searched(vectors: NDArray[Any], perplexity: float, iterations: int) -> Generator[Step, None, Found]:
-    """Look for the neighbors of each image, and yield now and then: a search among many takes minutes."""
-    search, told = find_neighbors(vectors, perplexity), 0
-    while True:
-        try:
-            done = next(search)
-        except StopIteration as end:
-            found: Found = end.value
-            return found
-        if (done - told) * len(vectors) >= _SEARCH_STEP:
-            told = done
-            yield Step(0, iterations, values={"images_searched": float(done)})
-
-
-def _watched(made: TSNE, every: int) -> Generator[Step, None, None]:
-    """Do the iterations of a t-SNE, and yield where its points are."""
-    spent = 0.0
-    while made.done < made.iterations:
-        exaggeration, resumed = made.exaggeration, time.perf_counter()
-        divergence = made.advance(every)
-        spent += time.perf_counter() - resumed  # without the time that nobody asked for a step
-        values: dict[str, Any] = {
-            "points": made.points,
-            "kl_divergence": divergence,
-            "exaggeration": exaggeration,
-            "seconds_left": spent / made.done * (made.iterations - made.done),
-        }
-        yield Step(made.done - 1, made.iterations, values=values)
-
-
-def checked_perplexity(value: Any, images: int) -> float:
-    """Return a perplexity that a t-SNE of so many images can have, or say which it can."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 1 <= value < np.inf:
-        raise ValueError(f"perplexity is a number from 1, got {value!r}")
-    # As many neighbors as three times the perplexity are looked at.
-    most = (images - 1) / 3
-    if value > most:
-        advice = f"use {most:.4g} or less" if most >= 1 else "t-SNE needs four images or more"
-        raise InputError(f"perplexity {value:g} is too large for {images} images; {advice}")
-    return float(value)
 
 
 def _trust(vectors: NDArray[Any], points: Floats, seed: int) -> tuple[float, int, int]:

@@ -17,8 +17,9 @@ from PIL import Image
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.feature_table import FeatureTable, vectors_of
 from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.engine.tsne_steps import checked_perplexity
 from cnnviz_widgets.engine.whole_numbers import checked_whole
-from cnnviz_widgets.methods.embedding import Embedding, checked_perplexity, embed
+from cnnviz_widgets.methods.embedding import Embedding, embed
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.views._map_data import check_selection
 from cnnviz_widgets.widgets._base import Viewer, shown

@@ -15,9 +15,8 @@ from ipywidgets.embed import dependency_state
 from PIL import Image
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine import nearest
+from cnnviz_widgets.engine import nearest, tsne_steps
 from cnnviz_widgets.engine.stream import StopEarly, Streamed
-from cnnviz_widgets.methods import embedding as methods_embedding
 from cnnviz_widgets.widgets import embedding as module
 from cnnviz_widgets.widgets._embedding_parts import time_text
 
@@ -190,7 +189,7 @@ def test_what_is_chosen_counts_with_the_next_run() -> None:
 
 
 def test_a_search_for_neighbors_can_be_stopped(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods_embedding, "_SEARCH_STEP", 400)
+    monkeypatch.setattr(tsne_steps, "_SEARCH_STEP", 400)
     monkeypatch.setattr(nearest, "_BLOCK_VALUES", 400)  # ten queries at a time
     explorer = cv.EmbeddingExplorer(TABLE, iterations=60)
     parts = explorer.parts
