@@ -1,0 +1,100 @@
+"""What a network answers when any part of an image is covered, asked again and again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnviz_widgets.engine.errors import OutputError
+from cnnviz_widgets.engine.fills import Fill, filled
+from cnnviz_widgets.engine.incremental import WindowPasses
+from cnnviz_widgets.engine.targets import Target, class_index, probabilities
+from cnnviz_widgets.engine.window_questions import Asked
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+
+
+@dataclass(frozen=True, eq=False)
+class Covered:
+    """What the network answers to an image with a part covered.
+
+    Attributes
+    ----------
+    value
+        The target's value.
+    probabilities
+        Of each class [K], float32; ``None`` where the network returns no class scores.
+    """
+
+    value: float
+    probabilities: NDArray[np.float32] | None
+
+
+class Covering:
+    """Answers to one image of which any part is covered: only what the cover changes is computed.
+
+    Parameters
+    ----------
+    net
+        The network.
+    x
+        The image, prepared: [1, C, H, W].
+    target
+        What is asked about, besides the probabilities of the classes.
+    fill, seed
+        What the cover shows, as in `filled`.
+
+    Raises
+    ------
+    TargetError, LabelNotFoundError
+        A target that is not there.
+    OutputError
+        Its value is NaN or infinite.
+    """
+
+    def __init__(self, net: Network, x: Tensor, target: Target, fill: Fill, *, seed: int = 0) -> None:
+        self.instead = filled(net, x, fill, seed=seed)
+        self._asked = Asked(net, x, target, returns_classes(net, x), None)
+        self._passes = WindowPasses(net, x, self.instead, self._asked.questions)
+        self.clean = self.answer(np.zeros(x.shape[2:], bool))
+
+    def answer(self, mask: NDArray[np.bool_]) -> Covered:
+        """Return the answer where the cover lies wherever a mask [H, W] is true."""
+        answers = self._passes.masked(mask)
+        value = float(self._asked.read(answers)["scores"][0])
+        shares = probabilities(answers[1])[0].cpu().numpy() if self._asked.most_probable else None
+        return Covered(value, shares)
+
+
+def returns_classes(net: Network, x: Tensor) -> bool:
+    """Return whether a network returns class scores: it need not be a classifier."""
+    try:
+        net.class_scores(x)
+    except OutputError:
+        return False
+    return True
+
+
+def check_target(net: Network, x: Tensor, target: Target, classes: int) -> None:
+    """Refuse a target that is not there, by shapes alone where they are known: a pass takes a while.
+
+    Parameters
+    ----------
+    classes
+        How many classes there are; 0 for a network that returns no class scores.
+    """
+    if target.layer is not None and net.input.size is not None:
+        shape = net.layer(target.layer).output_shape
+        if shape is not None:
+            target.of_layer(torch.empty((1, *shape), device="meta"))
+            return
+    if isinstance(target.what, str | int) and classes:
+        class_index(net, target.what, classes)
+        return
+    target.scores(net, x)

@@ -1,0 +1,62 @@
+"""Pick one of many classes by typing a part of its name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import ipywidgets
+
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.views._text import printable
+
+
+def class_names(net: Network, classes: int) -> list[str]:
+    """Return a name for each class, by which it is told from all others; its index where there are no labels."""
+    names = [printable(net.label(index)) for index in range(classes)]
+    times = Counter(names)
+    told = [name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(names)]
+    # A class may be named like another one's name with its index.
+    return told if len(set(told)) == len(told) else [f"{name} ({index})" for index, name in enumerate(names)]
+
+
+class ClassPicker(ipywidgets.Combobox):  # type: ignore[misc, unused-ignore]
+    """A field that offers the classes whose names hold what is typed.
+
+    Parameters
+    ----------
+    names
+        One for each class, all different.
+    on_pick
+        Called with the index of the class that a person picks, or with the text where there is no such name; it
+        then calls `show`. Where it doesn't, the field returns to what is on show.
+    """
+
+    def __init__(self, names: list[str], on_pick: Callable[[int | str], None]) -> None:
+        self._names, self._indices = names, {name: index for index, name in enumerate(names)}
+        self._shown, self._on_pick = "", on_pick
+        super().__init__(
+            options=names,
+            description="Class",
+            placeholder="type a part of its name",
+            continuous_update=False,
+            tooltip="Name or index of a class",
+            style={"description_width": "initial"},
+            layout={"width": "300px"},
+        )
+        self.observe(lambda change: self._on_text(change["new"].strip()), "value")
+
+    def show(self, index: int | None) -> None:
+        """Show which class is chosen, or that none is."""
+        self._shown = "" if index is None else self._names[index]
+        self.value = self._shown
+
+    def _on_text(self, text: str) -> None:
+        # An empty field is on its way to another name.
+        if text in ("", self._shown):
+            return
+        if text in self._indices:
+            self._on_pick(self._indices[text])
+        else:
+            self._on_pick(int(text) if text.isdecimal() else text)
+        self.value = self._shown
