@@ -6,7 +6,8 @@ network's own ``forward``. Spellings of one function share its name: ``F.relu``,
 ``Tensor.relu_`` are all ``relu()``. Where a pass makes several such calls, they are ``("block.relu()", 0)``,
 ``("block.relu()", 1)`` and so on, in their order. What a rectifying module calls itself is the module.
 
-Not seen: rectification by other means, such as ``torch.maximum(x, zeros)`` or ``x * (x > 0)``.
+Not seen: rectification by other means, such as ``torch.maximum(x, zeros)`` or ``x * (x > 0)``, nor
+``x.clamp(min=zeros)`` where ``zeros`` is a tensor: its values are not looked at.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ class Drawer:
         What to do; two runs never overlap. It is told whether it is *live*: beside other work, where it may
         leave out what nobody watches. A live run is followed by a whole one as soon as no more are asked for.
     on_error
-        Called with what the job raised.
+        Called with what the job raised. What it raises itself goes to the log of this package.
     interval
         Shortest time between the beginnings of two runs, in seconds; `request` with ``urgent`` cuts it short.
     share
@@ -93,7 +94,8 @@ class Drawer:
     def wait(self, timeout: float | None = None) -> bool:
         """Have what was asked for done at once, wait for it, and return whether that came in time."""
         with self._changed:
-            self._urgent = self._wanted or self._owed
+            # Also what a live run that is under way will owe.
+            self._urgent = self._thread is not None
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._thread is None, timeout)
 
@@ -106,7 +108,7 @@ class Drawer:
             try:
                 self._job(live)
             except Exception as error:
-                self._on_error(error)
+                self._tell(error)
             # What it took of the processor, which it shares with the training.
             took = time.thread_time() - worked
             with self._changed:
@@ -118,6 +120,13 @@ class Drawer:
                 wait = min(self._patience, self._growth * (self._ended - self._since))
                 self._not_before = max(self._due, self._ended + wait)
                 self._owed = live and not self._closed
+
+    def _tell(self, error: Exception) -> None:
+        try:
+            self._on_error(error)
+        except Exception:
+            # Nobody else would hear of it, and the thread must live on: `wait` waits for its end.
+            logging.getLogger("cnnviz_widgets").exception("an error while drawing could not be shown")
 
     def _next_is_live(self) -> bool | None:
         """Wait for the moment of the next run and return whether it is live; ``None``: there is none."""

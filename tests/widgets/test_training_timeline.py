@@ -467,6 +467,23 @@ def test_after_live_runs_comes_a_whole_one() -> None:
     assert runs.live == [True, False]
 
 
+def test_who_waits_during_a_live_run_gets_the_whole_one_at_once() -> None:
+    live: list[bool] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def job(is_live: bool) -> None:
+        live.append(is_live)
+        begun.set()
+        go.wait(60)
+
+    drawer = Drawer(job, on_error=lambda error: None, interval=0.0, settle=3600.0)
+    drawer.request()
+    assert begun.wait(60)
+    threading.Timer(0.05, go.set).start()
+    assert drawer.wait(10)
+    assert live == [True, False]
+
+
 def test_the_next_run_waits_until_the_page_has_painted_or_patience_ends() -> None:
     drawer, runs = a_drawer(interval=0.0, share=1.0, page_share=1.0)
     for count in (1, 2, 3):
@@ -518,3 +535,13 @@ def test_an_error_is_told_and_the_next_run_goes_on() -> None:
         drawer.request(urgent=True)
         assert drawer.wait(60)
     assert [type(error) for error in errors] == [IndexError, IndexError]
+
+
+def test_an_error_that_can_not_be_told_is_logged_and_the_next_run_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    drawer = Drawer(lambda live: [][0], on_error=lambda error: {}[0], interval=0.0)
+    for _ in range(2):
+        drawer.request(urgent=True)
+        assert drawer.wait(10)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError, KeyError]
