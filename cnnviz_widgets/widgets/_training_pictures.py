@@ -23,6 +23,7 @@ LIVE_BYTES, LIVE_FRAMES = 110_000, 8
 MAXIMUM_FRAMES, FEWEST_FRAMES = 100, 12
 MAXIMUM_TILES = 60_000
 MAXIMUM_POINTS = 400
+MAXIMUM_STOPS = 1_000
 MAXIMUM_BADGES = 8_000
 MAXIMUM_LINES = 12
 _READABLE = 16  # a map of fewer rows or columns than that has lost what there was to see
@@ -143,10 +144,17 @@ def _roughness_lines(roughness: NDArray[np.float64]) -> Lines:
     return lines
 
 
-def step_texts(history: TrainingHistory) -> list[str]:
-    """Return a line on each record: loss, zeros and dead channels, as far as they are known."""
+def slider_stops(history: TrainingHistory, *shown: int | None) -> NDArray[np.intp]:
+    """Return which records the slider stops at: all or many, evenly chosen, and those of the steps on show."""
+    found = np.flatnonzero(np.isin(history.steps, [step for step in shown if step is not None]))
+    return np.union1d(evenly(len(history), MAXIMUM_STOPS), found)
+
+
+def step_texts(history: TrainingHistory, records: NDArray[np.intp]) -> list[str]:
+    """Return a line on each of these records: loss, zeros and dead channels, as far as they are known."""
     texts = []
-    for index, loss in enumerate(history.loss):
+    for index in records:
+        loss = history.loss[index]
         parts = [f"loss {loss:.4g}"] if not np.isnan(loss) else []
         for word, shares in (("zeros", history.sparsity), ("dead", history.dead)):
             if shares:

@@ -29,6 +29,7 @@ from cnnviz_widgets.widgets._training_pictures import (
     film_strip,
     kernel_frames,
     map_frames,
+    slider_stops,
     step_texts,
 )
 
@@ -79,7 +80,8 @@ class TrainingTimeline(Viewer):
     Notes
     -----
     Of very many records, or of large maps, evenly chosen ones are sent to the page, and maps as means of
-    blocks, so that the saved notebook stays small; each grid says which step it shows.
+    blocks, so that the saved notebook stays small; each grid says which step it shows. The slider stops at
+    1,000 of them; set ``step`` for another one.
 
     Examples
     --------
@@ -232,7 +234,7 @@ class TrainingTimeline(Viewer):
     def _on_step(self, change: Any) -> None:
         with self.lock:
             self._place()
-            if self._sparse and self.step is not None:
+            if self.step is not None and (self._sparse or self.step not in self.parts.first.steps):
                 self._ask_to_draw(urgent=True)
 
     def _on_choice(self, change: Any) -> None:
@@ -268,7 +270,8 @@ class TrainingTimeline(Viewer):
             None if layer is None or len(history) == 0 else map_frames(history, layer, image, frames=frames)
         )
         points = evenly(len(history), MAXIMUM_POINTS) if len(history) else np.zeros(0, np.intp)
-        lines, texts = chart_lines(history, points), step_texts(history)
+        lines, stops = chart_lines(history, points), slider_stops(history, self.step, self.compare)
+        steps, texts = history.steps[stops], step_texts(history, stops)
         with self.lock, self.parts.sent_together():
             self.parts.body.layout.display = None if len(history) else "none"
             self.parts.compare.disabled = len(history) < 2
@@ -283,8 +286,8 @@ class TrainingTimeline(Viewer):
             self.parts.summary.value = html.escape(self._summary())
             # Last: the page tells when it has painted this, and all that came before.
             if both or not live:
-                self.parts.second.set_steps(history.steps, texts if both else None)
-            self.parts.first.set_steps(history.steps, texts)
+                self.parts.second.set_steps(steps, texts if both else None)
+            self.parts.first.set_steps(steps, texts)
             self._place()
             if self._failed:
                 self._failed = False
@@ -368,8 +371,8 @@ class TrainingTimeline(Viewer):
         step = self.shown_step
         lines = [f"TrainingTimeline: {self._summary()}"]
         if step is not None:
-            index = int(np.flatnonzero(self.history.steps == step)[0])
-            lines.append(f"step {step}: {step_texts(self.history)[index]}".rstrip(": "))
+            text = step_texts(self.history, np.flatnonzero(self.history.steps == step)[:1])[0]
+            lines.append(f"step {step}: {text}".rstrip(": "))
         return "\n".join(lines)
 
 

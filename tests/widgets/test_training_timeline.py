@@ -21,6 +21,7 @@ from cnnviz_widgets.widgets._training_pictures import (
     LIVE_BYTES,
     LIVE_FRAMES,
     MAXIMUM_FRAMES,
+    MAXIMUM_STOPS,
     chart_lines,
     evenly,
     kernel_frames,
@@ -210,7 +211,7 @@ def test_kernels_of_any_depth_are_shown(kernels: tuple[int, ...], unit: str) -> 
 
 
 def test_many_records_of_large_layers_stay_within_four_megabytes_and_keep_both_ends() -> None:
-    told = history(300, kernels=(64, 3, 7, 7), maps=(64, 28, 28), spacing=7)
+    told = history(300, kernels=(64, 3, 7, 7), maps=(64, 28, 28), spacing=7, layers=("relu1",))
     timeline = cv.TrainingTimeline(told, compare=0)
     assert saved_bytes(timeline) < 4_000_000
     for grid in (timeline.parts.kernels, timeline.parts.maps, timeline.parts.maps_second):
@@ -223,6 +224,21 @@ def test_many_records_of_large_layers_stay_within_four_megabytes_and_keep_both_e
     assert evenly(300, 12)[[0, -1]].tolist() == [0, 299]
 
 
+def test_of_very_many_records_the_slider_has_many_and_those_on_show() -> None:
+    told = history(2_500, kernels=(1, 1, 1, 1), maps=(2, 1, 1), spacing=3, layers=("a" * 200,))
+    timeline = cv.TrainingTimeline(told, compare=3)
+    for parts in (timeline.parts.first, timeline.parts.second):
+        assert len(parts.steps) == len(parts._texts) == MAXIMUM_STOPS + 1
+        assert [parts.steps[index] for index in (0, 1, -1)] == [0, 3, 2_499 * 3]
+        assert np.diff(parts.steps).max() == 9
+    missed = next(step for step in told.steps.tolist() if step not in timeline.parts.first.steps)
+    timeline.step = missed
+    assert timeline.wait(60)
+    assert timeline.parts.first.steps[timeline.parts.first.index or 0] == missed
+    shown = timeline.parts.first._texts[timeline.parts.first.index or 0]
+    assert shown == step_texts(told, np.array([missed // 3]))[0]
+
+
 def test_texts_say_what_each_record_holds() -> None:
     told = history(2)
     told.sparsity["relu1"][:] = [0.25, np.nan]
@@ -230,14 +246,14 @@ def test_texts_say_what_each_record_holds() -> None:
     told.dead["relu1"][:] = told.dead["relu", 1][:] = 0.0
     told.loss[1] = np.nan
     dead = "dead relu1 0%, relu (call 1) 0%"
-    assert step_texts(told) == [
+    assert step_texts(told, np.arange(2)) == [
         f"loss 2 \u00b7 zeros relu1 25%, relu (call 1) 50% \u00b7 {dead}",
         f"zeros relu1 unknown, relu (call 1) 100% \u00b7 {dead}",
     ]
     many = history(1, layers=tuple(f"r{index}" for index in range(30)))
     for index, row in enumerate(many.dead.values()):
         row[:] = index / 100
-    assert "dead 14% in the mean of 30 layers, most in r29 (29%)" in step_texts(many)[0]
+    assert "dead 14% in the mean of 30 layers, most in r29 (29%)" in step_texts(many, np.arange(1))[0]
     assert len(chart_lines(many, np.arange(1))["dead"]) == 12
 
 
