@@ -20,8 +20,8 @@ from cnnviz_widgets.views.image_stage import ImageStage
 from cnnviz_widgets.views.tile_grid import TileGrid
 from cnnviz_widgets.widgets._channel_picker import ChannelPicker
 from cnnviz_widgets.widgets._deconv_sources import Found
-from cnnviz_widgets.widgets._patch_explorer_parts import tile_size
 
+TILE = 132  # longer side of a tile in CSS pixels, at most
 GRAY = 128  # what zero is in a projection
 _TOLERANCE = 0.02  # pictures are rounded to 8 bits: what a scan found in finer numbers is a little off
 _THREE_ABREAST = "490px"
@@ -30,6 +30,7 @@ _STYLE = """<style>
 .cnnviz-deconv .widget-html-content { line-height: 1.45; white-space: normal; }
 .cnnviz-deconv p { margin: 0; }
 .cnnviz-deconv .cvz-tiles-header, .cnnviz-deconv .cvz-tiles-footer { display: none; }
+.cnnviz-deconv .cnnviz-unasked > .widget-hbox { display: none; }
 </style>"""
 
 
@@ -43,7 +44,10 @@ class DeconvParts:
         self.patches, self.sent_back = (
             TileGrid(nothing, noun=noun, max_height=720) for noun in ("patch", "projection")
         )
-        self.stage, self.projection = (ImageStage(np.zeros((1, 1, 3), np.uint8), width=360) for _ in range(2))
+        self.stage, self.projection = (ImageStage(np.zeros((1, 1, 3), np.uint8), width=400) for _ in range(2))
+        # Where no pixel is asked for, there are no fields for one.
+        for stage in (self.stage, self.projection) if photos is None else (self.projection,):
+            stage.add_class("cnnviz-unasked")
         self._photos = photos
         self.layers = _dropdown("Layer", [(key_text(key), key) for key in layers], len(layers) > 1)
         self.channels = ChannelPicker(on_channel)
@@ -54,13 +58,10 @@ class DeconvParts:
         """Return the widget's children: the channel on top, patches beside projections, one of them in its image."""
         row = {"flex_flow": "row wrap", "grid_gap": "2px 12px", "align_items": "center"}
         controls = ipywidgets.HBox([self.layers, self.channels, self.positions, self.running], layout=row)
-        tiles = [
-            _column("Patches", self.patches, _THREE_ABREAST),
-            _column("Projections", self.sent_back, _THREE_ABREAST),
-        ]
+        tiles = [_column("Patches", self.patches), _column("Projections", self.sent_back)]
         stages = [
-            _column("In the image", self.stage, "376px"),
-            _column("Sent back", self.projection, "376px"),
+            _column("In the image", self.stage),
+            _column("Sent back", self.projection),
         ]
         wrap = {"flex_flow": "row wrap", "grid_gap": "8px 16px", "width": "100%"}
         figure = [] if self._photos is not None else [ipywidgets.HBox(tiles, layout=wrap)]
@@ -75,16 +76,18 @@ class DeconvParts:
         self.positions.options = [*_POSITIONS, *one]
         self.positions.value = position
 
-    def show_unit(self, picture: NDArray[np.uint8], found: Found | None) -> None:
-        """Show a unit's image, and beside it what is sent back; gray where there is nothing, or nothing yet."""
+    def show_unit(self, picture: NDArray[np.uint8], found: Found | None, box: StageBox | None) -> None:
+        """Show a unit's image, and beside it what is sent back; gray where there is nothing, or nothing yet.
+
+        ``box`` is what the unit sees, as far as it is known without its projection.
+        """
         self.stage.image = picture
-        boxes: list[StageBox] = []
         if isinstance(found, Reconstruction):
-            self.projection.image, boxes = found.image, _boxes(found)
+            self.projection.image, box = found.image, box or _box(found)
         else:
             self.projection.image = np.full_like(picture, GRAY)
         for stage in (self.stage, self.projection):
-            stage.set_boxes(boxes)
+            stage.set_boxes([] if box is None else [box])
 
 
 def _dropdown(name: str, options: Sequence[tuple[str, Any]], is_shown: bool) -> ipywidgets.Dropdown:
@@ -96,16 +99,16 @@ def _dropdown(name: str, options: Sequence[tuple[str, Any]], is_shown: bool) -> 
     )
 
 
-def _column(heading: str, view: ipywidgets.Widget, widest: str) -> ipywidgets.VBox:
-    layout = {"flex": "1 1 300px", "max_width": widest, "min_width": "0", "width": "auto"}
+def _column(heading: str, view: ipywidgets.Widget) -> ipywidgets.VBox:
+    layout = {"flex": "1 1 300px", "max_width": _THREE_ABREAST, "min_width": "0", "width": "auto"}
     return ipywidgets.VBox([ipywidgets.HTML(f"<b>{heading}</b>"), view], layout=layout)
 
 
-def _boxes(found: Reconstruction) -> list[StageBox]:
+def _box(found: Reconstruction) -> StageBox | None:
     """Return the box of the unit's receptive field; none for a whole map, which sees the whole image."""
     if found.box == (0, 0, *found.pixels.shape[1:]):
-        return []
-    return [StageBox(*found.box, label=format_number(found.activation))]
+        return None
+    return StageBox(*found.box, label=format_number(found.activation))
 
 
 def projection_tiles(count: int, found: Sequence[Found], patches: NDArray[np.uint8]) -> dict[str, Any]:
@@ -162,5 +165,6 @@ def still(patches: NDArray[np.uint8], sent_back: NDArray[np.uint8]) -> NDArray[n
 
 
 def size_of(tiles: dict[str, Any]) -> int:
-    """Return how large tiles are on the page."""
-    return tile_size(tiles["maps"])
+    """Return a tile's longer side on the page: three fit abreast, and the pixels of small patches stay squares."""
+    longest = max(tiles["maps"].shape[1:3])
+    return TILE if longest > TILE // 3 else longest * (TILE // longest)

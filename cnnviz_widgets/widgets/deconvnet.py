@@ -33,6 +33,7 @@ from cnnviz_widgets.widgets._deconv_sources import Found, ImageSource, PatchSour
 from cnnviz_widgets.widgets._job import once
 from cnnviz_widgets.widgets._layer_browser_parts import alignment
 from cnnviz_widgets.widgets._patch_explorer_parts import (
+    box_of,
     channels_in_words,
     patch_text,
     row_of,
@@ -385,7 +386,8 @@ class DeconvExplorer(Viewer):
             if is_empty:
                 return
             found = self._found()
-            parts.show_unit(self.source.picture(layer, channel, self.rank), found)
+            box = None if patches is None else box_of(patches, channel, self.rank)
+            parts.show_unit(self.source.picture(layer, channel, self.rank), found, box)
             lines = [] if found is None else [found_text(found)]
             if patches is not None:
                 for grid in (parts.patches, parts.sent_back):
