@@ -92,13 +92,13 @@ class ActivationStatistics(Result):
         return ByLayer({layer: deviation for layer, (_, deviation) in self._moments.items()})
 
     @property
-    def maximum(self) -> ByLayer[NDArray[np.float32]]:
-        """Largest value [C]."""
+    def maximum(self) -> ByLayer[NDArray[np.floating]]:
+        """Largest value [C], float32, or float64 where the layer returns that."""
         return self._each(lambda counts: counts["maximum"])
 
     @property
-    def minimum(self) -> ByLayer[NDArray[np.float32]]:
-        """Smallest value [C]."""
+    def minimum(self) -> ByLayer[NDArray[np.floating]]:
+        """Smallest value [C], float32, or float64 where the layer returns that."""
         return self._each(lambda counts: counts["minimum"])
 
     @property

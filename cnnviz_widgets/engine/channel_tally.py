@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 # Bins of magnitudes: two an octave from 2**-16 to 2**16, one below and one above.
 LOWEST_EXPONENT, HIGHEST_EXPONENT = -16, 16
 _MAGNITUDES = 2 * (HIGHEST_EXPONENT - LOWEST_EXPONENT) + 2
-_BELOW = 2 * (127 + LOWEST_EXPONENT) - 1
 BINS = 2 * _MAGNITUDES + 1
 # Elements looked at in one go, so that what is worked out in between stays small.
 _PIECE = 2**19
 
 _MERGED_BY: dict[str, Callable[[Any, Any], Any]] = {"maximum": np.maximum, "minimum": np.minimum}
+
+
+# Of floats seen as whole numbers: how many bits follow the first one after the octave, and the bias of the octave.
+_BITS = {torch.float32: (torch.int32, 22, 127), torch.float64: (torch.int64, 51, 1023)}
 
 
 def bin_edges() -> NDArray[np.float64]:
@@ -46,15 +49,15 @@ def bin_edges() -> NDArray[np.float64]:
     return np.concatenate([[-np.inf], -positive[::-1], [0.0, 0.0], positive, [np.inf]])
 
 
-def empty_tally(channels: int) -> dict[str, NDArray[Any]]:
+def empty_tally(channels: int, extremes: Any = np.float32) -> dict[str, NDArray[Any]]:
     """Return the state before the first image: see `ChannelTally`."""
     return {
         "values": np.zeros(channels, dtype=np.int64),
         "zeros": np.zeros(channels, dtype=np.int64),
         "not_finite": np.zeros(channels, dtype=np.int64),
         "active_images": np.zeros(channels, dtype=np.int64),
-        "maximum": np.full(channels, -np.inf, dtype=np.float32),
-        "minimum": np.full(channels, np.inf, dtype=np.float32),
+        "maximum": np.full(channels, -np.inf, dtype=extremes),
+        "minimum": np.full(channels, np.inf, dtype=extremes),
         "histogram": np.zeros((channels, BINS), dtype=np.int64),
         "sums": no_sum(channels),
         "squares": no_sum(channels),
@@ -74,9 +77,9 @@ class ChannelTally:
     arrays
         The state, one entry a channel: numbers of (finite) ``values``, of exact ``zeros`` among them, of
         values that are ``not_finite``, of ``active_images`` (above zero at one position or more),
-        ``maximum`` and ``minimum``, ``histogram`` [C, BINS] (see `bin_edges`), and the exact ``sums`` of values
-        and of ``squares`` (see `exact_sums`). The sums over the positions of an image are rounded to float64
-        before they are added.
+        ``maximum`` and ``minimum`` (float64 where the layer returns that, else float32), ``histogram``
+        [C, BINS] (see `bin_edges`), and the exact ``sums`` of values and of ``squares`` (see `exact_sums`).
+        The sums over the positions of an image are rounded to float64 before they are added.
     """
 
     def __init__(self, layer: LayerKey, arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
@@ -99,7 +102,8 @@ class ChannelTally:
             )
         channels = tensor.shape[1]
         if not self.arrays:
-            self.arrays = empty_tally(channels)
+            is_double = tensor.dtype == torch.float64
+            self.arrays = empty_tally(channels, np.float64 if is_double else np.float32)
         if channels != len(self.arrays["values"]):
             raise OutputError(
                 f"layer {self._layer!r} returns {channels} channels for some images and "
@@ -114,7 +118,7 @@ class ChannelTally:
 
     def _add_piece(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Count maps [N, C, P]; return the sums of their values and squares, float64 [N, C]."""
-        numbers = maps.float()
+        numbers = maps if maps.dtype in _BITS else maps.float()
         highest, lowest = numbers.amax(2), numbers.amin(2)
         zeros = _count(maps == 0)
         stand_ins = np.zeros_like(zeros)
@@ -135,7 +139,9 @@ class ChannelTally:
         np.minimum(state["minimum"], lowest.amin(0).numpy(), out=state["minimum"])
         state["histogram"] += _histogram(numbers, zeros, stand_ins, signed=bool((lowest < 0).any()))
         exact = numbers.double()
-        return exact.sum(2), exact.square_().sum(2)
+        sums = exact.sum(2)
+        squares = exact.square() if exact is numbers else exact.square_()  # doubles are the layer's own
+        return sums, squares.sum(2)
 
 
 class TallyCollector:
@@ -213,16 +219,18 @@ def _count(mask: Tensor) -> NDArray[np.int64]:
 def _histogram(
     numbers: Tensor, zeros: NDArray[np.int64], stand_ins: NDArray[np.int64], *, signed: bool
 ) -> NDArray[np.int64]:
-    """Return how many of the numbers [N, C, P], float32, are in each bin [C, BINS]; stand-ins are zeros, too."""
+    """Return how many of the numbers [N, C, P] are in each bin [C, BINS]; stand-ins are zeros, too."""
     channels = numbers.shape[1]
     # The first bits of a float are its sign, its exponent and whether it is in the upper half of its octave.
     # (Adding zero takes the sign off negative zeros.)
-    codes = ((numbers + 0.0) if signed else numbers).view(torch.int32) >> 22
+    kind, shift, bias = _BITS[numbers.dtype]
+    below = 2 * (bias + LOWEST_EXPONENT) - 1
+    codes = ((numbers + 0.0) if signed else numbers).view(kind) >> shift
     width = 2 * _MAGNITUDES if signed else _MAGNITUDES
     if signed:
-        negative = (codes < 0).to(torch.int32)
-        codes &= 511
-    codes.clamp_(_BELOW, _BELOW + _MAGNITUDES - 1).sub_(_BELOW)
+        negative = (codes < 0).to(kind)
+        codes &= 4 * bias + 3  # all but the sign
+    codes.clamp_(below, below + _MAGNITUDES - 1).sub_(below)
     if signed:
         codes += negative.mul_(_MAGNITUDES)
     codes += (torch.arange(channels, dtype=torch.int32) * width)[:, None]

@@ -14,6 +14,7 @@ from cnnviz_widgets.engine import channel_tally
 from cnnviz_widgets.engine.channel_tally import BINS, ChannelTally, TallyCollector, bin_edges
 from cnnviz_widgets.engine.collector import Batch
 from cnnviz_widgets.engine.errors import OutputError
+from cnnviz_widgets.engine.exact_sums import mean_and_deviation
 
 
 def wild_maps(signed: bool) -> np.ndarray:
@@ -51,8 +52,13 @@ def tallied(*parts: Tensor) -> dict[str, Any]:
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("odd", [False, True])
-def test_counts_against_a_loop_over_every_number(signed: bool, odd: bool) -> None:
-    values = wild_maps(signed)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_counts_against_a_loop_over_every_number(signed: bool, odd: bool, kind: Any) -> None:
+    values = wild_maps(signed).astype(kind)
+    if kind is np.float64:
+        # What float32 can't tell from the edge of a bin, from zero or from infinity.
+        values[0, :, 1, :3] = (1.5 - 2**-40, 1e-60, 1e60)
+        values[1, :, 1, :3] = np.array([-(1.5 - 2**-40), -1e-60, -1e60]) * signed
     if odd:
         values[0, 0, 0, :3] = (np.nan, np.inf, -np.inf)
         values[1, 2, 1, 1] = np.nan
@@ -95,6 +101,19 @@ def test_a_tiny_double_is_no_zero() -> None:
     found = tallied(torch.full((1, 1), 1e-60, dtype=torch.float64))
     assert (found["zeros"][0], found["active_images"][0]) == (0, 1)
     assert found["histogram"][0].sum() == 1
+
+
+def test_doubles_keep_their_digits_and_are_left_alone() -> None:
+    values = 1 + 1e-9 * torch.randn(
+        4, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    before = values.numpy().copy()
+    found = tallied(values)
+    np.testing.assert_array_equal(values.numpy(), before)
+    np.testing.assert_array_equal(found["maximum"], before.max((0, 2, 3)))
+    np.testing.assert_array_equal(found["minimum"], before.min((0, 2, 3)))
+    mean, _ = mean_and_deviation(found["values"], found["sums"], found["squares"])
+    np.testing.assert_allclose(mean, before.mean((0, 2, 3)), rtol=1e-15)
 
 
 def test_pieces_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
