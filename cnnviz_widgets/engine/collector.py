@@ -48,7 +48,8 @@ class Batch:
 class Collector(Protocol):
     """What a scan feeds. Its state is a dictionary of arrays, so that it can be kept and sent around.
 
-    One with an attribute ``needs_scores`` that is true gets the network's class scores, too.
+    One with an attribute ``needs_scores`` that is true gets the network's class scores, too. With ``needs_labels``
+    the labels are part of what a checkpoint must fit.
     """
 
     @property
@@ -68,4 +69,4 @@ class Collector(Protocol):
         """Return the state; `restore` of a new collector with the same options goes on from there."""
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a state that `arrays` returned."""
+        """Take over a state that `arrays` returned; it may be a map of a file, to be copied and let go of."""

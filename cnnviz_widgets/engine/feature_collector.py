@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from torch.nn import functional
 from cnnviz_widgets.engine.errors import InputError, OutputError
 from cnnviz_widgets.engine.feature_table import FeatureTable
 from cnnviz_widgets.engine.growing_array import GrowingArray
-from cnnviz_widgets.engine.image_source import ImageSet
+from cnnviz_widgets.engine.image_source import ImageSet, ImageSource
 from cnnviz_widgets.engine.inputs import InputSpec
-from cnnviz_widgets.engine.label_codes import LabelCodes, classes_of
+from cnnviz_widgets.engine.label_codes import LabelCodes, check_listed, classes_of
 from cnnviz_widgets.engine.layers import LayerKey, check_call, describe, main_tensor, split_key
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.scan import Batch, Scanned, scan
@@ -31,6 +31,7 @@ from cnnviz_widgets.engine.whole_numbers import checked_whole
 POOLINGS = ("auto", "flatten", "mean")
 _MARGIN = 255  # white, around thumbnails of images of several sizes
 _LARGE = ("vectors", "thumbnails")
+_OTHERS = ("names", "pooling", "folder")
 _ROWS = 1024
 
 
@@ -43,6 +44,8 @@ class FeatureCollector:
         What the network takes for an image.
     layer, pooling, thumbnail_size, predictions, memory_limit, folder
         See `cnnviz_widgets.methods.features.extract_features`; ``folder`` is its ``path``.
+    classes
+        How many classes the data set names; 0 if it names none.
     """
 
     def __init__(
@@ -55,14 +58,18 @@ class FeatureCollector:
         predictions: bool = False,
         memory_limit: int = 2**30,
         folder: Path | None = None,
+        classes: int = 0,
     ) -> None:
         self.layers = (layer,)
         self.needs_scores = predictions
+        self.needs_labels = True
         self.pooling = pooling
         self._spec = spec
         self._thumbnail_size = thumbnail_size
         self._memory_limit = memory_limit
-        self._folder = folder
+        self._classes = classes
+        self._folder = None if folder is None else folder.resolve()
+        self._is_ours = False
         self._labels = LabelCodes()
         self._columns: dict[str, GrowingArray] = {}
 
@@ -76,7 +83,7 @@ class FeatureCollector:
             "vectors": vectors,
             "thumbnails": thumbnails(self._spec, batch.x, self._thumbnail_size),
             "ids": batch.indices,
-            "labels": self._labels.add(batch.labels, batch.indices),
+            "labels": self._labels.add(batch.labels, batch.indices, self._classes),
         }
         if batch.scores is not None:
             chances = probabilities(batch.scores).float().cpu().numpy()
@@ -89,7 +96,8 @@ class FeatureCollector:
             column = self._columns.get(name)
             if column is None:
                 path = self._folder / f"{name}.npy" if self._folder and name in _LARGE else None
-                column = self._columns[name] = GrowingArray(rows.shape[1:], rows.dtype, path)
+                column = GrowingArray(rows.shape[1:], rows.dtype, path, replaces=self._is_ours)
+                self._columns[name] = column
                 if path is not None:
                     column.spill()
             if rows.shape[1:] != column.row_shape:
@@ -109,20 +117,23 @@ class FeatureCollector:
         self._take(other.arrays())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all columns, as they came, and the names of the labels."""
+        """Return all columns, as they came, the names of the labels, and where the files go."""
         names = np.array(self._labels.names, dtype=np.str_)
         columns = {name: column.so_far() for name, column in self._columns.items()}
-        return {**columns, "names": names, "pooling": np.array(self.pooling)}
+        folder = np.array(str(self._folder or ""))
+        return {**columns, "names": names, "pooling": np.array(self.pooling), "folder": folder}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over columns that `arrays` returned."""
         self.close()
         self._columns, self._labels = {}, LabelCodes()
         self.pooling = str(arrays["pooling"])
+        # This very scan may have come as far as to put its files there, all of them or the first.
+        self._is_ours = self._folder is not None and str(arrays["folder"]) == str(self._folder)
         self._take(arrays)
 
     def _take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        columns = {name: each for name, each in arrays.items() if name not in ("names", "pooling")}
+        columns = {name: each for name, each in arrays.items() if name not in _OTHERS}
         count = len(columns.get("ids", ()))
         names = arrays["names"].tolist()
         for start in range(0, count, _ROWS):
@@ -139,6 +150,7 @@ class FeatureCollector:
             thumbnail_size=self._thumbnail_size,
             predictions=self.needs_scores,
             memory_limit=self._memory_limit,
+            classes=self._classes,
         )
 
     def table(
@@ -199,6 +211,9 @@ def collect_features(
         raise InputError(
             f"images of {net.input.channels} channels make no thumbnails; give thumbnail_size=0 for none"
         )
+    classes = classes_of(images)
+    if classes:
+        check_listed(ImageSource(images, cast(int, net.input.channels)), len(classes))
     collector = FeatureCollector(
         net.input,
         layer,
@@ -207,6 +222,7 @@ def collect_features(
         predictions=predictions,
         memory_limit=checked_whole("memory_limit", memory_limit, least=0),
         folder=None if path is None else Path(path),
+        classes=len(classes),
     )
     try:
         scanned = yield from scan(
@@ -216,7 +232,7 @@ def collect_features(
             options={"pooling": pooling, "thumbnail_size": size, "predictions": bool(predictions)},
             **scanning,
         )
-        return collector.table(scanned, classes_of(images), net.labels or ())
+        return collector.table(scanned, classes, net.labels or ())
     finally:
         collector.close()
 

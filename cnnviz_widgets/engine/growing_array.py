@@ -23,6 +23,8 @@ class GrowingArray:
     path
         The file it goes to, in NumPy's own format (``.npy``); it appears only when it is whole. Left out: a
         nameless temporary file, which is gone with the array, whatever happens to the process.
+    replaces
+        Whether it takes the place of a file that is there already, rather than refuse it.
 
     Attributes
     ----------
@@ -32,13 +34,21 @@ class GrowingArray:
         How much of it is in memory.
     """
 
-    def __init__(self, row_shape: tuple[int, ...], dtype: DTypeLike, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        row_shape: tuple[int, ...],
+        dtype: DTypeLike,
+        path: Path | None = None,
+        *,
+        replaces: bool = False,
+    ) -> None:
         self.row_shape = row_shape
         self.dtype = np.dtype(dtype)
         self.rows = 0
         self.held_bytes = 0
         self._chunks: list[NDArray[Any]] = []
         self._path = path
+        self._replaces = replaces
         self._file: IO[bytes] | None = None
 
     def append(self, rows: NDArray[Any]) -> None:
@@ -57,7 +67,7 @@ class GrowingArray:
         Raises
         ------
         InputError
-            There is such a file already.
+            There is such a file already, and it is not to be replaced.
         """
         if self._file is not None:
             return
@@ -65,7 +75,7 @@ class GrowingArray:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115  it stays open until finish() or close()
         else:
             # An older table may still read it.
-            if self._path.exists():
+            if not self._replaces and self._path.exists():
                 raise InputError(f"{str(self._path)!r} exists already; remove it, or give another folder")
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._part, "w+b")  # noqa: SIM115

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -58,12 +59,15 @@ class Progress:
         Index and reason of the first hundred of these.
     finished
         Whether there is nothing left.
+    is_whole
+        Whether what was collected is of the images that are done, and of no others.
     """
 
     spans: list[tuple[int, int]] = field(default_factory=list)
     skipped: int = 0
     reasons: list[tuple[int, str]] = field(default_factory=list)
     finished: bool = False
+    is_whole: bool = True
 
     @property
     def seen(self) -> int:
@@ -75,6 +79,13 @@ class Progress:
         self.spans = joined([*self.spans, *other.spans])
         self.skipped += other.skipped
         self.reasons = sorted([*self.reasons, *other.reasons])[:_NAMED_AT_MOST]
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Take something in, within the block, and note it as done in the end; where it fails, it is neither."""
+        self.is_whole = False
+        yield
+        self.is_whole = True
 
     def missing(self, count: int | None) -> list[Span]:
         """Return what is left to do of so many images."""
@@ -116,7 +127,9 @@ class ImageReader:
         self._source = source
         self._skip = skip
         self._spans = spans
-        self._chunk = Progress()
+        # Of the chunk that is being read: what is not settled yet.
+        self._chunk: list[tuple[int, int]] = []
+        self._passed_over: list[tuple[int, str]] = []
 
     def chunks(self, size: int) -> Iterator[Iterator[Together]]:
         """Yield the images in chunks, and each as batches of one size: their indices, labels and numbers."""
@@ -125,10 +138,14 @@ class ImageReader:
         for first in entries:
             yield self._batches(chain([first], islice(entries, self.size - 1)))
 
-    def settle(self) -> None:
-        """Count the images of the chunk, all of which are collected, as done."""
-        self.progress.add(self._chunk)
-        self._chunk = Progress()
+    def settle(self, stop: int | None = None) -> None:
+        """Count the images of the chunk that come before ``stop`` (all of them, if left out) as done."""
+        end = max((last for _, last in self._chunk), default=0) if stop is None else stop
+        reasons = [each for each in self._passed_over if each[0] < end]
+        done = [(first, min(last, end)) for first, last in self._chunk if first < end]
+        self.progress.add(Progress(done, len(reasons), reasons))
+        self._passed_over = [each for each in self._passed_over if each[0] >= end]
+        self._chunk = [(max(first, end), last) for first, last in self._chunk if last > end]
 
     def _batches(self, chunk: Iterable[tuple[int, Any]]) -> Iterator[Together]:
         for _, group in groupby(self._prepared(chunk), key=lambda each: each[2].shape):
@@ -160,7 +177,7 @@ class ImageReader:
 
     def _read(self, chunk: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any, Any]]:
         for index, entry in chunk:
-            self._chunk.spans = joined([*self._chunk.spans, (index, index + 1)])
+            self._chunk = joined([*self._chunk, (index, index + 1)])
             try:
                 image, label = self._source.read(index, entry)
             except InputError as error:
@@ -171,5 +188,4 @@ class ImageReader:
     def _pass_over(self, index: int, error: InputError) -> None:
         if not self._skip:
             raise error
-        self._chunk.skipped += 1
-        self._chunk.reasons.append((index, str(error)))
+        self._passed_over.append((index, str(error)))

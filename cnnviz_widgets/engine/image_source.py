@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, Sized
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
 from cnnviz_widgets.engine.pictures import is_batch
@@ -53,7 +53,8 @@ class ImageSource:
         self._paths: Any = None
         self._entries: Iterable[Any]
         _refuse(images)
-        labels = _labels_of(images, channels)
+        self._images = images
+        self._labels = labels = _labels_of(images, channels)
         if labels is not None:
             pictures = images[0]
             self._entries = range(len(pictures))
@@ -108,6 +109,14 @@ class ImageSource:
         first = list(islice(entries, 1))
         self._entries = chain(first, entries)
         return list(enumerate(first))
+
+    def listed_labels(self) -> Sequence[Any] | None:
+        """Return the labels of all images where the data set lists them, as torchvision's do; no image is read.
+
+        A list is no more than a hint: what `read` returns counts, and a data set may make something else of it.
+        """
+        labels = self._labels if self._labels is not None else _listed_labels(self._images)
+        return labels if labels is not None and len(labels) == self.count else None
 
     def where(self, index: int) -> str:
         """Return how an error names an image: by its place, and its path where the data set tells."""
@@ -164,6 +173,28 @@ def _labels_of(images: Any, channels: int) -> Any:
     if len(labels) != len(pictures):
         raise InputError(f"there are {len(pictures)} images, but {len(labels)} labels for them")
     return labels
+
+
+def _listed_labels(images: Any) -> Sequence[Any] | None:
+    if isinstance(images, Subset):
+        labels = _listed_labels(images.dataset)
+        is_whole = labels is not None and len(labels) == len(images.dataset)  # type: ignore[arg-type]
+        return [labels[index] for index in images.indices] if labels is not None and is_whole else None
+    pairs = getattr(images, "samples", images)
+    if isinstance(pairs, list):
+        is_labeled = all(isinstance(each, tuple) and len(each) >= 2 for each in pairs)
+        return [each[1] for each in pairs] if is_labeled else None
+    if isinstance(images, TensorDataset):
+        tensors = images.tensors
+        return tensors[1].tolist() if len(tensors) > 1 and tensors[1].ndim == 1 else None
+    for name in ("targets", "labels"):
+        labels = getattr(images, name, None)
+        if isinstance(labels, np.ndarray | Tensor) and labels.ndim == 1:
+            listed: list[Any] = labels.tolist()
+            return listed
+        if isinstance(labels, list):
+            return labels
+    return None
 
 
 def _refuse(images: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
+from cnnviz_widgets.engine.image_source import ImageSource
 from cnnviz_widgets.engine.whole_numbers import whole_number
 
 UNKNOWN = -1
@@ -29,18 +30,28 @@ class LabelCodes:
         self._codes = {name: code for code, name in enumerate(self.names)}
         self._numbers = False
 
-    def add(self, labels: Sequence[Any], indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    def add(
+        self, labels: Sequence[Any], indices: NDArray[np.int64], classes: int | None = None
+    ) -> NDArray[np.int64]:
         """Return the codes of labels, -1 for ``None``; ``indices`` tells an error which image it is.
+
+        ``classes`` is how many the data set names, if it names any.
 
         Raises
         ------
         InputTypeError
             A label that is neither a whole number nor text.
         InputError
-            A number below -1; numbers and text in one data set.
+            A number below -1, or beyond the classes; numbers and text in one data set.
         """
         pairs = zip(labels, indices, strict=True)
-        return np.array([self._code(label, int(index)) for label, index in pairs], dtype=np.int64)
+        codes = np.array([self._code(label, int(index)) for label, index in pairs], dtype=np.int64)
+        if classes and not self.names and codes.max(initial=UNKNOWN) >= classes:
+            beyond = int(np.argmax(codes >= classes))
+            raise InputError(
+                f"the label of image {indices[beyond]} is {codes[beyond]}, but the data set names {classes} classes"
+            )
+        return codes
 
     def _code(self, label: Any, index: int) -> int:
         if label is None:
@@ -100,6 +111,28 @@ class LabelCodes:
         place = {name: code for code, name in reversed(list(enumerate(order)))}
         table = np.array([place[name] for name in self.names], dtype=np.int64)
         return np.where(codes == UNKNOWN, UNKNOWN, table[codes]), tuple(order)
+
+
+def check_listed(source: ImageSource, classes: int) -> None:
+    """Find out before a long scan whether a data set lists a label that is beyond its classes.
+
+    Raises
+    ------
+    InputError
+        It does, and gives its image that very label.
+    """
+    for index, label in enumerate(source.listed_labels() or ()):
+        number = whole_number(label)
+        if number is None or number < classes:
+            continue
+        # What is listed may become another label when the image is read, so that one is asked for.
+        [(place, entry)] = source.entries([(index, index + 1)])
+        try:
+            _, given = source.read(place, entry)
+        except InputError:
+            return  # for the scan to say
+        LabelCodes().add([given], np.array([place]), classes)
+        return
 
 
 def classes_of(images: Any) -> tuple[str, ...]:

@@ -194,7 +194,9 @@ class PatchCollector:
             if text in ("seen", "sizes", "marks"):
                 continue
             if text.startswith("picture "):
-                self.pictures[int(text.removeprefix("picture "))] = array
+                self.pictures[int(text.removeprefix("picture "))] = np.array(
+                    array
+                )  # it may be a map of a file
                 continue
             name, key = named_array(text)
             self._peaks(key).arrays[name] = array.copy()

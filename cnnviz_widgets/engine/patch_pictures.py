@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.errors import AmbiguousLayerError
+from cnnviz_widgets.engine.errors import AmbiguousLayerError, InputError
 from cnnviz_widgets.engine.image_source import ImageSet, ImageSource
 from cnnviz_widgets.engine.inputs import InputSpec
 from cnnviz_widgets.engine.layers import LayerKey
@@ -34,9 +34,15 @@ def read_again(net: Network, images: ImageSet, collector: PatchCollector, jobs: 
     Raises
     ------
     InputError
-        One can't be read any more, or is another one than before.
+        One can't be read any more, or is another one than before; images that come only once.
     """
     missing = collector.missing()
+    if len(missing) and not ImageSource(images, net.input.channels or 3).any_order:
+        raise InputError(
+            f"the checkpoint holds no pictures of {len(missing)} images, as it was begun with patches=False, and "
+            f"images that come only once ({type(images).__name__}) can't be read again; give a list or a data set "
+            "with a length, or patches=False, or another checkpoint"
+        )
     parts = [missing[start : start + _TOGETHER].tolist() for start in range(0, len(missing), _TOGETHER)]
     shared: _Shared = (net.input, net.dtype, images)
     for found in spread(_read_part, shared, parts, jobs):

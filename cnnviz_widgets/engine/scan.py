@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.collector import Batch, Collector
@@ -44,8 +45,8 @@ class ScanOptions:
         ``"raise"``, or ``"skip"`` for images that can't be read: they are counted and named in the result.
     checkpoint
         A file to keep what was found so far, now and then (every 20 seconds, less often where that would take
-        more than a twentieth of the time) and when the scan is stopped. If it is there, the scan goes on from
-        it, and if the scan was finished, its result is there at once.
+        more than a twentieth of the time) and when the scan is stopped or fails. If it is there, the scan goes on
+        from it, and if the scan was finished, its result is there at once.
     jobs
         How many workers share the images, as joblib's ``n_jobs``: -1 for all cores. Left out:
         what `joblib.parallel_config` says, or no other process.
@@ -86,9 +87,10 @@ def scan(
     A step counts images: ``index + 1`` are done. Its values are ``images_per_second``, ``seconds_left`` where
     the number of images is known, and ``skipped``; time that passes between steps does not count.
 
-    With workers, steps come as shards are done. Each worker has its own network and data set (sent once), and
-    sends back what it has collected, which is merged: exactly, so that the result is the same for every
-    number of workers and shards. `StopEarly`, thrown in at a step, ends the scan with what there is.
+    With workers, steps come as shards are done. Each worker has its own network and data set (see
+    `cnnviz_widgets.engine.scan_jobs.spread` for how often they are sent), and sends back what it has collected,
+    which is merged: exactly, so that the result is the same for every number of workers and shards.
+    `StopEarly`, thrown in at a step, ends the scan with what there is.
 
     Parameters
     ----------
@@ -126,7 +128,8 @@ def scan(
     saved, progress = None, Progress()
     if checkpoint is not None:
         layers = [layer for each in collectors for layer in each.layers]
-        identity = scan_identity(net, source, images, layers, options or {})
+        with_labels = any(getattr(each, "needs_labels", False) for each in collectors)
+        identity = scan_identity(net, source, images, layers, options or {}, with_labels)
         saved = ScanCheckpoint(checkpoint, identity)
         progress = saved.load(collectors)
     if not progress.finished:
@@ -151,16 +154,15 @@ def _run(
             if saved:
                 saved.keep(progress, collectors)
             spent += time.perf_counter() - resumed
-            try:
-                yield _step(progress, count, progress.seen - before, spent)
-            except BaseException as stop:
-                # Only here, between two passes, is what the collectors hold what the progress says.
-                if saved:
-                    saved.write(progress, collectors)
-                if isinstance(stop, StopEarly):
-                    return
-                raise
+            yield _step(progress, count, progress.seen - before, spent)
             resumed = time.perf_counter()
+    except BaseException as stop:
+        # Whatever it is: an unreadable image, Ctrl-C in the middle of a pass, a worker that died.
+        if saved and progress.is_whole and progress.seen > before:
+            saved.write(progress, collectors)
+        if isinstance(stop, StopEarly):
+            return
+        raise
     finally:
         passes.close()
     progress.finished = True
@@ -215,11 +217,12 @@ def _in_parts(
     work = _Work(net, images, tuple(each.fresh() for each in collectors), options)
     parts = spread(_scan_part, work, cut(left, pieces), options.jobs)
     for done, states in parts:
-        for collector, state in zip(collectors, states, strict=True):
-            part = collector.fresh()
-            part.restore(state)
-            collector.merge(part)
-        progress.add(done)
+        with progress.taking():
+            for collector, state in zip(collectors, states, strict=True):
+                part = collector.fresh()
+                part.restore(state)
+                collector.merge(part)
+            progress.add(done)
         yield
 
 
@@ -230,4 +233,12 @@ def _scan_part(work: _Work, part: tuple[int, int]) -> tuple[Progress, list[dict[
     reader = ImageReader(work.net, source, work.options.on_error == "skip", [part])
     for _ in feed(work.net, reader, collectors, work.options.batch_size):
         pass
-    return reader.progress, [each.arrays() for each in collectors]
+    # Maps of this process's temporary files mean nothing to another process.
+    states = [
+        {
+            name: np.array(each) if isinstance(each, np.memmap) else each
+            for name, each in found.arrays().items()
+        }
+        for found in collectors
+    ]
+    return reader.progress, states

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +15,11 @@ import numpy as np
 from cnnviz_widgets.engine.collector import Collector
 from cnnviz_widgets.engine.errors import CheckpointError
 from cnnviz_widgets.engine.image_reader import Progress
+from cnnviz_widgets.engine.mapped_arrays import mapped_arrays
 from cnnviz_widgets.engine.scan_identity import difference
 from cnnviz_widgets.engine.whole_file import whole_file
 
-_FORMAT = "cnnviz_widgets scan 1"
+_FORMAT = "cnnviz_widgets scan 2"
 # Written as rarely as that, and so that writing takes a twentieth of the time at most.
 _SECONDS, _TIMES_WRITING = 20.0, 20.0
 
@@ -79,16 +79,14 @@ class ScanCheckpoint:
         return progress
 
     def _read(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        with zipfile.ZipFile(self.path) as archive:
-            if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
-                raise ValueError("it is compressed, which no checkpoint is")
-        with np.load(self.path, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes())
-            if header["format"] != _FORMAT:
-                raise ValueError(f"its format is {header['format']!r:.80}, not {_FORMAT!r}")
-            states = [
-                {name: file[place] for name, place in collector.items()} for collector in header["collectors"]
-            ]
+        # Mapped: a table may be larger than the memory.
+        arrays = mapped_arrays(self.path)
+        header = json.loads(arrays["header"].tobytes())
+        if header["format"] != _FORMAT:
+            raise ValueError(f"its format is {header['format']!r:.80}, not {_FORMAT!r}")
+        states = [
+            {name: arrays[place] for name, place in collector.items()} for collector in header["collectors"]
+        ]
         return header, states
 
     def keep(self, progress: Progress, collectors: Sequence[Collector]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,18 +29,26 @@ _WORDS = {
     "options": "other options",
     "count": "another data set (another number of images)",
     "paths": "another data set (other files)",
+    "labels": "another data set (other labels)",
     "marks": "another data set, or one that changes its images at random",
 }
 
 
 def scan_identity(
-    net: Network, source: ImageSource, images: Any, layers: Sequence[LayerKey], options: Mapping[str, Any]
+    net: Network,
+    source: ImageSource,
+    images: Any,
+    layers: Sequence[LayerKey],
+    options: Mapping[str, Any],
+    with_labels: bool = False,
 ) -> dict[str, Any]:
     """Return what must be the same for a scan to go on, as values that JSON keeps.
 
     A network counts by its structure and its weights, a data set by its length, the paths of its files where it
-    tells them, and how eight of its images look, spread over it (the first, where they come only once).
+    tells them, and how eight of its images look, spread over it (the first, where they come only once); where
+    labels are collected, by the labels of these, too, and by all that it lists.
     """
+    samples = [_mark_and_label(net, source, index, entry) for index, entry in source.sample(_SAMPLE)]
     return {
         "structure": re.sub(r"0x[0-9a-f]+", "", str(net.core)),
         "weights": _weights_digest(net),
@@ -48,20 +57,21 @@ def scan_identity(
         "options": dict(options),
         "count": source.count,
         "paths": _paths_digest(images),
-        "marks": [_mark(net, source, index, entry) for index, entry in source.sample(_SAMPLE)],
+        "labels": _labels_digest(source, [label for _, label in samples]) if with_labels else None,
+        "marks": [mark for mark, _ in samples],
     }
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
     """Return in words what is not the same; ``None`` if all is."""
     for name, words in _WORDS.items():
-        one, two = there[name], here[name]
-        if name == "marks" and len(one) == len(two):
+        one, two = there.get(name), here[name]
+        if name == "marks" and isinstance(one, list) and len(one) == len(two):
             if all(_is_same(*pair) for pair in zip(one, two, strict=True)):
                 continue
             return words
         if one != two:
-            is_short = name not in ("structure", "weights", "paths", "marks")
+            is_short = name not in ("structure", "weights", "paths", "labels", "marks")
             return f"{words}: {one!r:.200} there, {two!r:.200} here" if is_short else words
     return None
 
@@ -72,14 +82,17 @@ def _is_same(one: list[float] | None, two: list[float] | None) -> bool:
     return is_same_mark(np.array(one, np.float32), np.array(two, np.float32))
 
 
-def _mark(net: Network, source: ImageSource, index: int, entry: Any) -> list[float] | None:
-    """Return the mark of an image, ``None`` for one that can't be read: the scan will tell."""
+def _mark_and_label(
+    net: Network, source: ImageSource, index: int, entry: Any
+) -> tuple[list[float] | None, Any]:
+    """Return the mark of an image and its label, ``None`` for what can't be read: the scan will tell."""
+    label = None
     try:
-        image, _ = source.read(index, entry)
+        image, label = source.read(index, entry)
         numbers = net.input.prepare_one(image, source.where(index))
     except InputError:
-        return None
-    return [round(float(each), 6) for each in picture_mark(numbers)]
+        return None, label
+    return [round(float(each), 6) for each in picture_mark(numbers)], label
 
 
 def _weights_digest(net: Network) -> str:
@@ -103,6 +116,16 @@ def _paths_digest(images: Any) -> str | None:
         if not isinstance(path, str | os.PathLike):
             return None
         digest.update(os.fsencode(path) + b"\0")
+    return digest.hexdigest()
+
+
+def _labels_digest(source: ImageSource, sample: Sequence[Any]) -> str:
+    """Return the hash of labels: numbers and names, of all others the type alone."""
+    digest = hashlib.blake2b(digest_size=16)
+    for label in chain(source.listed_labels() or (), sample):
+        each = label.item() if getattr(label, "shape", None) == () else label
+        is_plain = each is None or isinstance(each, int | float | str)
+        digest.update(f"{each!r}\0".encode() if is_plain else type(each).__name__.encode())
     return digest.hexdigest()
 
 

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import cloudpickle
 import joblib
+import numpy as np
 from joblib.parallel import get_active_backend
+from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import InputTypeError
 from cnnviz_widgets.engine.whole_numbers import whole_number
@@ -59,8 +61,10 @@ def spread(
 ) -> Iterator[Found]:
     """Yield ``task(shared, argument)`` for all arguments, as they are done; in no particular order.
 
-    What is shared is read once by each process. A Dask cluster runs the tasks of a worker that dies again on
-    another one; other processes that die raise what joblib raises.
+    What is shared is unpacked once by each process. It is sent once to each worker of a Dask cluster, and goes
+    through one file to processes of this machine (joblib's own, unless its ``max_nbytes`` is ``None``); other
+    backends of joblib, Ray and Spark among them, send it with each task. A Dask cluster runs the tasks of a worker
+    that dies again on another one; other processes that die raise what joblib raises.
 
     Raises
     ------
@@ -89,7 +93,8 @@ def spread(
 def _packed(shared: Any, backend: Any) -> Any:
     """Return what is shared as bytes; on a Dask cluster, as a handle of bytes that all its workers have."""
     try:
-        packed = cloudpickle.dumps(shared)
+        # As an array, which joblib writes to a file that its processes map, rather than send it with each task.
+        packed = np.frombuffer(cloudpickle.dumps(shared), np.uint8)
     except Exception as error:  # a module or a data set may refuse in any way
         raise InputTypeError(
             f"the network and the data set must go to other processes, but one of them can't be sent: {error}; "
@@ -102,7 +107,7 @@ def _packed(shared: Any, backend: Any) -> Any:
 
 
 def _run_elsewhere(
-    task: Callable[[Any, Argument], Found], token: str, packed: bytes, argument: Argument
+    task: Callable[[Any, Argument], Found], token: str, packed: NDArray[np.uint8], argument: Argument
 ) -> Found:
     with _opening:
         if token not in _opened:

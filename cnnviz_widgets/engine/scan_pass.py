@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.collector import Batch, Collector
+from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.image_reader import ImageReader
 from cnnviz_widgets.engine.layers import LayerKey, tensors_in
 
@@ -31,10 +32,13 @@ def feed(
             batch = _run(net, layers, scores, indices, labels, x)
             if batch_size is None:
                 reader.size = _fitting_size(batch)
-            for each in collectors:
-                each.collect(batch)
+            with reader.progress.taking():
+                for each in collectors:
+                    each.collect(batch)
+                reader.settle(int(batch.indices[-1]) + 1)
             del batch, x
-        reader.settle()
+        with reader.progress.taking():
+            reader.settle()
         yield
 
 
@@ -50,16 +54,24 @@ def _run(
     calls: dict[LayerKey, Sequence[LayerKey]] = {}
     scores = None
     if with_scores and not layers:
-        scores = net.class_scores(x)
+        scores = _class_scores(net, x, indices)
     if layers:
         with apart(net), capture(net, layers, stop=not with_scores) as seen:
             if with_scores:
-                scores = net.class_scores(x)
+                scores = _class_scores(net, x, indices)
             else:
                 net(x)
         calls = {layer: seen.keys_of(layer) for layer in layers}
         values = {key: seen[key] for keys in calls.values() for key in keys}
     return Batch(np.asarray(indices, dtype=np.int64), tuple(labels), x, values, calls, scores)
+
+
+def _class_scores(net: Network, x: Tensor, indices: Sequence[int]) -> Tensor:
+    try:
+        return net.class_scores(x)
+    except OutputError as error:
+        which = f"image {indices[0]}" if len(indices) == 1 else f"images {indices[0]} to {indices[-1]}"
+        raise OutputError(f"{error} ({which} of the scan)") from error
 
 
 def _fitting_size(batch: Batch) -> int:

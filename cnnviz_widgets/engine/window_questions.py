@@ -69,6 +69,10 @@ class Asked:
         # NumPy knows no bfloat16.
         found = {"scores": scores.float() if scores.dtype.itemsize < 4 else scores}
         if self.most_probable:
+            if not bool(torch.isfinite(answers[1]).all()):
+                raise OutputError(
+                    "class scores are NaN or infinite where the window covers a part of this image"
+                )
             found["classes"] = _most_probable(answers[1])
         if self.feature_map is not None:
             found["activations"] = _totals(answers[-1])
