@@ -9,8 +9,8 @@ from io import FileIO
 if sys.platform == "win32":
     import msvcrt
 
-    # Windows lets nobody read what is locked, so it is a byte that no file has.
-    _FAR = 2**62
+    # Windows lets nobody read what is locked, so it is a byte far behind the end: the last that its C library takes.
+    _FAR = 2**31 - 2
 
     def lock(file: FileIO) -> bool:
         """Return whether the file is now locked by this opening of it, rather than by another one."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.errors import RecorderError
+from cnnviz_widgets.engine.errors import RecorderError, ResultFileError
 from cnnviz_widgets.engine.history_file import HistoryReader, HistoryWriter, create_history
 from cnnviz_widgets.engine.history_header import Arrays, HistoryHeader, schema_of
 from cnnviz_widgets.engine.thinning import Thinned
@@ -154,13 +155,19 @@ def capacity_of(header: HistoryHeader, byte_budget: int) -> int:
 
 
 def read_log(
-    path: str | os.PathLike[str], *, byte_budget: int
+    path: str | os.PathLike[str], *, byte_budget: int, keep_before_damage: bool = False
 ) -> tuple[HistoryHeader, NDArray[np.uint8], list[Arrays]]:
     """Return what a file holds by now, thinned out evenly where that is more than the budget."""
     reader = HistoryReader(path, max_bytes=byte_budget)
     kept: Thinned[Arrays] = Thinned(capacity_of(reader.header, byte_budget))
-    for record, _ in reader.records():
-        kept.add(int(record["step"]), record)
+    try:
+        for record, _ in reader.records():
+            kept.add(int(record["step"]), record)
+    except ResultFileError as error:
+        if not keep_before_damage:
+            raise
+        last = f"those to step {kept.steps[-1]} are kept" if kept.steps else "none are kept"
+        warnings.warn(f"{error}; of its records {last}", stacklevel=3)
     return reader.header, reader.pictures, kept.items
 
 

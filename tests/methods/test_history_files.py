@@ -218,6 +218,16 @@ def test_damage_is_told_unless_it_is_the_last_record(file: bytes, tmp_path: Path
         else:
             with pytest.raises(ResultFileError, match=r"is damaged .*checksum"):
                 cv.load_history(path)
+        if index == len(places) - 2:
+            with pytest.warns(
+                UserWarning, match="checksum is wrong; of its records those to step 0 are kept"
+            ):
+                assert cv.load_history(path, on_damage="keep").steps.tolist() == [0]
+        if index < 2:
+            with pytest.raises(ResultFileError, match="in its first bytes"):
+                cv.load_history(path, on_damage="keep")
+    with pytest.raises(ValueError, match="'raise' or 'keep', got 'drop'"):
+        cv.load_history(path, on_damage="drop")  # type: ignore[arg-type]
     longer = bytearray(file)
     longer[places[-1] + 6] = 1
     path.write_bytes(longer)
