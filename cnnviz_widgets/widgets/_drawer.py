@@ -45,7 +45,7 @@ class Drawer:
         interval: float = 0.5,
         share: float = 0.025,
         page_share: float = 0.05,
-        patience: float = 4.0,
+        patience: float = 6.0,
         growth: float = 2.0,
         settle: float = 3.0,
     ) -> None:
