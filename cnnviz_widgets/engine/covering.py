@@ -13,6 +13,8 @@ from torch import Tensor
 from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.fills import Fill, filled
 from cnnviz_widgets.engine.incremental import WindowPasses
+from cnnviz_widgets.engine.layers import split_key
+from cnnviz_widgets.engine.rectifiers import find_place
 from cnnviz_widgets.engine.targets import Target, class_index, probabilities
 from cnnviz_widgets.engine.window_questions import Asked
 
@@ -90,7 +92,10 @@ def check_target(net: Network, x: Tensor, target: Target, classes: int) -> None:
         How many classes there are; 0 for a network that returns no class scores.
     """
     if target.layer is not None and net.input.size is not None:
-        shape = net.layer(target.layer).output_shape
+        name, call = split_key(target.layer)
+        shapes = net.survey.shapes.get(find_place(net.core, name), ())
+        is_told = call in range(len(shapes)) or (call is None and len(shapes) == 1)
+        shape = shapes[call or 0] if is_told else None
         if shape is not None:
             target.of_layer(torch.empty((1, *shape), device="meta"))
             return

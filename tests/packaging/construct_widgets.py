@@ -41,6 +41,7 @@ WIDGETS = {
     "LayerBrowser": lambda: cv.LayerBrowser(*fashion()),
     "PatchExplorer": lambda: cv.PatchExplorer(patches()),
     "DeconvExplorer": lambda: cv.DeconvExplorer(fashion()[0], patches()),
+    "OcclusionExplorer": lambda: cv.OcclusionExplorer(*fashion(), window=14),
     "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
     "EmbeddingExplorer": lambda: cv.EmbeddingExplorer(feature_table()),
     "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),

@@ -1,0 +1,469 @@
+"""See which part of a photo an answer hangs on: a map of what covering it does, and a cover to move by hand."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import traitlets
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.covering import Covered, Covering, check_target, returns_classes
+from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.fills import Fill, check_fill
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.targets import Target, TargetLike, as_target, class_index
+from cnnviz_widgets.engine.window_grid import checked_pair, placed
+from cnnviz_widgets.methods.occlusion import OcclusionMap, occlusion
+from cnnviz_widgets.views._traits import Enum, Float, Int, TraitValueError
+from cnnviz_widgets.widgets._base import Viewer, shown
+from cnnviz_widgets.widgets._hand_cover import HandCover
+from cnnviz_widgets.widgets._layer_browser_parts import view_of
+from cnnviz_widgets.widgets._layer_choices import layer_choices
+from cnnviz_widgets.widgets._occluder import ERASE, MOVE, PAINT
+from cnnviz_widgets.widgets._occlusion_parts import (
+    OcclusionParts,
+    answer_html,
+    bar_classes,
+    default_window,
+    extremes,
+    found_html,
+    marks,
+    progress_html,
+    target_text,
+)
+from cnnviz_widgets.widgets._photos import PhotoPicker
+from cnnviz_widgets.widgets._target_picker import TargetPicker
+
+FIRST_MAP_SECONDS = 5.0
+# Small batches: the map grows smoothly, and a drag does not wait for a long one.
+BATCH_MEMORY = 64 * 2**20
+
+
+class OcclusionExplorer(Viewer):
+    """See a heat map of what covering each part of a photo does grow over it, and cover a part by hand.
+
+    Where the map is warm, the answer drops when a window covers the photo; the strongest and the weakest place are
+    marked. It comes coarse to fine, and can be stopped with the map so far. Drag over the photo to move the window
+    yourself, or to paint a cover of any shape: the class probabilities follow at once. The row and column fields below
+    the photo do the same by keyboard.
+
+    Parameters
+    ----------
+    net
+        The network.
+    image
+        One image in any form that `InputSpec.prepare` takes, or several to choose from: a list, or a dict
+        from name to image.
+    target
+        A class (label or index), or a `Target`: a class's probability, a unit, a function of the output. Left out,
+        the probability of the photo's most probable class.
+    window, stride
+        As `occlusion` takes them, in pixels of the network's input. Left out, a seventh of the image's shorter side,
+        and a quarter of the window.
+    fill
+        What the cover shows, as `occlusion` takes it.
+
+    Attributes
+    ----------
+    target, window, stride, fill
+        What is asked. Observe them, or set them; a wrong value raises at once. The map is measured anew.
+    opacity
+        Of the heat map, from 0 to 1.
+    tool, brush
+        What a drag does: ``"move"`` the window, ``"paint"`` or ``"erase"``; and the brush's width in pixels.
+    mask
+        What is covered by hand, bool [H, W] in pixels of the network's input; set it to cover any shape.
+    answer
+        What the network answers to the photo with that covered: ``.value`` of the target, and ``.probabilities`` of
+        all classes (or ``None``). ``None`` before the first answer.
+    image
+        The photo. Set it to show another, or call `set_image` to give it a name, too.
+    result
+        The `OcclusionMap` on show, equal but for rounding to ``cv.occlusion(net, explorer.image,
+        **explorer.params)``; after a stop, the places measured so far. ``None`` while it is measured.
+
+    Raises
+    ------
+    ValueError
+        A window larger than the image, a stride below 1 or above the window, an unknown fill, a wrong mask.
+    TargetError, LabelNotFoundError, LayerNotFoundError
+        A target that is not there.
+    InputError
+        Images that can't be used.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> images, labels = cv.samples.fashion_mnist("test")
+    >>> explorer = cv.OcclusionExplorer(cv.samples.fashion_cnn(), images[0], "Ankle boot", window=8, stride=4)
+    >>> explorer.wait()
+    True
+    >>> explorer.result.scores.shape
+    (6, 6)
+    """
+
+    target = traitlets.Any(help="What is asked about, a `Target`.")
+    window = traitlets.Any(help="Pixels of the window's side, or (rows, columns).")
+    stride = traitlets.Any(help="Pixels from one place to the next, or (rows, columns).")
+    fill = traitlets.Any(help="What the cover shows.")
+    opacity = Float(0.5, min=0.0, max=1.0, help="Of the heat map.")
+    tool = Enum([MOVE, PAINT, ERASE], default_value=MOVE, help="What a drag does.")
+    brush = Int(1, min=1, help="Width of the brush in pixels.")
+
+    _hand: HandCover
+
+    def __init__(
+        self,
+        net: Network,
+        image: Any,
+        target: TargetLike | None = None,
+        *,
+        window: int | tuple[int, int] | None = None,
+        stride: int | tuple[int, int] | None = None,
+        fill: Fill = 0.0,
+    ) -> None:
+        check_network(net, "OcclusionExplorer")
+        self.net = net
+        self.result: OcclusionMap | None = None
+        self.answer: Covered | None = None
+        self._stopping, self._first_map = threading.Event(), threading.Event()
+        self._is_filling, self._done = False, 0
+        self._photos = PhotoPicker(image, self._pick_image)
+        self._take_image(next(iter(self._photos.images.values())))
+        self._classes = self._count_classes()
+        picker = TargetPicker(
+            net, self._classes, list(layer_choices(net).values()), self._pick_target, self.show_error
+        )
+        self.parts = OcclusionParts(self._picture, picker)
+        self._covering: Covering | None = None
+        self._hand = HandCover(
+            self.parts.stage, self.lock, on_answer=self._show_answer, on_error=self.show_error
+        )
+        super().__init__()
+        side, step = default_window(self._size, window)
+        with self._filling():
+            self.window = side
+            self.stride = step if stride is None else stride
+            self.fill, self.brush = fill, max(1, min(self._size) // 10)
+            self.target = self._most_probable() if target is None else target
+        self.children = self.parts.arranged(self._photos, self.status)
+        self.add_class("cnnviz-occlusion")
+        self._link()
+        self._show_controls()
+        self.run()
+        # So that the picture for viewers without widgets, which the cell stores, shows a coarse map at least.
+        self._first_map.wait(FIRST_MAP_SECONDS)
+
+    def _count_classes(self) -> int:
+        """Return how many classes there are, 0 for a network that returns no class scores."""
+        if not returns_classes(self.net, self._x):
+            return 0
+        return max(self.net.class_scores(self._x).shape[1], 2)
+
+    def _most_probable(self) -> Target:
+        if not self._classes:
+            raise InputError(
+                "this network returns no class scores, so there is no most probable class to ask about; give a "
+                "target, such as cv.Target(layer=..., channel=...)"
+            )
+        index = int(self.net.predict(self._image, k=1).indices[0])
+        return Target(index, of="probability")
+
+    # -- what is chosen ---------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The options of `occlusion` that give `result`."""
+        return {name: getattr(self, name) for name in ("target", "window", "stride", "fill")}
+
+    @traitlets.validate("target")
+    def _check_target(self, proposal: Any) -> Target:
+        target = as_target(proposal["value"])
+        check_target(self.net, self._x, target, self._classes)
+        return target
+
+    @traitlets.validate("window")
+    def _check_window(self, proposal: Any) -> int | tuple[int, int]:
+        window, size = checked_pair("window", proposal["value"]), self._size
+        if window[0] > size[0] or window[1] > size[1]:
+            raise TraitValueError(
+                f"the window of {window[0]} x {window[1]} pixels is larger than the image, which the network sees "
+                f"as {size[0]} x {size[1]}; take a smaller one"
+            )
+        return window[0] if window[0] == window[1] else window
+
+    @traitlets.validate("stride")
+    def _check_stride(self, proposal: Any) -> int | tuple[int, int]:
+        stride, window = checked_pair("stride", proposal["value"]), checked_pair("window", self.window)
+        if stride[0] > window[0] or stride[1] > window[1]:
+            raise TraitValueError(
+                f"stride={proposal['value']} is larger than window={self.window}: some pixels would never be covered"
+            )
+        return stride[0] if stride[0] == stride[1] else stride
+
+    @traitlets.validate("fill")
+    def _check_fill(self, proposal: Any) -> Fill:
+        check_fill("fill", proposal["value"])
+        fill: Fill = proposal["value"]
+        return fill
+
+    @property
+    def image(self) -> Any:
+        """The photo."""
+        return self._image
+
+    @image.setter
+    def image(self, image: Any) -> None:
+        self.set_image(image)
+
+    def set_image(self, image: Any, name: str = "image") -> None:
+        """Show another photo; it joins the list under its name. Raises where it can't be used."""
+        with self.lock:
+            self._take_image(image)
+            self.parts.stage.image = self._picture
+            self._photos.add(image, name)
+            self._covering = self.answer = None
+            self._hand.take_photo()
+            if any(map(operator.gt, checked_pair("window", self.window), self._size)):
+                with self._filling():
+                    self.window, self.stride = default_window(self._size)
+            self._show_controls()
+            self.run()
+
+    def _take_image(self, image: Any) -> None:
+        self._picture = view_of(self.net, image, "OcclusionExplorer")
+        self._image, self._x = image, self.net.prepare(image)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self._x.shape[2], self._x.shape[3]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """What is covered by hand, bool [H, W]."""
+        return self._hand.mask.copy()
+
+    @mask.setter
+    def mask(self, mask: Any) -> None:
+        self._hand.cover(mask)
+        self._show_controls()
+
+    def clear(self) -> None:
+        """Cover nothing by hand."""
+        self._hand.clear()
+        self._show_controls()
+
+    # -- the map ----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Measure the map of what is asked, from the beginning."""
+        with self.lock:
+            self._stopping, self._first_map = threading.Event(), threading.Event()
+            self.result, self._done = None, 0
+            self.clear_error()
+            self.parts.clear_map()
+            self.start_job(
+                self._measured(self._stopping, self._covering, self.params),
+                on_result=self._show_result,
+                on_step=self._show_step,
+                on_failure=self._show_nothing,
+            )
+
+    def stop(self) -> None:
+        """End with the map so far, as soon as the places under way are measured."""
+        self._stopping.set()
+
+    def _measured(
+        self, stopping: threading.Event, covering: Covering | None, params: dict[str, Any]
+    ) -> Generator[Step, None, OcclusionMap]:
+        """Measure the map; before that, prepare what answers to the cover by hand."""
+        net, image = self.net, self._image
+        if covering is None:
+            covering = Covering(net, self._x, params["target"], params["fill"])
+            self._answer_with(covering, stopping)
+        steps = occlusion.steps(net, image, memory_limit=BATCH_MEMORY, **params)
+        spent = 0.0
+        try:
+            while True:
+                before = time.monotonic()
+                try:
+                    step = next(steps)
+                except StopIteration as end:
+                    found: OcclusionMap = end.value
+                    return found
+                spent += time.monotonic() - before
+                total = step.total or 1
+                left = spent * (total / (step.index + 1) - 1)
+                yield Step(step.index, total, values={**step.values, "seconds_left": left})
+                if stopping.is_set():
+                    return occlusion.finish(steps)
+        finally:
+            steps.close()
+
+    def _answer_with(self, covering: Covering, run: threading.Event) -> None:
+        """Let it answer to the cover by hand, unless another run has begun by now."""
+        with self.lock:
+            if run is self._stopping:
+                self._covering = covering
+                is_picture = self.net.input.channels in (1, 3)
+                self._hand.answer_with(
+                    covering, self.net.restore(covering.instead)[0] if is_picture else None
+                )
+
+    def _show_step(self, step: Step) -> None:
+        self._done = step.index + 1
+        self._show_map(step.values["heatmap"], step.values["scores"], float(step.values["seconds_left"]))
+
+    def _show_result(self, found: OcclusionMap) -> None:
+        self.result = found
+        self._show_map(found.heatmap, found.scores, None)
+
+    def _show_map(self, heatmap: Any, scores: Any, seconds_left: float | None) -> None:
+        window, stride = checked_pair("window", self.window), checked_pair("stride", self.stride)
+        tops, lefts = (placed(self._size[axis], window[axis], stride[axis]) for axis in (0, 1))
+        name = f"drop of the {target_text(self.net, self.target)}"
+        self.parts.stage.set_heat(heatmap, name=name, low=min(float(heatmap.min()), 0.0))
+        found = extremes(scores, tops, lefts, window)
+        self.parts.stage.set_boxes(marks(found))
+        done = int(np.isfinite(scores).sum())
+        self.parts.progress.value = progress_html(done, scores.size, seconds_left)
+        if self._covering is not None:
+            clean = self._covering.clean.value
+            self.parts.found.value = found_html(self.net, self.target, clean, found)
+        self._first_map.set()
+
+    def _show_nothing(self) -> None:
+        self.parts.clear_map()
+        self._first_map.set()
+
+    # -- the cover by hand ------------------------------------------------------------------------------
+
+    def _show_answer(self, answer: Covered, share: float) -> None:
+        """Show what the network answers to the cover."""
+        covering, index = self._covering, None
+        if covering is None:
+            return
+        self.answer = answer
+        if isinstance(self.target.what, str | int) and self._classes:
+            index = class_index(self.net, self.target.what, self._classes)
+        classes = bar_classes(index, covering.clean, answer)
+        self.parts.bars.layout.display = None if classes else "none"
+        if answer.probabilities is not None:
+            labels = [self.net.label(each) for each in classes]
+            self.parts.bars.set_values(labels, answer.probabilities[classes].clip(0, 1).tolist())
+        self.parts.answer.value = answer_html(self.net, self.target, covering.clean, answer, share)
+        self.parts.clear.disabled = not share
+
+    def _on_press(self, change: Any) -> None:
+        """Let the map wait for a drag: at once they would take the processor from each other."""
+        with self.lock:
+            job = self._job
+        if job is not None:
+            (job.pause if change["new"] else job.resume)()
+
+    # -- the page's acts --------------------------------------------------------------------------------
+
+    def _link(self) -> None:
+        """Pass on what is chosen, from the page to the traits and from the traits to the page."""
+        parts = self.parts
+        parts.stage.observe(self._on_press, "pressed")
+        for view in (parts.opacity, parts.stage):
+            traitlets.link((self, "opacity"), (view, "value" if view is parts.opacity else "opacity"))
+        traitlets.link((self, "tool"), (parts.tool, "value"))
+        parts.clear.on_click(lambda button: self.clear())
+        parts.run.on_click(lambda button: self.stop() if self.busy else self.run())
+        for name in ("window", "stride", "fill", "brush"):
+            getattr(parts, name).observe(functools.partial(self._on_control, name), "value")
+        self.observe(self._on_question, ["target", "fill"])
+        self.observe(self._on_window, ["window", "stride"])
+        self.observe(lambda change: self._show_controls(), ["tool", "brush"])
+        self.observe(lambda change: parts.show_running(change["new"]), "busy")
+
+    @shown
+    def _on_control(self, name: str, change: Any) -> None:
+        if self._is_filling:
+            return
+        try:
+            setattr(self, name, change["new"])
+        finally:
+            self._show_controls()
+
+    def _pick_target(self, target: Target) -> None:
+        self.target = target
+
+    @shown
+    def _pick_image(self, image: Any, name: str) -> None:
+        self.set_image(image, name)
+
+    def _on_question(self, change: Any) -> None:
+        if self._is_filling:
+            return
+        with self.lock:
+            self._covering = self.answer = None
+            self._hand.answer_with(None, None)
+            self._show_controls()
+            self.run()
+
+    def _on_window(self, change: Any) -> None:
+        if self._is_filling:
+            return
+        with self.lock:
+            window, stride = checked_pair("window", self.window), checked_pair("stride", self.stride)
+            with self._filling():
+                self.stride = tuple(map(min, window, stride))
+            self._show_controls()
+            self.run()
+
+    def _show_controls(self) -> None:
+        """Let the controls, and what a drag does, follow the traits."""
+        with self.lock:
+            window, stride = checked_pair("window", self.window), checked_pair("stride", self.stride)
+            hand, parts = self._hand, self.parts
+            hand.tool, hand.brush = self.tool, self.brush
+            if hand.window != window:
+                hand.resize_window(window)
+            with self._filling():
+                parts.show_numbers(max(window), max(stride), self.brush, min(self._size))
+                parts.show_fill(self.fill)
+                parts.target.show(self.target)
+            parts.brush.layout.display = "none" if self.tool == MOVE else None
+            parts.clear.disabled = not hand.mask.any()
+
+    @contextmanager
+    def _filling(self) -> Iterator[None]:
+        """Change traits and controls together, which is no choice of each."""
+        before, self._is_filling = self._is_filling, True
+        try:
+            yield
+        finally:
+            self._is_filling = before
+
+    def close(self) -> None:
+        """End the job and the answers, and take the widget off the page."""
+        if hasattr(self, "_hand"):  # an explorer that could not be made is closed, too
+            self._hand.close()
+        super().close()
+
+    def to_png(self) -> bytes | None:
+        """Return the photo with the map, the marks and the cover as one picture."""
+        picture: bytes = self.parts.stage.to_png()
+        return picture
+
+    def to_text(self) -> str:
+        """Return what is shown, in words."""
+        asked = target_text(self.net, self.target)
+        lines = [f"OcclusionExplorer: {asked}, window {self.window}, stride {self.stride}"]
+        if self.result is not None:
+            lines.append(repr(self.result))
+        elif self._done:
+            lines.append(f"{self._done} places measured so far")
+        return "\n".join(lines)
