@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -110,13 +110,15 @@ class ImageSource:
         self._entries = chain(first, entries)
         return list(enumerate(first))
 
-    def listed_labels(self) -> Sequence[Any] | None:
+    def listed_labels(self) -> list[Any] | None:
         """Return the labels of all images where the data set lists them, as torchvision's do; no image is read.
 
         A list is no more than a hint: what `read` returns counts, and a data set may make something else of it.
         """
         labels = self._labels if self._labels is not None else _listed_labels(self._images)
-        return labels if labels is not None and len(labels) == self.count else None
+        if labels is None or len(labels) != self.count:
+            return None
+        return labels if isinstance(labels, list) else list(labels.tolist())
 
     def where(self, index: int) -> str:
         """Return how an error names an image: by its place, and its path where the data set tells."""
@@ -175,7 +177,7 @@ def _labels_of(images: Any, channels: int) -> Any:
     return labels
 
 
-def _listed_labels(images: Any) -> Sequence[Any] | None:
+def _listed_labels(images: Any) -> Any:
     if isinstance(images, Subset):
         labels = _listed_labels(images.dataset)
         is_whole = labels is not None and len(labels) == len(images.dataset)  # type: ignore[arg-type]
@@ -186,13 +188,10 @@ def _listed_labels(images: Any) -> Sequence[Any] | None:
         return [each[1] for each in pairs] if is_labeled else None
     if isinstance(images, TensorDataset):
         tensors = images.tensors
-        return tensors[1].tolist() if len(tensors) > 1 and tensors[1].ndim == 1 else None
+        return tensors[1] if len(tensors) > 1 and tensors[1].ndim == 1 else None
     for name in ("targets", "labels"):
         labels = getattr(images, name, None)
-        if isinstance(labels, np.ndarray | Tensor) and labels.ndim == 1:
-            listed: list[Any] = labels.tolist()
-            return listed
-        if isinstance(labels, list):
+        if isinstance(labels, list) or (isinstance(labels, np.ndarray | Tensor) and labels.ndim == 1):
             return labels
     return None
 

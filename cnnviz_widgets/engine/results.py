@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import ResultFileError
 
+_BLOCK_BYTES = 2**22
 _FORMAT = "cnnviz_widgets result 1"
 
 
@@ -109,10 +110,11 @@ def _read(file: BinaryIO, max_bytes: int) -> Result:
 
 
 def _same(one: Any, other: Any) -> bool:
+    # An array that is mapped from a file is the same as one in memory.
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return _same_array(one, other)
     if type(one) is not type(other):
         return False
-    if isinstance(one, np.ndarray):
-        return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
     if isinstance(one, Result):
         return all(_same(getattr(one, each.name), getattr(other, each.name)) for each in fields(one))
     if isinstance(one, dict):
@@ -121,6 +123,17 @@ def _same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     # A NaN differs from itself.
     return bool(one == other) or bool(one != one and other != other)
+
+
+def _same_array(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Compare bytes (a NaN differs from itself), a few rows at a time: an array may be larger than the memory."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    if one.ndim == 0 or not one.size:
+        return one.tobytes() == other.tobytes()
+    step = max(1, _BLOCK_BYTES * len(one) // one.nbytes)
+    places = (slice(start, start + step) for start in range(0, len(one), step))
+    return all(one[rows].tobytes() == other[rows].tobytes() for rows in places)
 
 
 def _encode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:

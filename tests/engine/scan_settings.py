@@ -93,6 +93,11 @@ class Waiting(Images):
         return super().__getitem__(index)
 
 
+def how_sent(task: Any, token: str, packed: Any, argument: Any) -> str:
+    """Tell as what a process gets what its tasks share; in the place of the engine's own function."""
+    return type(packed).__name__
+
+
 def wait() -> None:
     """Tell the parent that this is the place, and wait for its end."""
     print("here", os.getpid(), flush=True)  # noqa: T201

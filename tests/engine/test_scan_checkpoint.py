@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +20,18 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine import scan_checkpoint
+from cnnviz_widgets.engine import scan_checkpoint, scan_jobs
+from cnnviz_widgets.engine.channel_tally import TallyCollector
+from cnnviz_widgets.engine.collector import Batch
 from cnnviz_widgets.engine.errors import CheckpointError, InputError, InputTypeError
+from cnnviz_widgets.engine.feature_collector import FeatureCollector
+from cnnviz_widgets.engine.image_reader import Progress
+from cnnviz_widgets.engine.mapped_arrays import mapped_arrays
 from cnnviz_widgets.engine.stream import StopEarly
-from tests.engine.scan_settings import COUNT, PICTURES, Images, network, stream
+from tests.engine.scan_settings import COUNT, PICTURES, Images, how_sent, network, stream
 from tests.small_networks import CallCounter
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +47,20 @@ def statistics(images: Any, net: cv.Network | None = None, **options: Any) -> cv
     return cv.activation_statistics(net or network(), images, LAYERS, **{"batch_size": 2, **options})
 
 
-METHODS: dict[str, Callable[..., Any]] = {"top_patches": patches, "activation_statistics": statistics}
+def features(images: Any, net: cv.Network | None = None, **options: Any) -> cv.FeatureTable:
+    """Return a table that is kept in files, in a folder beside the checkpoint where there is one."""
+    images = (PICTURES, [index % 3 for index in range(COUNT)]) if images is PICTURES else images
+    given = {"batch_size": 2, "memory_limit": 0, "predictions": True, **options}
+    if "checkpoint" in given:
+        given.setdefault("path", Path(given["checkpoint"]).parent / "table")
+    return cv.extract_features(net or network(), images, "conv", **given)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "top_patches": patches,
+    "activation_statistics": statistics,
+    "extract_features": features,
+}
 
 
 @pytest.fixture
@@ -72,7 +92,7 @@ def run(method, path, place):
 
         def replace_some(part, whole):
             written.append(part)
-            if len(written) == 5:
+            if len(written) == 5 if place == "writing" else whole.name == "thumbnails.npy":
                 scan_settings.wait()
             replace(part, whole)
 
@@ -89,7 +109,13 @@ while line := sys.stdin.readline():
 
 
 def test_killed_and_called_again(tmp_path: Path, always: None) -> None:
-    rounds = [("top_patches", "reading"), ("top_patches", "writing"), ("activation_statistics", "reading")]
+    rounds = [
+        ("top_patches", "reading"),
+        ("top_patches", "writing"),
+        ("activation_statistics", "reading"),
+        ("extract_features", "reading"),
+        ("extract_features", "between the two files"),
+    ]
     command = [sys.executable, "-c", CHILD]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -119,10 +145,11 @@ def _check_called_again(method: str, path: Path, place: str) -> None:
     found = METHODS[method](images, checkpoint=path)
     assert found == METHODS[method](PICTURES)
     # Some are read to see whether it is the same data set; but what was done is not done again.
-    first = 16 if place == "reading" else 8
-    assert images.read[-(COUNT - first) :] == list(range(first, COUNT))
+    first = {"reading": 16, "writing": 8}.get(place, COUNT)
+    assert images.read[len(images.read) - (COUNT - first) :] == list(range(first, COUNT))
     assert len(images.read) <= COUNT - first + 8
-    assert sorted(each.name for each in path.parent.iterdir()) == ["scan"]
+    assert {each.name for each in path.parent.iterdir()} - {"table"} == {"scan"}
+    assert {each.name for each in path.parent.glob("table/*")} in (set(), {"vectors.npy", "thumbnails.npy"})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -132,10 +159,10 @@ def test_stopped_in_any_way(method: str, tmp_path: Path) -> None:
         steps = getattr(cv, method).steps(
             network(),
             Images(),
-            LAYERS,
+            "conv" if method == "extract_features" else LAYERS,
             batch_size=2,
             checkpoint=path,
-            **({"k": 3} if "top" in method else {}),
+            **{"top_patches": {"k": 3}, "extract_features": {"predictions": True}}.get(method, {}),
         )
         count = next(steps).index + 1
         count = next(steps).index + 1
@@ -154,7 +181,7 @@ def test_what_is_finished_is_there_at_once(method: str, tmp_path: Path) -> None:
     counter = CallCounter(net.core)
     assert METHODS[method](PICTURES, net, checkpoint=tmp_path / "scan") == found
     # The windows of patches are found anew, by a pass each.
-    assert counter.calls.get("conv", 0) <= (0 if method == "activation_statistics" else 12)
+    assert counter.calls.get("conv", 0) <= (12 if method == "top_patches" else 0)
 
 
 def test_a_stream_goes_on(tmp_path: Path, always: None) -> None:
@@ -174,6 +201,80 @@ def test_an_unreadable_image_does_not_lose_what_was_found(tmp_path: Path, always
     assert found == statistics(broken, on_error="skip")
     assert (found.images, found.skipped) == (29, 1)
     assert "image 11 of 30" in found.skipped_reasons[0]
+
+
+@pytest.mark.parametrize("part", ["reading", "collecting"])
+def test_what_ends_in_the_middle_of_a_pass(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(Images):
+        def __getitem__(self, index: int) -> Any:
+            if index == 17:
+                if part == "reading":
+                    raise KeyboardInterrupt
+                monkeypatch.setattr(TallyCollector, "collect", interrupted)
+            return super().__getitem__(index)
+
+    collect = TallyCollector.collect
+
+    def interrupted(self: TallyCollector, batch: Batch) -> None:
+        collect(self, batch)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        statistics(Ended(), checkpoint=tmp_path / "scan")
+    monkeypatch.setattr(TallyCollector, "collect", collect)
+    # What was half taken in is not kept: it would count twice.
+    assert (tmp_path / "scan").exists() == (part == "reading")
+    images = Images()
+    assert statistics(images, checkpoint=tmp_path / "scan") == statistics(PICTURES)
+    assert min(images.read[8:]) == (16 if part == "reading" else 0)
+
+
+def test_of_a_chunk_of_several_sizes_what_was_collected_counts(tmp_path: Path) -> None:
+    net = cv.Network(nn.Conv2d(3, 2, 6), input=cv.InputSpec())
+    small = PICTURES[0, :4, :4]  # too small for the kernels
+    images = [PICTURES[0], np.full((10, 10, 3), np.nan), PICTURES[1], "gone.png", small, PICTURES[2]]
+    with pytest.raises(RuntimeError, match="Kernel size"):
+        cv.activation_statistics(
+            net, images, [""], batch_size=6, checkpoint=tmp_path / "scan", on_error="skip"
+        )
+    header = json.loads(mapped_arrays(tmp_path / "scan")["header"].tobytes())
+    assert (header["spans"], header["skipped"], [index for index, _ in header["reasons"]]) == (
+        [[0, 3]],
+        1,
+        [1],
+    )
+
+
+def test_a_large_table_is_not_read_into_memory(tmp_path: Path) -> None:
+    def collector() -> FeatureCollector:
+        return FeatureCollector(cv.InputSpec(size=10), "conv", memory_limit=2**20)
+
+    large, vectors = collector(), np.arange(2000 * 1000, dtype=np.float32).reshape(8000, 250)
+    large.restore(
+        {
+            **large.arrays(),
+            "vectors": vectors,
+            "thumbnails": np.zeros((8000, 0, 0, 3), np.uint8),
+            "ids": np.arange(8000),
+            "labels": np.full(8000, -1),
+        }
+    )
+    identity = dict.fromkeys(("structure", "weights", "input", "layers", "options"), "")
+    identity |= dict.fromkeys(("count", "paths", "labels", "marks"), "")
+    saved, again = scan_checkpoint.ScanCheckpoint(tmp_path / "scan", identity), collector()
+    saved.write(Progress([(0, 8000)]), [large])
+    tracemalloc.start()
+    assert saved.load([again]).seen == 8000
+    assert tracemalloc.get_traced_memory()[1] < vectors.nbytes / 2
+    tracemalloc.stop()
+    np.testing.assert_array_equal(again.arrays()["vectors"], vectors)
+    content = bytearray((tmp_path / "scan").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "scan").write_bytes(content)
+    with pytest.raises(CheckpointError, match="holds no scan, or was cut short"):
+        saved.load([collector()])
 
 
 def other_structure() -> cv.Network:
@@ -279,9 +380,13 @@ def test_what_was_begun_in_one_way_goes_on_in_another(ways: tuple[Any, Any], tmp
 
 
 @pytest.mark.slow
-def test_processes_give_the_same(tmp_path: Path) -> None:
+def test_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for method in METHODS.values():
         assert method(Images(), batch_size=1, jobs=2) == method(PICTURES, batch_size=1)
+    # The network and the data set go through a file, and not along with each part.
+    with monkeypatch.context() as patched:
+        patched.setattr(scan_jobs, "_run_elsewhere", how_sent)
+        assert list(scan_jobs.spread(repr, bytes(2**21), range(4), 2)) == ["memmap"] * 4
     # Parts that were done in one way are gone on with in another.
     steps = cv.activation_statistics.steps(
         network(), PICTURES, LAYERS, batch_size=1, jobs=2, shards=10, checkpoint=tmp_path / "scan"
@@ -313,6 +418,15 @@ def test_pictures_that_change_are_noticed() -> None:
     with pytest.raises(InputError, match=r"was another picture when it was read again.*jobs=1"):
         patches(Changing(), shards=3)
     assert len(patches(Changing())) == 4
+
+
+def test_pictures_that_come_only_once_can_not_be_read_again(tmp_path: Path) -> None:
+    found = patches(stream(), checkpoint=tmp_path / "scan", patches=False)
+    with pytest.raises(InputError, match=r"begun with patches=False.*only once \(generator\)"):
+        patches(stream(), checkpoint=tmp_path / "scan")
+    assert patches(stream(), checkpoint=tmp_path / "scan", patches=False) == found
+    assert patches(list(PICTURES)[:COUNT], checkpoint=tmp_path / "list", patches=False) == found
+    assert patches(list(PICTURES), checkpoint=tmp_path / "list") == patches(PICTURES)
 
 
 def test_finish_gives_what_was_found_so_far() -> None:

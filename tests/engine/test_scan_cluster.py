@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dask
 import distributed
 import joblib
+import numpy as np
 import pytest
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine.scan_jobs import workers
-from tests.engine.scan_settings import COUNT, PICTURES, Mortal, network
+from tests.engine.scan_settings import COUNT, PICTURES, Images, Mortal, network
 
 
 @contextmanager
@@ -55,5 +58,18 @@ def test_a_cluster_loses_a_worker_in_the_middle(tmp_path: Path) -> None:
         assert len(seen) == 15
         assert seen[-1] == COUNT
         spread = cv.activation_statistics(net, Mortal(17, note), layers, batch_size=2, shards=15)
+        # Another worker is killed, and this process stops and goes on.
+        options: dict[str, Any] = {"batch_size": 2, "shards": 15, "checkpoint": tmp_path / "scan"}
+        images, tables = Mortal(17, tmp_path / "killed too"), tmp_path / "table"
+        steps = cv.extract_features.steps(net, images, "conv", path=tables, **options)
+        for _ in range(8):
+            next(steps)
+        steps.close()
+        table = cv.extract_features(net, images, "conv", path=tables, **options)
+        assert (tmp_path / "killed too").exists()
     assert {key: found[key] for key in found} == {key: patches[key] for key in patches}
     assert spread == statistics
+    # What was left after the stop was cut anew, and a pass of other images may round otherwise.
+    whole = cv.extract_features(net, Images(), "conv", batch_size=2)
+    np.testing.assert_allclose(table.vectors, whole.vectors, rtol=1e-5, atol=1e-6)
+    assert replace(table, vectors=whole.vectors) == whole

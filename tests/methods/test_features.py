@@ -14,12 +14,14 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine.errors import AmbiguousLayerError, OutputError
+from cnnviz_widgets.engine.errors import AmbiguousLayerError, CheckpointError, OutputError
 from cnnviz_widgets.engine.feature_collector import FeatureCollector
 from cnnviz_widgets.engine.scan import Scanned, scan
+from tests.engine.scan_settings import COUNT, PICTURES, Images, network
 from tests.random_networks import RandomNetwork
 from tests.small_networks import CallCounter, chain, network_of, small
 
@@ -151,6 +153,73 @@ def test_labels_and_what_was_skipped(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in hostile._repr_html_()
 
 
+class Listed(Images):
+    """Thirty pictures of three classes that lists labels, as torchvision's data sets do, and may give others."""
+
+    classes = ("a", "b", "c")
+
+    def __init__(self, labels: list[int] | None, given: Callable[[int], int] | None = None) -> None:
+        super().__init__()
+        if labels is not None:
+            self.targets = labels
+        self.given = given or (lambda index: self.targets[index])
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return super().__getitem__(index)[0], self.given(index)
+
+
+def test_labels_beyond_the_classes_are_said_early() -> None:
+    net = network()
+    listed = [0] * (COUNT - 1) + [3]
+    wrong = Listed(listed)
+    with pytest.raises(ValueError, match="the label of image 29 is 3, but the data set names 3 classes"):
+        cv.extract_features(net, wrong, "conv")
+    assert wrong.read == [COUNT - 1]
+    # What is listed need not be what is given, and what is given need not be listed.
+    assert cv.extract_features(net, Listed(listed, lambda index: 2), "conv").labels.tolist() == [2] * COUNT
+    unlisted = Listed(None, lambda index: index // 4)
+    with pytest.raises(ValueError, match="the label of image 12 is 3"):
+        cv.extract_features(net, unlisted, "conv", batch_size=2)
+    assert unlisted.read == list(range(14))
+
+
+def relabeled(kind: str, labels: list[int]) -> Any:
+    """Return the same pictures with some labels, as one kind of data set or another."""
+    if kind == "pairs":
+        return list(zip(PICTURES, labels, strict=True))
+    if kind == "array":
+        return PICTURES, np.array(labels)
+    if kind == "tensors":
+        planes = torch.from_numpy(PICTURES).permute(0, 3, 1, 2)
+        return TensorDataset(planes, torch.tensor(labels))
+    if kind == "subset":
+        return Subset(Listed(labels), list(range(COUNT)))
+    return Listed(labels if kind == "listed" else None, labels.__getitem__)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "array", "tensors", "subset", "listed", "given"])
+def test_a_checkpoint_of_other_labels_is_refused(kind: str, tmp_path: Path) -> None:
+    net, labels = network(), [index % 3 for index in range(COUNT)]
+    options: dict[str, Any] = {"thumbnail_size": 0, "checkpoint": tmp_path / "kept"}
+    table = cv.extract_features(net, relabeled(kind, labels), "full", **options)
+    assert cv.extract_features(net, relabeled(kind, labels), "full", **options) == table
+    # One that is read before the scan, or is in no sample of eight but in the list.
+    other = list(labels)
+    other[4 if kind == "given" else 5] = 0 if labels[4] else 2
+    with pytest.raises(CheckpointError, match="other labels"):
+        cv.extract_features(net, relabeled(kind, other), "full", **options)
+
+
+def test_class_scores_that_are_nan_predict_nothing() -> None:
+    net = network()
+    with torch.no_grad():
+        net.core.full.bias[0] = torch.nan
+    with pytest.raises(OutputError, match=r"NaN or infinity.*\(images 0 to 3 of the scan\)"):
+        cv.extract_features(net, PICTURES, "conv", predictions=True)
+    with pytest.raises(OutputError, match="NaN or infinity"):
+        net.predict(PICTURES[0])
+
+
 def test_predictions() -> None:
     net = cv.samples.fashion_cnn()
     images, labels = cv.samples.fashion_mnist("test")
@@ -194,10 +263,13 @@ def test_beyond_the_memory_limit(named: bool, tmp_path: Path) -> None:
         if named:
             np.testing.assert_array_equal(np.load(path / f"{name}.npy"), getattr(expected, name))
     loaded = cv.load_result(table.save(tmp_path / "table.npz"))
-    assert loaded == expected
+    assert loaded == expected == table
+    other = replace(expected, vectors=np.concatenate([expected.vectors[:-1], expected.vectors[:1]]))
+    assert table != other
     if named:
-        with pytest.raises(ValueError, match=r"vectors.npy' exists already"):
-            cv.extract_features(net, images, "conv", path=path)
+        for options in ({}, {"checkpoint": tmp_path / "another scan"}):
+            with pytest.raises(ValueError, match=r"vectors.npy' exists already"):
+                cv.extract_features(net, images, "conv", path=path, **options)
 
 
 def test_memory_stays_bounded() -> None:
