@@ -1,5 +1,5 @@
 /** A map that goes along with another one, when that one shows other points. */
-import { beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { MapStore, type Model, type PlacesModel } from "../src/embedding_map/state";
 import { EmbeddingMapView } from "../src/embedding_map/view";
 import { fakeModel } from "./fake_model";
@@ -12,13 +12,6 @@ const dataOf = (count: number, bytes: number) => ({
 });
 
 describe("a linked map", () => {
-  beforeEach(() => {
-    const observer = { observe() {}, disconnect() {} };
-    vi.stubGlobal("IntersectionObserver", function Observer() {
-      return observer;
-    });
-  });
-
   it.each([
     [3, 1],
     [9, 1],

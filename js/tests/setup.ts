@@ -20,3 +20,26 @@ class OnceObserver implements ResizeObserver {
 }
 
 globalThis.ResizeObserver = OnceObserver;
+
+/** Reports what a test says: `SightObserver.tell(false)` scrolls all elements away. */
+export class SightObserver {
+  static #callbacks = new Set<IntersectionObserverCallback>();
+
+  static tell(isIntersecting: boolean): void {
+    for (const callback of SightObserver.#callbacks) {
+      callback([{ isIntersecting } as IntersectionObserverEntry], null as never);
+    }
+  }
+
+  constructor(private readonly callback: IntersectionObserverCallback) {}
+
+  observe(): void {
+    SightObserver.#callbacks.add(this.callback);
+  }
+
+  disconnect(): void {
+    SightObserver.#callbacks.delete(this.callback);
+  }
+}
+
+globalThis.IntersectionObserver = SightObserver as unknown as typeof IntersectionObserver;

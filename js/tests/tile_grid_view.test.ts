@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import widget from "../src/tile_grid";
 import type { Traits } from "../src/tile_grid/state";
 import { fakeModel } from "./fake_model";
+import type { SightObserver } from "./setup";
 import { traitsOf } from "./tile_grid_traits";
 
 const HOSTILE = "<img src=x onerror=alert(1)>";
@@ -76,6 +77,23 @@ describe("TileGridView", () => {
     await frame();
     expect(root()?.dataset.painted).toBe("1");
     expect(text()).toContain("3 channels");
+  });
+
+  it("draws what came while it was scrolled away once it is in sight again", async () => {
+    await show(traitsOf([[1], [2]], 1));
+    // As JupyterLab's skipped cells: nothing has a size, and the observers of sizes say nothing.
+    const width = vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(0);
+    (globalThis.IntersectionObserver as unknown as typeof SightObserver).tell(false);
+    model.receive({ ...traitsOf([[1], [2], [3]], 1), _serial: 1 });
+    await frame();
+    await frame();
+    expect(root()?.dataset.painted).toBe("0");
+    width.mockReturnValue(400);
+    (globalThis.IntersectionObserver as unknown as typeof SightObserver).tell(true);
+    await frame();
+    await frame();
+    expect(root()?.dataset.painted).toBe("1");
+    expect(grid()?.getAttribute("aria-rowcount")).toBe("2");
   });
 
   it("keeps hostile labels and badges as text", async () => {

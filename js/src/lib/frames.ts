@@ -1,3 +1,5 @@
+import type { Cleanup } from "./dom";
+
 /** Draws with the next frame of the page, however often it is asked to. */
 export class NextFrame {
   #frame = 0;
@@ -17,4 +19,26 @@ export class NextFrame {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
   }
+}
+
+/**
+ * Call `handler` whenever an element comes back into sight, until the clean-up runs.
+ *
+ * JupyterLab skips cells that are scrolled away (`content-visibility`): they measure nothing, so nothing can be
+ * drawn in them, and no `ResizeObserver` tells when they have their size again.
+ */
+export function onReturn(node: Element, cleanup: Cleanup, handler: () => void): void {
+  let seen = true;
+  const observer = new IntersectionObserver(
+    (entries) => {
+      const before = seen;
+      seen = entries[entries.length - 1]?.isIntersecting === true;
+      if (seen && !before) {
+        handler();
+      }
+    },
+    { rootMargin: "100px" },
+  );
+  observer.observe(node);
+  cleanup.add(() => observer.disconnect());
 }

@@ -1,5 +1,6 @@
 /** One view of a tile grid: legend and switches, the tiles, one of them enlarged, and what is read off. */
 import { Cleanup, element, liveRegion, setText, shieldKeys } from "../lib/dom";
+import { onReturn } from "../lib/frames";
 import { onChange, setTraits } from "../lib/model";
 import panelStyles from "../lib/panel.css";
 import { themedRoot, watchTheme } from "../lib/theme";
@@ -62,6 +63,7 @@ export class TileGridView {
     el.append(this.#root);
     watchTheme(this.#root, this.#cleanup, () => this.#theme());
     onChange(model, [...DATA_TRAITS, ...VIEW_TRAITS], this.#cleanup, () => this.#update());
+    onReturn(this.#root, this.#cleanup, () => this.#update());
     this.#update();
   }
 
