@@ -21,6 +21,7 @@ from cnnviz_widgets.engine.incremental_record import NotIncremental, record
 from cnnviz_widgets.engine.incremental_windows import Intervals, Numbers, changed_intervals, spans_of
 from cnnviz_widgets.engine.layer_reached import layer_reached
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.side_by_side import side_by_side, workers_for
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -65,7 +66,7 @@ class WindowPasses:
     questions
         What is asked. Answers are tensors [N, ...], one for each question.
     memory_limit
-        Bytes that a batch of windows may take, besides what the network takes for one image.
+        Bytes that the windows that are computed at a time may take, besides what the network takes for one image.
     incremental
         ``False`` runs whole images only.
 
@@ -96,6 +97,7 @@ class WindowPasses:
         self.net, self.x, self.instead = net, x, instead
         self.questions = list(questions)
         self.memory_limit = memory_limit
+        self._workers = workers_for(x.device)
         self.reason = "" if incremental else "whole images were asked for"
         self._clean = CleanMaps()
         if incremental:
@@ -139,9 +141,13 @@ class WindowPasses:
             quick or (quick is None and self._pays(plan, np.size(tops) * np.size(lefts)))
         ):
             intervals, cut = plan
-            for rows, columns in cut.batches():
+
+            def run(places: tuple[Numbers, Numbers]) -> tuple[Numbers, Numbers, list[Tensor]]:
+                rows, columns = places
                 shown = self._windows(starts[0][rows], starts[1][columns], window)
-                yield rows, columns, self._run(intervals, rows, columns, shown)
+                return rows, columns, self._run(intervals, rows, columns, shown)
+
+            yield from side_by_side(run, cut.batches(), workers=self._workers)
         else:
             yield from self._plain_batches(starts, window)
 
@@ -212,7 +218,9 @@ class WindowPasses:
         self, starts: tuple[Numbers, Numbers], window: tuple[int, int], places: tuple[Numbers, Numbers]
     ) -> tuple[tuple[Intervals, Intervals], Layout]:
         rows, columns = (changed_intervals(self._nodes, axis, starts[axis], window[axis]) for axis in (0, 1))
-        return (rows, columns), self._costs.layout((rows, columns), places, self.memory_limit)
+        return (rows, columns), self._costs.layout(
+            (rows, columns), places, self.memory_limit // self._workers
+        )
 
     def _pays(self, plan: tuple[tuple[Intervals, Intervals], Layout], places: int) -> bool:
         return plan[1].work < _PLAIN_OVERHEAD * places * self._costs.whole
