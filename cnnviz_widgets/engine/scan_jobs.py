@@ -6,6 +6,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 import cloudpickle
@@ -75,12 +76,17 @@ def spread(
         yield from (task(shared, each) for each in arguments)
         return
     backend = get_active_backend()[0]
-    parallel = joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
     if getattr(backend, "supports_sharedmem", False):
-        found = parallel(joblib.delayed(task)(shared, each) for each in arguments)
+        calls = (joblib.delayed(task)(shared, each) for each in arguments)
     else:
         sent, token = _packed(shared, backend), uuid.uuid4().hex
-        found = parallel(joblib.delayed(_run_elsewhere)(task, token, sent, each) for each in arguments)
+        calls = (joblib.delayed(_run_elsewhere)(task, token, sent, each) for each in arguments)
+    if not getattr(backend, "supports_return_generator", False):
+        # Spark's, for one, tells nothing before all is done, so it is given no more than a round of tasks at once.
+        while batch := list(islice(calls, joblib.effective_n_jobs(jobs))):
+            yield from joblib.Parallel(n_jobs=jobs, batch_size=1)(batch)
+        return
+    found = joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(calls)
     try:
         for each in found:  # noqa: UP028  `yield from` would close it at once, with a warning
             yield each

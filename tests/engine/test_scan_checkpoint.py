@@ -20,6 +20,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from joblib.parallel import ThreadingBackend
 from torch import nn
 
 import cnnviz_widgets as cv
@@ -367,6 +368,19 @@ def test_parts_give_the_same(method: str, shards: int) -> None:
         assert METHODS[method](Images(), batch_size=1, shards=shards) == whole
 
 
+class OnlyLists(ThreadingBackend):  # type: ignore[misc]
+    """As that of Spark, tells nothing of its tasks before the last of them is done."""
+
+    supports_return_generator = False
+
+
+def test_a_backend_that_returns_only_lists() -> None:
+    with joblib.parallel_config(backend=OnlyLists(), n_jobs=3):
+        assert statistics(Images(), batch_size=1, shards=7) == statistics(PICTURES, batch_size=1)
+        steps = cv.activation_statistics.steps(network(), PICTURES, LAYERS, batch_size=1, shards=7)
+        assert [each.index + 1 for each in steps][-1] == COUNT
+
+
 @pytest.mark.parametrize("ways", [({"shards": 10}, {}), ({}, {"shards": 4})])
 def test_what_was_begun_in_one_way_goes_on_in_another(ways: tuple[Any, Any], tmp_path: Path) -> None:
     steps = cv.top_patches.steps(
@@ -421,12 +435,11 @@ def test_pictures_that_change_are_noticed() -> None:
 
 
 def test_pictures_that_come_only_once_can_not_be_read_again(tmp_path: Path) -> None:
-    found = patches(stream(), checkpoint=tmp_path / "scan", patches=False)
+    options: dict[str, Any] = {"k": 3, "checkpoint": tmp_path / "scan"}
+    found = cv.top_patches(network(), stream(), "conv", patches=False, **options)
     with pytest.raises(InputError, match=r"begun with patches=False.*only once \(generator\)"):
-        patches(stream(), checkpoint=tmp_path / "scan")
-    assert patches(stream(), checkpoint=tmp_path / "scan", patches=False) == found
-    assert patches(list(PICTURES)[:COUNT], checkpoint=tmp_path / "list", patches=False) == found
-    assert patches(list(PICTURES), checkpoint=tmp_path / "list") == patches(PICTURES)
+        cv.top_patches(network(), stream(), "conv", **options)
+    assert cv.top_patches(network(), stream(), "conv", patches=False, **options) == found
 
 
 def test_finish_gives_what_was_found_so_far() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import openTSNE
 import pytest
+import torch
 from openTSNE.affinity import PerplexityBasedNN
 from sklearn.manifold import trustworthiness
 
@@ -172,6 +173,20 @@ def test_seeds() -> None:
     one, same, other = tsne_map(), tsne_map(), tsne_map(seed=1)
     assert one == same
     assert (one.points != other.points).any()
+
+
+@pytest.mark.parametrize("gradients", ["bh", "fft"])
+def test_a_seed_gives_the_same_map_with_two_threads(gradients: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_INTERPOLATE_SMALL", "_INTERPOLATE_ALWAYS"):
+        monkeypatch.setattr(tsne, name, 1 if gradients == "fft" else 10**6)
+    before, maps = torch.get_num_threads(), []
+    try:
+        for threads in (2, 2, 1):
+            torch.set_num_threads(threads)
+            maps.append(tsne_map(VECTORS, iterations=30))
+    finally:
+        torch.set_num_threads(before)
+    assert maps[0] == maps[1] == maps[2]
 
 
 def separation(points: np.ndarray, classes: np.ndarray, centers: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.fills import filled
 from tests.untouched import untouched
 
@@ -98,6 +99,24 @@ def test_one_score_is_the_logit_of_class_1() -> None:
     near(yes.scores, scores[:, 0])
     assert yes.classes.tolist() == (scores[:, 0] > 0).long().reshape(3, 3).tolist()
     near(cv.occlusion(net, image, "no", window=4, stride=4).scores, -scores[:, 0])
+
+
+def test_class_scores_that_are_nan_are_no_most_probable_class() -> None:
+    class Breaks(nn.Module):
+        """Its layer is always finite, and its class scores are not once the corner is black."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x).mean((2, 3)) + (x[:, :, 0, 0] - 0.25).sqrt()
+
+    net = cv.Network(Breaks(), input=cv.InputSpec(size=8, channels=1))
+    target, image = cv.Target(layer="conv", channel=0), np.full((8, 8), 255, np.uint8)
+    assert np.isfinite(cv.occlusion(net, image, target, window=4, stride=4, fill="black").scores).all()
+    with pytest.raises(OutputError, match="class scores are NaN or infinite where the window covers"):
+        cv.occlusion(net, image, target, window=4, stride=4, fill="black", most_probable=True)
 
 
 def test_the_object_is_where_the_target_drops_most() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import cnnviz_widgets as cv
 from tests.notebooks._execute import NOTEBOOKS, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -87,3 +88,22 @@ def test_errors_stand_among_other_classes(run: Run) -> None:
 
 def test_new_images_come_among_their_class(run: Run) -> None:
     assert run.value("float(placed_well)") > 0.8
+
+
+def test_the_cell_for_one_s_own_images_runs(run: Run, tmp_path: Path) -> None:
+    source = run.cells["own"].source
+    assert source.startswith("folder = None")
+    for kind, names in (("stone", ("brick", "gravel")), ("cat", ("chelsea", "coffee"))):
+        (tmp_path / kind).mkdir()
+        for name in names:
+            photo = cv.samples.photo(name)
+            photo.save(tmp_path / kind / f"{name}.jpg")
+    (tmp_path / "cat" / "broken.jpg").write_bytes(b"none")
+    changed = source.replace("folder = None", f"folder = {str(tmp_path)!r}")
+    assert run.value(f"exec({changed!r}, globals())") is None
+    assert run.value("[own_explorer.wait(60), own_table.skipped, own_table.label_texts]") == [
+        True,
+        1,
+        ["cat", "cat", "stone", "stone"],
+    ]
+    assert run.value("list(own_explorer.result.points.shape)") == [4, 2]

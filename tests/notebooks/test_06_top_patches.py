@@ -82,3 +82,23 @@ def test_all_nine_are_bags_and_dresses_get_more(run: Run) -> None:
     assert (answers[kinds == dress] > 0).sum() > (answers[kinds == bag] > 0).sum()
     dead = run.value("(liked['relu3'].scores[:, 0] == 0).tolist()")
     assert (len(dead), sum(dead)) == (48, 1)
+
+
+def test_the_cell_for_one_s_own_images_runs(run: Run, tmp_path: Path) -> None:
+    source = run.cells["own"].source
+    assert source.startswith("folder = None")
+    for kind, names in (("stone", ("brick", "gravel")), ("cat", ("chelsea", "coffee"))):
+        (tmp_path / kind).mkdir()
+        for name in names:
+            photo = cv.samples.photo(name)
+            for turn in (0, 90, 180):
+                photo.rotate(turn).save(tmp_path / kind / f"{name}{turn}.jpg")
+    (tmp_path / "cat" / "broken.jpg").write_bytes(b"none")
+    changed = source.replace("folder = None", f"folder = {str(tmp_path)!r}")
+    changed = changed.replace("display(cv.PatchExplorer(own))", "own_explorer = cv.PatchExplorer(own)")
+    assert run.value(f"exec({changed!r}, globals())") is None
+    assert (
+        run.value("[[each.images, each.skipped, len(each.patches[0])] for each in own.values()]")
+        == [[12, 1, 9]] * 2
+    )
+    assert run.value("own_explorer.result is not None")
