@@ -186,8 +186,9 @@ def embed(
 
     Trustworthiness comes with either: whether neighbors on the map are neighbors in truth.
 
-    The same seed gives the same map on one machine; the global random state is not touched. PCA holds the
-    vectors in memory two or three times; t-SNE searches neighbors exactly, in a time that grows with N squared.
+    The same seed gives the same map on one machine, on any number of threads; the global random state is not
+    touched. PCA holds the vectors in memory two or three times; t-SNE searches neighbors exactly, in a time that
+    grows with N squared.
 
     Parameters
     ----------

@@ -60,7 +60,8 @@ def extract_features(
     on_error
         ``"raise"``, or ``"skip"`` for images that can't be read, which are then counted and named.
     checkpoint
-        A file to keep what was found so far: the same call goes on from it after a stop, or a kill.
+        A file to keep what was found so far: the same call goes on from it after a stop, an error or a kill, also
+        with the files in ``path``, and ends in the same table.
     jobs, shards
         How many workers of joblib share the images, in how many parts: see
         `cnnviz_widgets.engine.scan.ScanOptions`. The table is the same, in the order of the data set.
@@ -68,7 +69,8 @@ def extract_features(
         Bytes of vectors and thumbnails that are held in memory. Beyond, they go to a file, and are mapped
         from there (`numpy.memmap`): memory stays bounded, whatever the length of the data set.
     path
-        A folder to write ``vectors.npy`` and ``thumbnails.npy`` to from the beginning. Left out: a nameless
+        A folder to write ``vectors.npy`` and ``thumbnails.npy`` to from the beginning. If they are there already,
+        they are replaced only where ``checkpoint`` tells that they are of this very scan. Left out: a nameless
         temporary file (beyond ``memory_limit``), which goes with the table.
 
     Returns
@@ -84,10 +86,12 @@ def extract_features(
         A bare name of a layer that is called more than once.
     OutputError
         A layer that returns no numbers by image, or other numbers of values for images of other sizes (use
-        ``pooling="mean"``); no class scores with ``predictions=True``.
+        ``pooling="mean"``); with ``predictions=True`` no class scores, or NaN or infinity among them.
     InputError
-        No images, one that can't be used (named by its path or place), labels below -1 or of several kinds;
-        files in ``path`` already.
+        No images, one that can't be used (named by its path or place), labels below -1, beyond the data set's
+        ``classes`` (said before the scan where it lists them) or of several kinds; files in ``path`` already.
+    CheckpointError
+        A checkpoint that can't be read, or that of another network, data set or labels, or of other options.
     InputTypeError
         Something that is not an image, or a label that is neither a number nor text.
     ValueError
