@@ -42,7 +42,7 @@ class ClassPicker(ipywidgets.Combobox):  # type: ignore[misc, unused-ignore]
             continuous_update=False,
             tooltip="Name or index of a class",
             style={"description_width": "initial"},
-            layout={"width": "300px"},
+            layout={"width": "250px"},
         )
         self.observe(lambda change: self._on_text(change["new"].strip()), "value")
 

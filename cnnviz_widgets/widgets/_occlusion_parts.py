@@ -26,7 +26,10 @@ from cnnviz_widgets.widgets._target_picker import TargetPicker
 
 BARS = 6
 STRONGEST_COLOR, WEAKEST_COLOR = "#ffb000", "#56b4e9"
+_SLIDER = {"width": "98%", "max_width": "420px"}
+_FOUND_HEIGHT = "84px"  # of four lines: what stands below stays in its place when a map begins anew
 _ARROW = "\u2192"
+_PREPARING = '<progress aria-label="occlusion map"></progress>looking at the whole photo'
 _STYLE = """<style>
 .cnnviz-occlusion .widget-html-content { line-height: 1.45; white-space: normal; }
 .cnnviz-occlusion p { margin: 0; }
@@ -54,7 +57,7 @@ class OcclusionParts:
                 description=name,
                 tooltip=f"{tooltip}, in pixels",
                 continuous_update=False,
-                layout={"width": "300px"},
+                layout=dict(_SLIDER),
             )
             for name, tooltip in (("Window", "Side of the window"), ("Stride", "From one place to the next"))
         )
@@ -66,10 +69,10 @@ class OcclusionParts:
             step=0.05,
             description="Opacity",
             readout_format=".2f",
-            layout={"width": "300px"},
+            layout=dict(_SLIDER),
         )
         self.run = ipywidgets.Button(description="Stop", icon="stop", layout={"width": "90px"})
-        self.progress, self.found = ipywidgets.HTML(), ipywidgets.HTML()
+        self.progress, self.found = ipywidgets.HTML(), ipywidgets.HTML(layout={"min_height": _FOUND_HEIGHT})
 
     def _make_hand(self) -> None:
         tools = [("move the window", MOVE), ("paint", PAINT), ("erase", ERASE)]
@@ -85,13 +88,13 @@ class OcclusionParts:
         self.clear = ipywidgets.Button(
             description="Clear", tooltip="Cover nothing", icon="times", layout={"width": "80px"}
         )
-        self.answer = ipywidgets.HTML()
+        self.answer = ipywidgets.HTML(layout={"min_height": "46px"})
 
     def arranged(self, photos: ipywidgets.Widget, status: ipywidgets.Widget) -> list[ipywidgets.Widget]:
         """Return the widget's children: photos above, then the stage, and beside it what can be asked."""
         column = {"min_width": "0", "width": "auto"}
         left = ipywidgets.VBox(
-            [_row([self.tool, self.brush, self.clear]), self.stage],
+            [self.tool, _row([self.brush, self.clear]), self.stage],
             layout={"flex": "1 1 340px", "max_width": "460px", **column},
         )
         sliders = ipywidgets.VBox(
@@ -132,7 +135,7 @@ class OcclusionParts:
         """Show nothing of a map."""
         self.stage.clear_heat()
         self.stage.set_boxes([])
-        self.found.value = self.progress.value = ""
+        self.found.value, self.progress.value = "", _PREPARING
 
     def show_running(self, running: bool) -> None:
         """Let the button stop what runs, or run it again."""
@@ -153,6 +156,7 @@ def _toggles(options: Any, label: str, tooltip: str) -> ipywidgets.ToggleButtons
         description=label,
         tooltip=tooltip,
         style={"button_width": "auto", "description_width": "initial"},
+        layout={"width": "auto"},
     )
 
 
@@ -245,7 +249,7 @@ def answer_html(net: Network, target: Target, clean: Covered, now: Covered, cove
     if not covered:
         return f"<p>{as_html(text)}</p><p>Drag over the photo to cover a part of it.</p>"
     text += f" {_ARROW} {value_text(target, now.value)}"
-    lines = [f"<b>{as_html(text)}</b>", f"{covered:.1%} of the photo covered"]
+    lines = [f"<b>{as_html(text)}</b>", f"{covered:.1%} covered"]
     if now.probabilities is not None and clean.probabilities is not None:
         before, after = int(clean.probabilities.argmax()), int(now.probabilities.argmax())
         lines[1] += f"; most probable {'still' if before == after else 'now'}: {as_html(net.label(after))}"

@@ -53,7 +53,10 @@ class TargetPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         kinds = [("a class", CLASS)] if classes else []
         kinds += [("a unit", UNIT)] if layers else []
         self.about = ipywidgets.ToggleButtons(
-            options=kinds, description="Ask about", style={"button_width": "auto", **_PLAIN}
+            options=kinds,
+            description="Ask about",
+            style={"button_width": "auto", **_PLAIN},
+            layout={"width": "auto"},
         )
         self.classes = ClassPicker(class_names(net, classes), self._pick_class)
         self.scale = _dropdown([("probability", "probability"), ("logit", "logit")], "as", "130px")

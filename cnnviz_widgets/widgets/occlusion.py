@@ -232,6 +232,7 @@ class OcclusionExplorer(Viewer):
             self.parts.stage.image = self._picture
             self._photos.add(image, name)
             self._covering = self.answer = None
+            self.parts.answer.value = ""
             self._hand.take_photo()
             if any(map(operator.gt, checked_pair("window", self.window), self._size)):
                 with self._filling():
@@ -330,8 +331,8 @@ class OcclusionExplorer(Viewer):
     def _show_map(self, heatmap: Any, scores: Any, seconds_left: float | None) -> None:
         window, stride = checked_pair("window", self.window), checked_pair("stride", self.stride)
         tops, lefts = (placed(self._size[axis], window[axis], stride[axis]) for axis in (0, 1))
-        name = f"drop of the {target_text(self.net, self.target)}"
-        self.parts.stage.set_heat(heatmap, name=name, low=min(float(heatmap.min()), 0.0))
+        unit = "activation" if self.target.layer is not None else self.target.of
+        self.parts.stage.set_heat(heatmap, name="drop", unit=unit, low=min(float(heatmap.min()), 0.0))
         found = extremes(scores, tops, lefts, window)
         self.parts.stage.set_boxes(marks(found))
         done = int(np.isfinite(scores).sum())
@@ -343,6 +344,7 @@ class OcclusionExplorer(Viewer):
 
     def _show_nothing(self) -> None:
         self.parts.clear_map()
+        self.parts.progress.value = ""
         self._first_map.set()
 
     # -- the cover by hand ------------------------------------------------------------------------------
@@ -369,6 +371,10 @@ class OcclusionExplorer(Viewer):
             job = self._job
         if job is not None:
             (job.pause if change["new"] else job.resume)()
+
+    def wait_for_answer(self, timeout: float | None = None) -> bool:
+        """Wait until `answer` is that to what is covered by hand, and return whether it came in time."""
+        return self._hand.wait(timeout)
 
     # -- the page's acts --------------------------------------------------------------------------------
 
@@ -409,6 +415,7 @@ class OcclusionExplorer(Viewer):
             return
         with self.lock:
             self._covering = self.answer = None
+            self.parts.answer.value = ""
             self._hand.answer_with(None, None)
             self._show_controls()
             self.run()
@@ -435,7 +442,7 @@ class OcclusionExplorer(Viewer):
                 parts.show_numbers(max(window), max(stride), self.brush, min(self._size))
                 parts.show_fill(self.fill)
                 parts.target.show(self.target)
-            parts.brush.layout.display = "none" if self.tool == MOVE else None
+            parts.brush.disabled = self.tool == MOVE
             parts.clear.disabled = not hand.mask.any()
 
     @contextmanager

@@ -1,0 +1,118 @@
+"""The occlusion explorer as a person uses it: the map that grows, the window and the brush moved by hand."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+SOURCE = """
+import torch
+import cnnviz_widgets as cv
+net = cv.samples.squeezenet()
+explorer = cv.OcclusionExplorer(net, cv.samples.photo("coffee"), stride=24)
+explorer
+"""
+# What the network says to the photo with the cover, in the plain way.
+PLAIN = """
+def plain():
+    x = net.prepare(explorer.image) * torch.from_numpy(~explorer.mask)
+    return f'{float(net.scores(x).softmax(1)[0, net.labels.index("espresso")]):.1%}'
+"""
+MEAN_COLOR = (124, 116, 104)  # what 0.0 looks like: ImageNet's mean
+
+
+def drag(nb, target, *places, size=224):
+    """Press at the first place (row, column) of a square of so many pixels, move over the others, and let go."""
+    box = target.bounding_box()
+    points = [
+        (box["x"] + (x + 0.5) / size * box["width"], box["y"] + (y + 0.5) / size * box["height"])
+        for y, x in places
+    ]
+    nb.page.mouse.move(*points[0])
+    nb.page.mouse.down()
+    for point in points[1:]:
+        nb.page.mouse.move(*point, steps=10)
+    nb.page.mouse.up()
+
+
+def expect_cover(nb, frame, *places):
+    """Wait until the photo shows the mean color at these places."""
+    for _ in range(50):
+        nb.next_frame()
+        shown = np.asarray(Image.open(io.BytesIO(frame.screenshot())).convert("RGB").resize((224, 224)), int)
+        if all(np.abs(shown[place] - MEAN_COLOR).max() < 12 for place in places):
+            return
+    raise AssertionError(f"{[shown[place] for place in places]} at {places}")
+
+
+@pytest.mark.parametrize("front_end", ["lab"])
+def test_a_person_covers_parts_of_a_photo(open_notebook):
+    nb = open_notebook([SOURCE], viewport={"width": 1280, "height": 1100})
+    nb.run_all()
+    nb.kernel.run(PLAIN)
+    output = nb.output(0)
+    frame = output.locator(".cvz-frame")
+    expect(output).to_contain_text("all 81 places measured", timeout=30_000)
+    top, left, bottom, right = nb.kernel.value("[*vars(explorer.result.strongest).values()]")
+    expect(output).to_contain_text(f"rows {top} to {bottom - 1}, columns {left} to {right - 1}")
+    expect(output).to_contain_text("Drag over the photo to cover a part of it.")
+    nb.screenshot("map")
+
+    # The window follows the pointer, and what stands there is what the network says in the plain way.
+    drag(nb, frame, (200, 30), (88, 130))
+    nb.kernel.wait_for("bool(explorer.mask[72:104, 114:146].all() and explorer.mask.sum() == 32 * 32)")
+    expect(output).to_contain_text(f"probability of espresso: 97.7% \u2192 {nb.kernel.value('plain()')}")
+    expect_cover(nb, frame, (80, 122), (96, 138))
+    expect(output.get_by_label("pixel row")).to_have_value("88")
+    nb.screenshot("dragged")
+
+    # A painted shape joins it; by keyboard the window is at another place.
+    output.get_by_role("button", name="paint").click()
+    drag(nb, frame, (60, 60), (60, 160), (150, 160))
+    nb.kernel.wait_for("bool(explorer.mask[60, 60:160].all() and explorer.mask[60:150, 160].all())")
+    nb.kernel.run("explorer.wait_for_answer()")
+    told = nb.kernel.value("plain()")
+    expect(output).to_contain_text(f"97.7% \u2192 {told}")
+    expect(output.locator(".cvz-chart")).to_contain_text(told)
+    expect_cover(nb, frame, (60, 100), (120, 160), (88, 130))
+    nb.screenshot("painted")
+    output.get_by_role("button", name="Clear").click()
+    expect(output).to_contain_text("Drag over the photo to cover a part of it.")
+    assert nb.kernel.value("bool(explorer.mask.any())") is False
+
+    # The slider begins another map; stopped, it leaves what it has.
+    stride = output.locator(".widget-hslider").filter(has_text="Stride").get_by_role("slider")
+    drag(nb, stride, (0, 0), (0, -30), size=1)
+    expect(output).to_contain_text(re.compile(r"\d+ of 37,249 places, .* left"))
+    output.get_by_role("button", name="Stop").click()
+    expect(output).to_contain_text(re.compile(r"stopped after [\d,]+ of 37,249 places"))
+    assert nb.kernel.value("explorer.stride") == 1
+    assert 0 < nb.kernel.value("explorer.result.measured") < 0.5
+    expect(output.locator(".cvz-stage-legend")).to_contain_text("drop")
+    assert frame.locator("img:visible").count() == 2  # the photo and its heat map
+    nb.screenshot("stopped")
+
+    # A unit; a wrong one is said, and the fields return to what is on show.
+    nb.kernel.run("explorer.stride = 32")
+    output.get_by_role("button", name="a unit").click()
+    expect(output).to_contain_text("mean of channel 0 of features.0")
+    position = output.get_by_label("Row, column")
+    position.fill("3, 400")
+    position.press("Enter")
+    expect(output.get_by_role("alert")).to_contain_text("111 rows and 111 columns")
+    expect(position).to_have_value("")
+    nb.screenshot("error")
+    position.fill("40, 50")
+    position.press("Enter")
+    nb.kernel.wait_for("explorer.target.position == (40, 50)")
+    expect(output).to_contain_text("all 49 places measured", timeout=30_000)
+    nb.set_theme("dark")
+    nb.screenshot("dark")
+    nb.page.set_viewport_size({"width": 640, "height": 1400})
+    expect(nb.output(0).get_by_role("button", name="a class")).to_be_in_viewport()
+    nb.screenshot("narrow")
