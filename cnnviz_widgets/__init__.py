@@ -72,6 +72,7 @@ _PUBLIC = {
     "FilterGrid": "widgets.kernels",
     "PatchExplorer": "widgets.top_patches",
     "DeconvExplorer": "widgets.deconvnet",
+    "SaliencyExplorer": "widgets.gradients",
     "OcclusionExplorer": "widgets.occlusion",
     "NeighborExplorer": "widgets.neighbors",
     "EmbeddingExplorer": "widgets.embedding",

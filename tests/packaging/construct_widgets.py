@@ -45,6 +45,7 @@ WIDGETS = {
     "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
     "EmbeddingExplorer": lambda: cv.EmbeddingExplorer(feature_table()),
     "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),
+    "SaliencyExplorer": lambda: cv.SaliencyExplorer(*fashion(), measure_steps=2),
     "TrainingTimeline": lambda: cv.TrainingTimeline(cv.TrainingRecorder(fashion()[0])),
 }
 VIEWS = {
