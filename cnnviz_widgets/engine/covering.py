@@ -97,7 +97,7 @@ def check_target(net: Network, x: Tensor, target: Target, classes: int) -> None:
         is_told = call in range(len(shapes)) or (call is None and len(shapes) == 1)
         shape = shapes[call or 0] if is_told else None
         if shape is not None:
-            target.of_layer(torch.empty((1, *shape), device="meta"))
+            target.of_layer(torch.zeros(()).expand(1, *shape))
             return
     if isinstance(target.what, str | int) and classes:
         class_index(net, target.what, classes)
