@@ -82,9 +82,10 @@ def spread(
         sent, token = _packed(shared, backend), uuid.uuid4().hex
         calls = (joblib.delayed(_run_elsewhere)(task, token, sent, each) for each in arguments)
     if not getattr(backend, "supports_return_generator", False):
-        # Spark's, for one, tells nothing before all is done, so it is given no more than a round of tasks at once.
-        while batch := list(islice(calls, joblib.effective_n_jobs(jobs))):
-            yield from joblib.Parallel(n_jobs=jobs, batch_size=1)(batch)
+        # Ray's and Spark's tell nothing before all is done, so they are given no more than a round of tasks at once.
+        with joblib.Parallel(n_jobs=jobs, batch_size=1) as parallel:
+            while batch := list(islice(calls, joblib.effective_n_jobs(jobs))):
+                yield from parallel(batch)
         return
     found = joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(calls)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -62,6 +63,12 @@ METHODS: dict[str, Callable[..., Any]] = {
     "activation_statistics": statistics,
     "extract_features": features,
 }
+
+
+@functools.cache
+def whole(method: str, batch_size: int = 2) -> Any:
+    """Return what a method finds in one go."""
+    return METHODS[method](PICTURES, batch_size=batch_size)
 
 
 @pytest.fixture
@@ -144,7 +151,7 @@ def _check_called_again(method: str, path: Path, place: str) -> None:
     assert path.exists()
     images = Images()
     found = METHODS[method](images, checkpoint=path)
-    assert found == METHODS[method](PICTURES)
+    assert found == whole(method)
     # Some are read to see whether it is the same data set; but what was done is not done again.
     first = {"reading": 16, "writing": 8}.get(place, COUNT)
     assert images.read[len(images.read) - (COUNT - first) :] == list(range(first, COUNT))
@@ -171,7 +178,7 @@ def test_stopped_in_any_way(method: str, tmp_path: Path) -> None:
             steps.throw(ending())
     assert count == 12
     images = Images()
-    assert METHODS[method](images, checkpoint=path) == METHODS[method](PICTURES)
+    assert METHODS[method](images, checkpoint=path) == whole(method)
     assert images.read[-18:] == list(range(12, COUNT))
 
 
@@ -189,7 +196,7 @@ def test_a_stream_goes_on(tmp_path: Path, always: None) -> None:
     steps = cv.top_patches.steps(network(), stream(), LAYERS, k=3, batch_size=2, checkpoint=tmp_path / "scan")
     next(steps)
     steps.close()
-    assert patches(stream(), checkpoint=tmp_path / "scan") == patches(PICTURES)
+    assert patches(stream(), checkpoint=tmp_path / "scan") == whole("top_patches")
     with pytest.raises(CheckpointError, match="another data set"):
         patches((each for each in PICTURES[::-1]), checkpoint=tmp_path / "scan")
 
@@ -228,7 +235,7 @@ def test_what_ends_in_the_middle_of_a_pass(
     # What was half taken in is not kept: it would count twice.
     assert (tmp_path / "scan").exists() == (part == "reading")
     images = Images()
-    assert statistics(images, checkpoint=tmp_path / "scan") == statistics(PICTURES)
+    assert statistics(images, checkpoint=tmp_path / "scan") == whole("activation_statistics")
     assert min(images.read[8:]) == (16 if part == "reading" else 0)
 
 
@@ -362,10 +369,9 @@ def test_what_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> Non
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shards", [1, 4, 15, 99])
 def test_parts_give_the_same(method: str, shards: int) -> None:
-    whole = METHODS[method](PICTURES, batch_size=1)
-    assert METHODS[method](PICTURES, batch_size=1, shards=shards) == whole
+    assert METHODS[method](PICTURES, batch_size=1, shards=shards) == whole(method, 1)
     with joblib.parallel_config(backend="threading", n_jobs=3):
-        assert METHODS[method](Images(), batch_size=1, shards=shards) == whole
+        assert METHODS[method](Images(), batch_size=1, shards=shards) == whole(method, 1)
 
 
 class OnlyLists(ThreadingBackend):  # type: ignore[misc]
@@ -376,7 +382,7 @@ class OnlyLists(ThreadingBackend):  # type: ignore[misc]
 
 def test_a_backend_that_returns_only_lists() -> None:
     with joblib.parallel_config(backend=OnlyLists(), n_jobs=3):
-        assert statistics(Images(), batch_size=1, shards=7) == statistics(PICTURES, batch_size=1)
+        assert statistics(Images(), batch_size=1, shards=7) == whole("activation_statistics", 1)
         steps = cv.activation_statistics.steps(network(), PICTURES, LAYERS, batch_size=1, shards=7)
         assert [each.index + 1 for each in steps][-1] == COUNT
 
@@ -390,13 +396,13 @@ def test_what_was_begun_in_one_way_goes_on_in_another(ways: tuple[Any, Any], tmp
         next(steps)
     steps.close()
     found = patches(PICTURES, batch_size=3, checkpoint=tmp_path / "scan", **ways[1])
-    assert found == patches(PICTURES, batch_size=3)
+    assert found == whole("top_patches", 3)
 
 
 @pytest.mark.slow
 def test_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for method in METHODS.values():
-        assert method(Images(), batch_size=1, jobs=2) == method(PICTURES, batch_size=1)
+    for name, method in METHODS.items():
+        assert method(Images(), batch_size=1, jobs=2) == whole(name, 1)
     # The network and the data set go through a file, and not along with each part.
     with monkeypatch.context() as patched:
         patched.setattr(scan_jobs, "_run_elsewhere", how_sent)
