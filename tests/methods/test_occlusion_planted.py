@@ -36,7 +36,7 @@ def prepared(images: NDArray[np.uint8]) -> Tensor:
 
 @pytest.fixture(scope="module")
 def net() -> cv.Network:
-    """A small network that has learned to tell the shapes, in a second."""
+    """A small network that has learned to tell the shapes, in two seconds."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = nn.Sequential(
@@ -46,9 +46,9 @@ def net() -> cv.Network:
             nn.Flatten(),
             nn.Linear(12, len(SHAPES)),
         )
-        optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
-        for step in range(60):
-            images, classes, _, _ = planted(32, 1000 + step)
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
+        for step in range(110):
+            images, classes, _, _ = planted(40, 1000 + step)
             loss = nn.functional.cross_entropy(module(prepared(images)), torch.from_numpy(classes))
             optimizer.zero_grad()
             loss.backward()
