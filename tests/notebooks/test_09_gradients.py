@@ -64,3 +64,12 @@ def test_the_deconvnet_does_not_notice_that_the_network_forgets(run: Run) -> Non
     assert first["plain"] < 0.6
     assert abs(first["Grad-CAM"]) < 0.2
     assert run.value("check.layers[0]") == "features.11.squeeze"
+
+
+def test_the_explorer_shows_the_same_maps_and_how_good_they_are(run: Run) -> None:
+    same = "[float(np.abs(explorer.results[name].heatmap - each.heatmap).max()) for name, each in %s.items()]"
+    assert max(run.value(same % "{'gradient': gradient, 'guided': guided, 'Grad-CAM': cam}")) < 1e-3
+    assert run.value("[explorer.target.what, explorer.params['layer']]") == [967, "features.12"]
+    names, won = run.value("[list(explorer.measured.names), explorer.measured.insertion_area.tolist()]")
+    assert names[won.index(max(won))] == "Grad-CAM"
+    assert "Grad-CAM" in run.text("explore-python")
