@@ -86,7 +86,9 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
                 try:
                     if job.state == "done":
                         on_result(job.result)
-                        self.clear_error()
+                        # What a person did wrong meanwhile is not mended by it.
+                        if self.status.value == said:
+                            self.clear_error()
                     elif on_failure is not None and job.state == "failed":
                         on_failure()
                 except Exception as error:
@@ -101,6 +103,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
                 if job is self._job and on_step is not None:
                     on_step(step)
 
+        said = self.status.value
         job: Job[Any] = Job(generator, on_step=stepped, on_end=ended)
         with self.lock:
             self.stop_job()

@@ -76,6 +76,15 @@ def test_an_error_is_shown_as_text_and_the_next_result_takes_it_away() -> None:
     assert "ValueError" not in viewer.status.value
 
 
+def test_an_error_shown_meanwhile_outlives_the_job() -> None:
+    viewer, go = Viewer(), threading.Event()
+    viewer.start_job(once(lambda: go.wait(SOON)), on_result=lambda value: None)
+    viewer.show_error(ValueError("no such class"))
+    go.set()
+    assert viewer.wait(SOON)
+    assert "no such class" in viewer.status.value
+
+
 def test_an_error_while_showing_a_result_is_shown() -> None:
     viewer = Viewer()
     viewer.start_job(once(lambda: 1), on_result=lambda value: _raise(LookupError("no tile")))
