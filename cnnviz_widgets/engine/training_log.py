@@ -17,6 +17,7 @@ from cnnviz_widgets.engine.thinning import Thinned
 
 # First, last, and one between.
 _FEWEST = 3
+_ELSEWHERE = "For a new training give another path, or delete the file"
 
 
 class TrainingLog:
@@ -36,14 +37,15 @@ class TrainingLog:
         A file to append to. One that is there already is gone on with: what was being written last when its
         writer was killed is cut off.
     first_step
-        Where the training is now. What a file has of later steps is cut off: the training was taken back.
-        ``None``: where the file ends, or at 0.
+        Where the training is now. What a file has of later steps is cut off, with a warning: the training was
+        taken back. ``None``: where the file ends, or at 0.
 
     Raises
     ------
     RecorderError
         The budget is too small; the file is of another network, of other layers or images, or another one is
-        writing to it; it ends with other weights than there are now, and no ``first_step`` says what that means.
+        writing to it; its record of ``first_step`` (or its last one, where that is ``None``) has other weights than
+        there are now; it has nothing but later steps.
     ResultFileError
         The file is no history, or damaged.
     """
@@ -81,17 +83,49 @@ class TrainingLog:
         difference = reader.header.difference(self.header)
         if difference is not None:
             raise RecorderError(f"{path} was recorded with {difference}; record into another file")
-        end, alike = reader.start, None
+        end, alike, later = reader.start, None, []
         for record, after in reader.records():
             if first_step is not None and record["step"] > first_step:
-                break
+                later.append(int(record["step"]))
+                continue
             self._keep(record)
             alike = int(record["step"]) if _same_weights(record, present) else alike
             end = after
         if first_step is None and self.last_step != alike:
             raise RecorderError(_other_weights(path, self.last_step, alike))
+        if first_step is not None:
+            self._check_taken_back(path, first_step, alike, later)
         if self._writer is not None:
             self._writer.cut(end)
+
+    def _check_taken_back(self, path: Path, first_step: int, alike: int | None, later: list[int]) -> None:
+        """Refuse weights that are not those of that step, and tell of the later records, which are dropped."""
+        if self.last_step is None and later:
+            raise RecorderError(
+                f"{path} begins with step {later[0]}, after first_step={first_step}, so nothing of it would stay. "
+                + _ELSEWHERE
+            )
+        if self.last_step == first_step != alike:
+            are = f"; they are those of step {alike} there" if alike is not None else ""
+            raise RecorderError(
+                f"{path} has a record of step {first_step}, but the network's weights are not those recorded then"
+                f"{are}. To go on from there, load that step's weights first. {_ELSEWHERE}"
+            )
+        if later:
+            one = len(later) == 1
+            count = (
+                f"1 record of a later step, {later[0]}, is"
+                if one
+                else (f"{len(later):,} records of later steps, {later[0]} to {later[-1]}, are")
+            )
+            unsure = (
+                "" if self.last_step == first_step else "; it has none of that step to compare weights with"
+            )
+            # Before they are: where warnings are errors, nothing is lost.
+            warnings.warn(
+                f"the training is taken back to step {first_step}, so {count} dropped from {path}{unsure}",
+                stacklevel=5,
+            )
 
     @property
     def last_step(self) -> int | None:
@@ -184,5 +218,5 @@ def _other_weights(path: Path, last: int | None, alike: int | None) -> str:
     return (
         f"{path} ends with step {last}, but the network's weights are not those recorded then{are}. To go on, load "
         "the weights of that step first, or say of which step these are, with first_step=... (what the file has "
-        "of later steps is then dropped). For a new training give another path, or delete the file"
+        f"of later steps is then dropped). {_ELSEWHERE}"
     )

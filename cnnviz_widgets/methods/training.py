@@ -76,14 +76,16 @@ class TrainingRecorder:
     first_step
         How many steps were taken before now, where that is not the last step in the file (or 0): say so where
         the training goes on from a checkpoint older or newer than that. Records of later steps are cut off the
-        file: the training was taken back to an earlier moment.
+        file, with a warning that counts them: the training was taken back to an earlier moment. Where the file has
+        a record of this step, the network must have the weights recorded then.
 
     Raises
     ------
     RecorderError
         (a ValueError) A recorder is attached to the optimizer already; the optimizer moves other parameters;
-        the file is of another network, another recorder is writing to it, or its last step had other weights
-        than the network has now and ``first_step`` was left out; the budget is too small; layers without images.
+        the file is of another network, another recorder is writing to it, or its record of ``first_step`` (its
+        last one, where that is left out) has other weights than the network has now; it has later steps only;
+        the budget is too small; layers without images.
     ResultFileError
         ``path`` is a file of another kind, or damaged.
     LayerNotFoundError, AmbiguousLayerError, OutputError, WeightsError, InputError

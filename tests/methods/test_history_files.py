@@ -164,11 +164,13 @@ def test_a_torn_record_is_cut_off_and_the_recording_goes_on(file: bytes, tmp_pat
 def test_a_training_that_is_taken_back_drops_what_came_later(file: bytes, tmp_path: Path) -> None:
     path = tmp_path / "back"
     path.write_bytes(file)
-    recorder = recorded(path, steps=1, first_step=1)
+    with pytest.warns(UserWarning, match=r"1 record of a later step, 2, is dropped"):
+        recorder = recorded(path, steps=1, taken=1, first_step=1)
     assert recorder.history.steps.tolist() == [0, 1, 2]
     recorder.close()
     assert len(frames(path.read_bytes())) == 2 + 3
-    recorded(path, steps=0, first_step=0).close()
+    with pytest.warns(UserWarning, match="2 records"):
+        recorded(path, steps=0, first_step=0).close()
     assert len(frames(path.read_bytes())) == 2 + 1
     recorder = recorded(path, steps=1, first_step=7)
     assert recorder.history.steps.tolist() == [0, 7, 8]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,36 @@ def test_a_fresh_network_does_not_go_on_with_the_file_of_a_trained_one(tmp_path:
         recorded(path, 3, 1)
     assert path.read_bytes() == before
     assert recorded(path, 5, 2) == [0, 2, 4, 5, 7]
-    assert recorded(path, 0, 2, first_step=0) == [0, 2]
+    with pytest.warns(UserWarning, match=r"step 0, so 4 records of later steps, 2 to 7, are dropped") as told:
+        assert recorded(path, 0, 2, first_step=0) == [0, 2]
+    assert [each.filename for each in told] == [__file__]
+
+
+def test_weights_that_are_not_those_of_the_first_step_are_refused_and_the_file_is_left(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "history"
+    assert recorded(path, 0, 5) == [0, 2, 4, 5]
+    before = path.read_bytes()
+    other = cv.Network(type(network().module)(), input=network().input)  # other random weights
+    for options, text in (
+        ({"first_step": 0}, r"record of step 0, but .* not those recorded then\. .* another path"),
+        ({"first_step": 4}, r"record of step 4, .* load that step's weights first"),
+        ({"first_step": 5}, "record of step 5"),
+    ):
+        with pytest.raises(RecorderError, match=text):
+            cv.TrainingRecorder(other, path=path, **options)
+    with pytest.raises(RecorderError, match=r"step 4, .*; they are those of step 2 there"):
+        recorded(path, 2, 1, first_step=4)
+    # Where warnings are errors nothing is dropped either.
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match="1 record of a later step, 5,"):
+        warnings.simplefilter("error")
+        recorded(path, 4, 1, first_step=4)
+    assert path.read_bytes() == before
+    late = tmp_path / "late"
+    recorded(late, 4, 2, first_step=4)
+    with pytest.raises(RecorderError, match="begins with step 4, after first_step=1, so nothing"):
+        recorded(late, 1, 1, first_step=1)
 
 
 def test_after_a_kill_a_checkpoint_of_another_step_says_which(tmp_path: Path) -> None:
@@ -62,7 +92,11 @@ def test_after_a_kill_a_checkpoint_of_another_step_says_which(tmp_path: Path) ->
     with pytest.raises(RecorderError, match="first_step="):
         recorded(path, 6, 1)
     assert recorded(path, 6, 1, first_step=6) == [0, 2, 4, 6, 7]
-    assert recorded(path, 3, 2, first_step=3) == [0, 2, 3, 5]
+    # Between two records there is nothing to compare with, and what is later goes.
+    with pytest.warns(
+        UserWarning, match=r"3 records of later steps, 4 to 7, .* none of that step to compare"
+    ):
+        assert recorded(path, 3, 2, first_step=3) == [0, 2, 3, 5]
 
 
 def test_weights_of_another_sign_are_others(tmp_path: Path) -> None:
