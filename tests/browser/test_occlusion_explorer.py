@@ -14,7 +14,7 @@ SOURCE = """
 import torch
 import cnnviz_widgets as cv
 net = cv.samples.squeezenet()
-explorer = cv.OcclusionExplorer(net, cv.samples.photo("coffee"), stride=24)
+explorer = cv.OcclusionExplorer(net, cv.samples.photo("coffee"), stride=32)
 explorer
 """
 # What the network says to the photo with the cover, in the plain way.
@@ -57,7 +57,7 @@ def test_a_person_covers_parts_of_a_photo(open_notebook):
     nb.kernel.run(PLAIN)
     output = nb.output(0)
     frame = output.locator(".cvz-frame")
-    expect(output).to_contain_text("all 81 places measured", timeout=30_000)
+    expect(output).to_contain_text("all 49 places measured", timeout=30_000)
     top, left, bottom, right = nb.kernel.value("[*vars(explorer.result.strongest).values()]")
     expect(output).to_contain_text(f"rows {top} to {bottom - 1}, columns {left} to {right - 1}")
     expect(output).to_contain_text("Drag over the photo to cover a part of it.")
@@ -67,7 +67,7 @@ def test_a_person_covers_parts_of_a_photo(open_notebook):
     drag(nb, frame, (200, 30), (88, 130))
     nb.kernel.wait_for("bool(explorer.mask[72:104, 114:146].all() and explorer.mask.sum() == 32 * 32)")
     expect(output).to_contain_text(f"probability of espresso: 97.7% \u2192 {nb.kernel.value('plain()')}")
-    expect_cover(nb, frame, (80, 122), (96, 138))
+    expect_cover(nb, frame, (82, 120), (86, 140))
     expect(output.get_by_label("pixel row")).to_have_value("88")
     nb.screenshot("dragged")
 
@@ -79,7 +79,7 @@ def test_a_person_covers_parts_of_a_photo(open_notebook):
     told = nb.kernel.value("plain()")
     expect(output).to_contain_text(f"97.7% \u2192 {told}")
     expect(output.locator(".cvz-chart")).to_contain_text(told)
-    expect_cover(nb, frame, (60, 100), (120, 160), (88, 130))
+    expect_cover(nb, frame, (60, 80), (118, 166), (82, 120))
     nb.screenshot("painted")
     output.get_by_role("button", name="Clear").click()
     expect(output).to_contain_text("Drag over the photo to cover a part of it.")
