@@ -75,9 +75,10 @@ def test_weights_that_are_not_those_of_the_first_step_are_refused_and_the_file_i
     with pytest.raises(RecorderError, match=r"step 4, .*; they are those of step 2 there"):
         recorded(path, 2, 1, first_step=4)
     # Where warnings are errors nothing is dropped either.
-    with warnings.catch_warnings(), pytest.raises(UserWarning, match="1 record of a later step, 5,"):
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        recorded(path, 4, 1, first_step=4)
+        with pytest.raises(UserWarning, match="1 record of a later step, 5,"):
+            recorded(path, 4, 1, first_step=4)
     assert path.read_bytes() == before
     late = tmp_path / "late"
     recorded(late, 4, 2, first_step=4)
