@@ -154,11 +154,16 @@ class FeatureCollector:
         )
 
     def table(
-        self, scanned: Scanned, classes: tuple[str, ...], class_names: tuple[str, ...] = ()
+        self,
+        scanned: Scanned,
+        classes: tuple[str, ...],
+        class_names: tuple[str, ...] = (),
+        source: ImageSource | None = None,
     ) -> FeatureTable:
         """Return all that was collected, in the order of the data set; the collector is used up.
 
-        ``classes`` are the data set's names of the labels, ``class_names`` the network's of its outputs.
+        ``classes`` are the data set's names of the labels, ``class_names`` the network's of its outputs;
+        ``source`` knows the paths.
         """
         ids = self._columns["ids"].so_far()
         order = None if bool((np.diff(ids) > 0).all()) else np.argsort(ids, kind="stable")
@@ -177,6 +182,7 @@ class FeatureCollector:
             pooling=self.pooling,
             skipped=scanned.skipped,
             skipped_reasons=tuple(sorted(scanned.reasons)),
+            names=() if source is None else source.names(columns["ids"].tolist()),
         )
 
     def close(self) -> None:
@@ -212,8 +218,9 @@ def collect_features(
             f"images of {net.input.channels} channels make no thumbnails; give thumbnail_size=0 for none"
         )
     classes = classes_of(images)
+    source = ImageSource(images, cast(int, net.input.channels))
     if classes:
-        check_listed(ImageSource(images, cast(int, net.input.channels)), len(classes))
+        check_listed(source, len(classes))
     collector = FeatureCollector(
         net.input,
         layer,
@@ -232,7 +239,7 @@ def collect_features(
             options={"pooling": pooling, "thumbnail_size": size, "predictions": bool(predictions)},
             **scanning,
         )
-        return collector.table(scanned, classes, net.labels or ())
+        return collector.table(scanned, classes, net.labels or (), source)
     finally:
         collector.close()
 

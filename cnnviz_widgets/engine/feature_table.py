@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,8 @@ class FeatureTable(Result):
     label_names
         The names of the classes, by label; empty where the data set has numbers alone.
     ids
-        The place of each image in the data set [N], int64, rising. They have gaps where images were skipped.
+        The place of each image in the data set [N], int64, rising. They have gaps where images were skipped:
+        the widgets and errors name an image by this number, while a row counts what is in the table.
     thumbnails
         The images as the network saw them, uint8 [N, h, w, 3]; [N, 0, 0, 3] if none were asked for.
     predicted
@@ -51,6 +54,8 @@ class FeatureTable(Result):
         other.
     skipped, skipped_reasons
         How many images could not be read (with ``on_error="skip"``), and what was wrong with up to 100 of them.
+    names
+        The path of each image, as the data set lists it; empty where it lists none.
 
     Raises
     ------
@@ -70,6 +75,7 @@ class FeatureTable(Result):
     pooling: str
     skipped: int
     skipped_reasons: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2:
@@ -82,6 +88,8 @@ class FeatureTable(Result):
                 raise InputError(
                     f"there are {len(self.vectors)} vectors, but {len(part)} {name}: one each is needed"
                 )
+        if len(self.names) not in (0, len(self.vectors)):
+            raise InputError(f"there are {len(self.vectors)} vectors, but {len(self.names)} names")
         highest = int(self.labels.max(initial=UNKNOWN))
         if self.label_names and highest >= len(self.label_names):
             raise InputError(f"there is a label {highest}, but only {len(self.label_names)} label_names")
@@ -98,6 +106,19 @@ class FeatureTable(Result):
     def predicted_texts(self) -> tuple[str | None, ...] | None:
         """What the network takes each image for, as text; ``None`` if predictions were not asked for."""
         return None if self.predicted is None else _texts(self.predicted, self.class_names)
+
+    @cached_property
+    def short_names(self) -> tuple[str, ...]:
+        """The names without the folder that all of them share."""
+        known = [name for name in self.names if name]
+        shared = os.path.commonprefix(known)
+        start = max(shared.rfind("/"), shared.rfind("\\")) + 1
+        return tuple(name[start:] for name in self.names)
+
+    def image_text(self, row: int) -> str:
+        """Return what the image of a row is called: by its place in the data set, and its file."""
+        name = self.short_names[row] if self.names else ""
+        return f"image {self.ids[row]}" + (f" ({name})" if name else "")
 
     def __repr__(self) -> str:
         known = self.labels[self.labels != UNKNOWN]

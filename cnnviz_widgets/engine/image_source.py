@@ -133,6 +133,11 @@ class ImageSource:
             return place
         return f"{place} ({path!r})"
 
+    def names(self, indices: Iterable[int]) -> tuple[str, ...]:
+        """Return the path of each image, "" for one without; nothing at all where the data set knows none."""
+        names = tuple(_listed_path(self._images, index) for index in indices)
+        return names if any(names) else ()
+
     def read(self, index: int, entry: Any) -> tuple[Any, Any]:
         """Return an image and its label (``None`` where it has none).
 
@@ -194,6 +199,18 @@ def _listed_labels(images: Any) -> Any:
         if isinstance(labels, list) or (isinstance(labels, np.ndarray | Tensor) and labels.ndim == 1):
             return labels
     return None
+
+
+def _listed_path(images: Any, index: int) -> str:
+    if isinstance(images, Subset):
+        return _listed_path(images.dataset, images.indices[index])
+    listed = getattr(images, "samples", images if isinstance(images, list) else None)
+    try:
+        entry = listed[index]  # type: ignore[index]
+    except (TypeError, LookupError):
+        return ""
+    path = entry[0] if isinstance(entry, tuple) and entry else entry
+    return os.fsdecode(path) if isinstance(path, str | os.PathLike) else ""
 
 
 def _refuse(images: Any) -> None:

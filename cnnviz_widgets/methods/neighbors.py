@@ -78,7 +78,10 @@ class Neighbors(Result):
         rows = []
         for row in range(min(len(self.indices), _SHOWN_QUERIES)):
             own = int(self.queries[row])
-            texts = ["query" if own < 0 else f"query {own}", *map(str, self.indices[row].tolist())]
+            texts = [
+                "query" if own < 0 else f"query: row {own}",
+                *(f"row {each}" for each in self.indices[row].tolist()),
+            ]
             codes = [int(self.query_labels[row]), *self.labels[row].tolist()]
             marks = ["", *(f"{each:.4g}" for each in self.distances[row].tolist())]
             cells = zip(self._images(row), texts, codes, marks, strict=True)

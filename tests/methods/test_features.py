@@ -18,7 +18,7 @@ from torch.utils.data import Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine.errors import AmbiguousLayerError, CheckpointError, OutputError
+from cnnviz_widgets.engine.errors import AmbiguousLayerError, CheckpointError, InputError, OutputError
 from cnnviz_widgets.engine.feature_collector import FeatureCollector
 from cnnviz_widgets.engine.scan import Scanned, scan
 from tests.engine.scan_settings import COUNT, PICTURES, Images, network
@@ -145,6 +145,14 @@ def test_labels_and_what_was_skipped(tmp_path: Path) -> None:
     assert table.label_texts == ("cat", "owl")
     assert table.skipped == 1
     assert "0.png" in table.skipped_reasons[0]
+    assert table.names == tuple(str(tmp_path / each) for each in ("cat/1.png", "owl/2.png"))
+    assert [table.image_text(row) for row in (0, 1)] == ["image 0 (cat/1.png)", "image 2 (owl/2.png)"]
+    table.save(tmp_path / "table.npz")
+    assert cv.load_result(tmp_path / "table.npz") == table
+    for listed in ([Path(table.names[1]), (table.names[0], "cat")], Subset(folder, [2, 0])):
+        assert cv.extract_features(small(chain()), listed, "conv").names == table.names[::-1]
+    with pytest.raises(InputError, match="2 vectors, but 1 names"):
+        replace(table, names=("cat",))
     images = [DRAW.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(3)]
     named = cv.extract_features(small(chain()), list(zip(images, ["b", "a", "b"], strict=True)), "conv")
     assert (named.label_names, named.labels.tolist()) == (("a", "b"), [1, 0, 1])
