@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,30 @@ def log_ticks(low: float, high: float) -> NDArray[np.float64]:
     return np.asarray(ticks[(ticks >= low * 0.999999) & (ticks <= high * 1.000001)])
 
 
+def log_tick_labels(values: NDArray[np.float64]) -> dict[str, str]:
+    """Return how to write the values of ticks that stand at their common logarithms.
+
+    The keys are the logarithms as JavaScript writes them: without a ".0".
+
+    >>> log_tick_labels(np.array([1e-7, 0.001, 20, 1e6]))
+    {'-7': '1e-7', '-3': '0.001', '1.3010299956639813': '20', '6': '1e6'}
+    """
+    return {
+        repr(float(np.log10(value))).removesuffix(".0"): f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
+        for value in values
+    }
+
+
+def spans_decades(values: NDArray[np.floating], decades: float = 3.0) -> bool:
+    """Return whether all finite values are above zero and the largest is more than a thousand times the smallest.
+
+    >>> spans_decades(np.array([0.5, np.nan, 4e6])), spans_decades(np.array([0.0, 4e6]))
+    (True, False)
+    """
+    finite = values[np.isfinite(values)].astype(np.float64)
+    return len(finite) > 0 and bool(finite.min() > 0 and finite.max() > 10.0**decades * finite.min())
+
+
 def value_limits(values: NDArray[np.floating], *, log: bool) -> tuple[float, float]:
     """Return ends that hold all finite values with some room; zero is one of them where it is near.
 
@@ -101,3 +125,14 @@ def value_limits(values: NDArray[np.floating], *, log: bool) -> tuple[float, flo
         return 0.0, 1.05 * high
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - room, high + room
+
+
+def all_values(lines: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the values of all lines in one row."""
+    return np.concatenate([np.zeros(0, np.float32), *lines.values()])
+
+
+def lone_values(row: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the indices of values that have no neighbor to draw a line to."""
+    known = np.concatenate([[False], np.isfinite(row), [False]])
+    return np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])

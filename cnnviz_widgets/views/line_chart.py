@@ -11,7 +11,16 @@ import ipywidgets as widgets
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnviz_widgets.views._chart_data import log_ticks, round_ticks, step_limits, value_limits
+from cnnviz_widgets.views._chart_data import (
+    all_values,
+    log_tick_labels,
+    log_ticks,
+    lone_values,
+    round_ticks,
+    spans_decades,
+    step_limits,
+    value_limits,
+)
 from cnnviz_widgets.views._style import style_sheet
 from cnnviz_widgets.views._text import as_html, format_number, printable
 
@@ -37,7 +46,8 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
     x_name
         What runs along the other axis.
     log
-        Draw a logarithmic axis of values.
+        Draw a logarithmic axis of values, which its title then says; ``None`` draws one only where all values
+        are above zero and span more than three decades: on a linear one a single spike would flatten the rest.
     limits
         Fixed ends of the axis of values, such as (0, 1) for shares.
     height
@@ -67,7 +77,7 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         *,
         unit: str = "",
         x_name: str = "step",
-        log: bool = False,
+        log: bool | None = False,
         limits: tuple[float, float] | None = None,
         height: int = 180,
         x_axis: bqplot.Axis | None = None,
@@ -79,7 +89,10 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._name, self._unit = printable(name), printable(unit)
         self._x_axis = step_axis(x_name) if x_axis is None else x_axis
         self._across, self._x_name = self._x_axis.scale, self._x_axis.label
-        self._log, self._limits = log, limits
+        # Positions on a logarithmic axis are common logarithms on a linear scale of bqplot's: what it draws
+        # cannot change from one kind of scale to another.
+        self._wants_log, self._log = log, bool(log)
+        self._limits = limits
         self._steps: NDArray[np.float32] = np.zeros(0, np.float32)
         self._lines: dict[str, _Rows] = {}
         scales = [bqplot.LinearScale(min=-0.5, max=0.5)] if marker_scales is None else marker_scales
@@ -93,9 +106,7 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._describe()
 
     def _build_figure(self, height: int) -> None:
-        kind = bqplot.LogScale if self._log else bqplot.LinearScale
-        low, high = self._limits or value_limits(np.zeros(0), log=self._log)
-        self._upward = kind(min=low, max=high, allow_padding=False)
+        self._upward = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         scales = {"x": self._across, "y": self._upward}
         # Not empty, though hidden: bqplot places a label at each line's last point, and complains without one.
         nothing = {"x": np.ones(2, np.float32), "y": np.ones(2, np.float32), "visible": False}
@@ -107,13 +118,9 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._markers = [_marker(scale, bool(index)) for index, scale in enumerate(self._marker_scales)]
         grid = {"grid_lines": "solid", "grid_color": "var(--cvz-border)"}
         self._y_axis = bqplot.Axis(
-            scale=self._upward,
-            side="left",
-            label=f"{self._name} ({self._unit})" if self._unit else self._name,
-            label_offset="48px",
-            tick_format="~e" if self._log else "~g",
-            **grid,
+            scale=self._upward, side="left", label_offset="48px", tick_format="~g", **grid
         )
+        self._rescale_values()
         self._figure = bqplot.Figure(
             marks=[*self._markers, *self._marks, self._points],
             axes=[self._x_axis, self._y_axis],
@@ -154,10 +161,13 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
                 raise ValueError(
                     f"line {name!r} needs one value for each of the {len(across)} steps, got {_brief(row)}"
                 )
-            shown = np.isfinite(row) & ((row > 0) | (not self._log)) & (np.abs(row) < 3e38)
-            rows[printable(name)] = np.where(shown, row, np.nan).astype(np.float32)
+            rows[printable(name)] = np.where(np.abs(row) < 3e38, row, np.nan).astype(np.float32)
+        wants_log = self._wants_log
+        log = spans_decades(all_values(rows)) if wants_log is None else wants_log
+        if log:
+            rows = {name: np.where(row > 0, row, np.float32(np.nan)) for name, row in rows.items()}
         with self._lock:
-            self._steps, self._lines = across.astype(np.float32), rows
+            self._steps, self._lines, self._log = across.astype(np.float32), rows, log
             self._rescale()
             self._draw()
             self._describe(spoken=describe)
@@ -168,14 +178,25 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
             self._across.min, self._across.max = left, right
         ticks = round_ticks(left, right, 5)
         self._x_axis.tick_values = ticks[(ticks == np.round(ticks)) & (ticks >= left) & (ticks <= right)]
-        values = np.concatenate([np.zeros(0, np.float32), *self._lines.values()])
-        low, high = self._limits or value_limits(values, log=self._log)
-        with self._upward.hold_sync():
-            self._upward.min, self._upward.max = low, high
-        self._y_axis.tick_values = log_ticks(low, high) if self._log else round_ticks(low, high, 4)
+        self._rescale_values()
+
+    def _rescale_values(self) -> None:
+        low, high = self._limits or value_limits(all_values(self._lines), log=self._log)
+        ticks = log_ticks(low, high) if self._log else round_ticks(low, high, 4)
+        axis, remarks = self._y_axis, [self._unit, "log scale" if self._log else ""]
+        in_brackets = ", ".join(filter(None, remarks))
+        with self._upward.hold_sync(), axis.hold_sync():
+            self._upward.min, self._upward.max = self._place(low), self._place(high)
+            axis.tick_values = np.array([self._place(tick) for tick in ticks])
+            axis.tick_labels = log_tick_labels(ticks) if self._log else {}
+            axis.label = f"{self._name} ({in_brackets})" if in_brackets else self._name
+
+    def _place(self, value: float) -> float:
+        """Return where on bqplot's scale a value stands."""
+        return float(np.log10(value)) if self._log else float(value)
 
     def _draw(self) -> None:
-        rows, steps = list(self._lines.values()), self._steps
+        rows, steps = self._drawn(), self._steps
         if len(steps) == 1:
             # bqplot drops axes of one entry: a second one, without a value, keeps the shape.
             steps = np.repeat(steps, 2)
@@ -189,8 +210,12 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
                     mark.colors = list(LINE_COLORS[: len(few)])
         self._draw_points()
 
+    def _drawn(self) -> list[_Rows]:
+        rows = list(self._lines.values())
+        return [np.log10(row) for row in rows] if self._log else rows
+
     def _draw_points(self) -> None:
-        lone = [(index, _lone_values(row), row) for index, row in enumerate(self._lines.values())]
+        lone = [(index, lone_values(row), row) for index, row in enumerate(self._drawn())]
         points = self._points
         with points.hold_sync():
             points.visible = any(len(found) for _, found, _ in lone)
@@ -278,12 +303,6 @@ def _marker(scale: bqplot.LinearScale, dashed: bool) -> bqplot.Lines:
         line_style="dashed" if dashed else "solid",
         visible=not dashed,
     )
-
-
-def _lone_values(row: _Rows) -> NDArray[np.intp]:
-    """Return the indices of values that have no neighbor to draw a line to."""
-    known = np.concatenate([[False], np.isfinite(row), [False]])
-    return np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])
 
 
 def _style(index: int) -> str:

@@ -50,7 +50,7 @@ class TimelineParts:
         self.x_axis = step_axis()
         self.markers = [bqplot.LinearScale(min=-0.5, max=0.5) for _ in range(2)]
         self.charts = {
-            "loss": self._chart("loss"),
+            "loss": self._chart("loss", log=None),
             "zeros": self._chart("zeros", unit="share of values", limits=(0, 1)),
             "dead": self._chart("dead channels", unit="share", limits=(0, 1)),
             "roughness": self._chart("roughness of kernels"),

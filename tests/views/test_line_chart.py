@@ -72,9 +72,35 @@ def test_lines_are_drawn_as_they_are_with_gaps_for_what_has_no_place() -> None:
 def test_a_logarithmic_axis_has_gaps_at_zero_and_below() -> None:
     chart = LineChart("ratio", log=True)
     chart.set_lines([0, 1, 2], {"a": [0.0, -1.0, 0.001]})
-    np.testing.assert_array_equal(np.ravel(chart._marks[0].y), np.float32([np.nan, np.nan, 0.001]))
-    assert chart._upward.min < 0.001 < chart._upward.max
+    np.testing.assert_allclose(np.ravel(chart._marks[0].y), [np.nan, np.nan, -3], rtol=1e-6)
+    assert chart._upward.min < -3 < chart._upward.max
+    assert "lowest 0.001" in chart.to_text()
     chart.set_lines([0, 1, 2], {"a": [0.0, 0.0, 0.0]})
+    assert chart.is_empty
+
+
+def test_a_spike_makes_the_axis_logarithmic_and_its_end_linear_again() -> None:
+    chart = LineChart("loss", unit="nats", log=None)
+    calm = [2.0, 1.0, 0.5]
+    chart.set_lines([0, 1, 2], {"a": calm})
+    assert chart._y_axis.label == "loss (nats)"
+    np.testing.assert_array_equal(np.ravel(chart._marks[0].y), calm)
+    assert (chart._upward.max, chart._y_axis.tick_labels) == (2.1, {})
+    chart.set_lines([0, 1, 2, 3, 4, 5], {"a": [1.0, 0.1, 4e6, np.nan, np.inf, 10.0]})
+    assert chart._y_axis.label == "loss (nats, log scale)"
+    expected = [0, -1, np.log10(4e6), np.nan, np.nan, 1]
+    np.testing.assert_allclose(np.ravel(chart._marks[0].y), expected, rtol=1e-6)
+    assert chart._upward.min < -1 < np.log10(4e6) < chart._upward.max
+    # Of the powers from -1 to 6 each second one has a tick; the names are written as JavaScript writes numbers.
+    np.testing.assert_array_equal(chart._y_axis.tick_values, [-1, 1, 3, 5])
+    assert chart._y_axis.tick_labels == {"-1": "0.1", "1": "10", "3": "1000", "5": "100000"}
+    assert "highest 4e+06 at step 2, 2 not drawn" in chart.to_text()
+    # A value at or below zero has no place on such an axis, so all stay on a linear one.
+    for value in (0.0, -1.0, 1e-60):
+        chart.set_lines([0, 1], {"a": [4e6, value]})
+        assert chart._y_axis.label == "loss (nats)"
+        assert not chart._y_axis.tick_labels
+    chart.set_lines([0, 1], {"a": [np.nan, np.inf]})
     assert chart.is_empty
 
 

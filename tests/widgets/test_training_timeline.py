@@ -54,7 +54,7 @@ def history(
         roughness=rng.uniform(size=(records, kernels[0])),
         activations=activations,
         sparsity={key: rng.uniform(size=records) for key in layers},
-        dead={key: rng.uniform(size=records) for key in layers},
+        dead_channels={key: rng.uniform(size=(records, maps[0])) < 0.4 for key in layers},
         weight_norms={name: rng.uniform(1, 2, records) for name in names},
         gradient_norms={name: rng.uniform(1, 2, records) for name in names},
         update_norms={name: rng.uniform(0.01, 0.02, records) for name in names},
@@ -243,7 +243,7 @@ def test_texts_say_what_each_record_holds() -> None:
     told = history(2)
     told.sparsity["relu1"][:] = [0.25, np.nan]
     told.sparsity["relu", 1][:] = [0.5, 1.0]
-    told.dead["relu1"][:] = told.dead["relu", 1][:] = 0.0
+    told.dead_channels["relu1"][:] = told.dead_channels["relu", 1][:] = False
     told.loss[1] = np.nan
     dead = "dead relu1 0%, relu (call 1) 0%"
     assert step_texts(told, np.arange(2)) == [
@@ -251,9 +251,9 @@ def test_texts_say_what_each_record_holds() -> None:
         f"zeros relu1 unknown, relu (call 1) 100% \u00b7 {dead}",
     ]
     many = history(1, layers=tuple(f"r{index}" for index in range(30)))
-    for index, row in enumerate(many.dead.values()):
-        row[:] = index / 100
-    assert "dead 14% in the mean of 30 layers, most in r29 (29%)" in step_texts(many, np.arange(1))[0]
+    for index, row in enumerate(many.dead_channels.values()):
+        row[:] = np.arange(4) < (1 if index < 29 else 3)
+    assert "dead 27% in the mean of 30 layers, most in r29 (75%)" in step_texts(many, np.arange(1))[0]
     assert len(chart_lines(many, np.arange(1))["dead"]) == 12
 
 
@@ -346,6 +346,7 @@ def test_all_is_sent_together_and_the_slider_last(monkeypatch: pytest.MonkeyPatc
     timeline = cv.TrainingTimeline(recorder)
     step()
     timeline.stop_job()  # draws from here on only where this test does
+    assert timeline.wait(60)  # what was begun before
     timeline._draw(live=True)
     sent: list[ipywidgets.Widget] = []
     monkeypatch.setattr(ipywidgets.Widget, "_send", lambda self, message, buffers=None: sent.append(self))
