@@ -15,6 +15,7 @@ from cnnviz_widgets.engine.collector import Batch, Collector
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.image_reader import ImageReader, Progress, Scanned
 from cnnviz_widgets.engine.image_source import ImageSet, ImageSource
+from cnnviz_widgets.engine.image_stamps import image_stamps
 from cnnviz_widgets.engine.scan_checkpoint import ScanCheckpoint
 from cnnviz_widgets.engine.scan_identity import scan_identity
 from cnnviz_widgets.engine.scan_jobs import checked_count, spread, workers
@@ -44,9 +45,14 @@ class ScanOptions:
     on_error
         ``"raise"``, or ``"skip"`` for images that can't be read: they are counted and named in the result.
     checkpoint
-        A file to keep what was found so far, now and then (every 20 seconds, less often where that would take
-        more than a twentieth of the time) and when the scan is stopped or fails. If it is there, the scan goes on
-        from it, and if the scan was finished, its result is there at once.
+        A file to keep what was found so far: after the first two seconds, then every 20 (less often where that
+        would take more than a twentieth of the time), and when the scan is stopped or fails. If it is there, the
+        scan goes on from it, and if the scan was finished, its result is there at once. It is refused for another
+        network, other layers or options, and another data set. Of a data set are compared: the number of images;
+        paths, sizes and times of change of files where it lists them (paths, ``samples``, ``imgs``), or the bytes
+        of images in memory (beyond 1 GiB in all: a share of each); and how eight images look, spread over it. Of
+        any other one, such as a ``Dataset`` that makes its images itself, only their number and those eight are;
+        of a generator the first.
     jobs
         How many workers share the images, as joblib's ``n_jobs``: -1 for all cores. Left out:
         what `joblib.parallel_config` says, or no other process.
@@ -130,7 +136,8 @@ def scan(
         layers = [layer for each in collectors for layer in each.layers]
         with_labels = any(getattr(each, "needs_labels", False) for each in collectors)
         identity = scan_identity(net, source, images, layers, options or {}, with_labels)
-        saved = ScanCheckpoint(checkpoint, identity)
+        stamps = image_stamps(images, source.count)
+        saved = ScanCheckpoint(checkpoint, identity, stamps, source.where)
         progress = saved.load(collectors)
     if not progress.finished:
         ways = _in_parts if in_parts else _in_order

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ import numpy as np
 from cnnviz_widgets.engine.collector import Collector
 from cnnviz_widgets.engine.errors import CheckpointError
 from cnnviz_widgets.engine.image_reader import Progress
+from cnnviz_widgets.engine.image_stamps import Stamps
 from cnnviz_widgets.engine.mapped_arrays import mapped_arrays
 from cnnviz_widgets.engine.scan_identity import difference
 from cnnviz_widgets.engine.whole_file import whole_file
 
-_FORMAT = "cnnviz_widgets scan 2"
-# Written as rarely as that, and so that writing takes a twentieth of the time at most.
+_FORMAT = "cnnviz_widgets scan 3"
+# Written as rarely as that, and so that writing takes a twentieth of the time at most; but soon for the first time.
 _SECONDS, _TIMES_WRITING = 20.0, 20.0
+_FIRST_SECONDS = 2.0
 
 
 class ScanCheckpoint:
@@ -33,6 +35,11 @@ class ScanCheckpoint:
         The file; there need not be one yet.
     identity
         What must be the same when the scan goes on: see `scan_identity`.
+    stamps
+        By what images are seen to have changed (see `image_stamps`), where anything is known. Only those that are
+        done must be the same: a damaged file can be mended before the scan goes on to it.
+    where
+        How an error names the image of an index.
 
     Raises
     ------
@@ -40,13 +47,20 @@ class ScanCheckpoint:
         There is no such folder, or the path is a folder.
     """
 
-    def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        identity: Mapping[str, Any],
+        stamps: Stamps | None = None,
+        where: Callable[[int], str] = "image {}".format,
+    ) -> None:
         self.path = Path(path)
         if self.path.is_dir() or not self.path.parent.is_dir():
             raise CheckpointError(f"checkpoint= is a file in a folder that exists, got {str(self.path)!r}")
         self._identity = json.loads(json.dumps(dict(identity)))  # as it is read back
+        self._stamps, self._where = stamps, where
         self._written = time.monotonic()
-        self._interval = _SECONDS
+        self._interval = min(_FIRST_SECONDS, _SECONDS)
 
     def load(self, collectors: Sequence[Collector]) -> Progress:
         """Give the collectors their state and return what is done; nothing, if there is no file.
@@ -59,7 +73,7 @@ class ScanCheckpoint:
         if not self.path.exists():
             return Progress()
         try:
-            header, states = self._read()
+            header, states, stamps = self._read()
             progress = Progress(
                 [(int(start), int(stop)) for start, stop in header["spans"]],
                 int(header["skipped"]),
@@ -67,9 +81,10 @@ class ScanCheckpoint:
                 header["finished"] is True,
             )
             identity = dict(header["identity"])
+            changed = self._changed(stamps, progress)
         except Exception as error:  # whatever zip, NumPy and JSON make of a damaged file
             raise CheckpointError(f"{self.path} holds no scan, or was cut short: {error}") from error
-        found = difference(identity, self._identity)
+        found = difference(identity, self._identity, changed)
         if found:
             raise CheckpointError(
                 f"{self.path} is the checkpoint of another scan: {found}; give another path, or remove the file"
@@ -78,7 +93,23 @@ class ScanCheckpoint:
             each.restore(state)
         return progress
 
-    def _read(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _changed(self, before: Stamps | None, progress: Progress) -> str | None:
+        """Return which of the images that are done are others now, in words."""
+        now = self._stamps
+        # Of the same images in another form (a list of what was an array), as much is compared as both tell.
+        if before is None or now is None or len(before) != len(now):
+            return None
+        changed = [
+            start + int(place)
+            for start, stop in progress.spans
+            for place in np.flatnonzero(before[start:stop] != now[start:stop])
+        ]
+        if not changed:
+            return None
+        more = f" and {len(changed) - 1} more were" if len(changed) > 1 else " was"
+        return f"another data set ({self._where(changed[0])}{more} changed since)"
+
+    def _read(self) -> tuple[dict[str, Any], list[dict[str, Any]], Stamps | None]:
         # Mapped: a table may be larger than the memory.
         arrays = mapped_arrays(self.path)
         header = json.loads(arrays["header"].tobytes())
@@ -87,7 +118,7 @@ class ScanCheckpoint:
         states = [
             {name: arrays[place] for name, place in collector.items()} for collector in header["collectors"]
         ]
-        return header, states
+        return header, states, arrays.get("stamps")
 
     def keep(self, progress: Progress, collectors: Sequence[Collector]) -> None:
         """Write the file if it is time to."""
@@ -111,6 +142,8 @@ class ScanCheckpoint:
             **asdict(progress),
         }
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        if self._stamps is not None:
+            arrays["stamps"] = self._stamps
         with whole_file(self.path) as file:
             np.savez(file, **arrays)
         self._written = time.monotonic()

@@ -14,6 +14,7 @@ import torch
 
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.image_source import ImageSource
+from cnnviz_widgets.engine.image_stamps import listed_items
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.picture_marks import is_same_mark, picture_mark
 
@@ -46,7 +47,8 @@ def scan_identity(
 
     A network counts by its structure and its weights, a data set by its length, the paths of its files where it
     tells them, and how eight of its images look, spread over it (the first, where they come only once); where
-    labels are collected, by the labels of these, too, and by all that it lists.
+    labels are collected, by the labels of these, too, and by all that it lists. That images which are done have
+    not changed since is told by their stamps: see `image_stamps`.
     """
     samples = [_mark_and_label(net, source, index, entry) for index, entry in source.sample(_SAMPLE)]
     return {
@@ -62,9 +64,11 @@ def scan_identity(
     }
 
 
-def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """Return in words what is not the same; ``None`` if all is."""
+def difference(there: Mapping[str, Any], here: Mapping[str, Any], changed: str | None = None) -> str | None:
+    """Return in words what is not the same (``changed`` is which images are not); ``None`` if all is."""
     for name, words in _WORDS.items():
+        if name == "marks" and changed:
+            return changed
         one, two = there.get(name), here[name]
         if name == "marks" and isinstance(one, list) and len(one) == len(two):
             if all(_is_same(*pair) for pair in zip(one, two, strict=True)):
@@ -78,7 +82,7 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
 
 def _is_same(one: list[float] | None, two: list[float] | None) -> bool:
     if one is None or two is None:
-        return one is two
+        return True  # one that could not be read tells nothing, and may have been mended
     return is_same_mark(np.array(one, np.float32), np.array(two, np.float32))
 
 
@@ -107,7 +111,7 @@ def _weights_digest(net: Network) -> str:
 
 def _paths_digest(images: Any) -> str | None:
     """Return the hash of all paths, where the data set is a list of them, or lists them as torchvision's do."""
-    listed = getattr(images, "samples", images)
+    listed = listed_items(images)
     if not isinstance(listed, list):
         return None
     digest = hashlib.blake2b(digest_size=16)

@@ -60,11 +60,14 @@ def extract_features(
     on_error
         ``"raise"``, or ``"skip"`` for images that can't be read, which are then counted and named.
     checkpoint
-        A file to keep what was found so far: the same call goes on from it after a stop, an error or a kill, also
-        with the files in ``path``, and ends in the same table.
+        A file to keep what was found so far, first after two seconds, then every 20: the same call goes on from it
+        after a stop, an error or a kill, also with the files in ``path``, and ends in the same table, up to the
+        rounding of the forward pass. It is refused where the network, the options, the labels or the data set
+        changed (what is compared of that: `cnnviz_widgets.engine.scan.ScanOptions`).
     jobs, shards
         How many workers of joblib share the images, in how many parts: see
-        `cnnviz_widgets.engine.scan.ScanOptions`. The table is the same, in the order of the data set.
+        `cnnviz_widgets.engine.scan.ScanOptions`. The table is in the order of the data set whatever they are,
+        and the same up to the rounding of the forward pass (which differs with the size of a batch).
     memory_limit
         Bytes of vectors and thumbnails that are held in memory. Beyond, they go to a file, and are mapped
         from there (`numpy.memmap`): memory stays bounded, whatever the length of the data set.

@@ -215,7 +215,8 @@ def top_patches(
     on_error
         ``"raise"``, or ``"skip"`` for images that can't be read, which are then counted and named.
     checkpoint
-        A file to keep what was found so far. If it is there, the scan goes on from it (see
+        A file to keep what was found so far, first after two seconds, then every 20. If it is there, the scan goes
+        on from it; it is refused where the network, the options or the data set changed (what is compared of that:
         `cnnviz_widgets.engine.scan.ScanOptions`).
     jobs
         How many workers share the images, as joblib's ``n_jobs``. Left out: what `joblib.parallel_config` says.

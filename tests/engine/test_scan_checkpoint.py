@@ -22,7 +22,10 @@ import numpy as np
 import pytest
 import torch
 from joblib.parallel import ThreadingBackend
+from PIL import Image
 from torch import nn
+from torch.utils.data import Subset
+from torchvision.datasets import ImageFolder
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine import scan_checkpoint, scan_jobs
@@ -308,7 +311,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "options": (lambda path: patches(PICTURES, k=4, checkpoint=path), "'k': 3.* there, .*'k': 4.* here"),
     "method": (lambda path: statistics(PICTURES, checkpoint=path), "other options: .*activation_statistics"),
     "count": (lambda path: patches(SHORT, checkpoint=path), "another number of images.: 30 there, 29 here"),
-    "images": (lambda path: patches(OTHER, checkpoint=path), "another data set, or one that changes"),
+    "images": (lambda path: patches(OTHER, checkpoint=path), r"\(image 29 of 30 was changed since\)"),
+    "unlisted images": (
+        lambda path: patches(Subset(Images(), [*range(29), 0]), checkpoint=path),
+        "another data set, or one that changes",
+    ),
 }
 
 
@@ -324,8 +331,6 @@ def test_the_checkpoint_of_another_scan_is_refused(what: str, tmp_path: Path) ->
 
 
 def test_other_files_are_another_data_set(tmp_path: Path) -> None:
-    from PIL import Image
-
     paths = []
     for name in ("a", "b"):
         paths.append(tmp_path / f"{name}.png")
@@ -333,6 +338,46 @@ def test_other_files_are_another_data_set(tmp_path: Path) -> None:
     statistics([paths[0]], checkpoint=tmp_path / "scan")
     with pytest.raises(CheckpointError, match="other files"):
         statistics([paths[1]], checkpoint=tmp_path / "scan")
+
+
+def test_files_that_are_overwritten_are_another_data_set(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    for index, each in enumerate(PICTURES[:20]):
+        Image.fromarray(each).save(tmp_path / "c" / f"{index:02}.png")
+    tell = tmp_path / "scan"
+    for images in (ImageFolder(tmp_path), Subset(ImageFolder(tmp_path), range(20))):
+        found = statistics(images, checkpoint=tell)
+        assert statistics(images, checkpoint=tell) == found
+        # None of the eight that are looked at.
+        Image.fromarray(PICTURES[20]).save(tmp_path / "c" / "07.png")
+        with pytest.raises(CheckpointError, match=r"\(image 7 of 20.* was changed since\)"):
+            statistics(images, checkpoint=tell)
+        tell.unlink()
+        Image.fromarray(PICTURES[7]).save(tmp_path / "c" / "07.png")
+
+
+def test_a_damaged_file_can_be_mended_before_the_scan_goes_on(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.png" for index in range(8)]
+    for path, each in zip(paths, PICTURES, strict=False):
+        Image.fromarray(each).save(path)
+    paths[5].write_bytes(b"no picture")
+    with pytest.raises(InputError, match="image 5 of 8"):
+        statistics(paths, checkpoint=tmp_path / "scan")
+    assert (tmp_path / "scan").exists()
+    Image.fromarray(PICTURES[5]).save(paths[5])
+    assert statistics(paths, checkpoint=tmp_path / "scan") == statistics(PICTURES[:8])
+
+
+def test_the_first_checkpoint_comes_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(scan_checkpoint.time, "monotonic", lambda: now[0])
+    saved = scan_checkpoint.ScanCheckpoint(tmp_path / "scan", {})
+    written = []
+    for now[0] in (101.9, 102.1, 121.9, 122.2, 142.3):
+        saved.keep(Progress(), [])
+        written.append(saved.path.exists())
+        saved.path.unlink(missing_ok=True)
+    assert written == [False, True, False, True, True]
 
 
 def packed(compression: int, header: Any) -> bytes:
