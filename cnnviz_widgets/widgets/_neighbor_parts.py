@@ -15,10 +15,10 @@ from cnnviz_widgets.engine.nearest import METRICS
 from cnnviz_widgets.methods.neighbor_agreement import NeighborAgreement
 from cnnviz_widgets.methods.neighbors import Neighbors
 from cnnviz_widgets.render.encode import png
-from cnnviz_widgets.views._text import as_html, format_number, format_share
+from cnnviz_widgets.views._text import as_html, format_number, format_share, printable
 from cnnviz_widgets.views.tile_grid import TileGrid
 
-SAME, OTHER, NO_LABEL = "same class", "another class", "no label"
+SAME, OTHER, NO_LABEL = "same class", "other class", "no label"
 # Dark enough for white letters (4.5 to 1 and more), and told apart with any kind of color vision.
 COLORS = {SAME: "#0061a3", OTHER: "#b3261e", NO_LABEL: "#66666e"}
 _SPACES = {"features": "By features", "pixels": "By pixels"}
@@ -45,7 +45,7 @@ class NeighborParts:
     def __init__(self, images: int) -> None:
         self.grids = {
             space: TileGrid(
-                np.zeros((0, 1, 1, 3), np.uint8), noun="neighbor", badge_colors=COLORS, tile_size=84
+                np.zeros((0, 1, 1, 3), np.uint8), noun="neighbor", badge_colors=COLORS, tile_size=100
             )
             for space in _SPACES
         }
@@ -53,7 +53,7 @@ class NeighborParts:
         self.picture, self.agreement, self.running = (ipywidgets.HTML() for _ in range(3))
         self.back = _button("arrow-left", "Back", "The query before this one")
         self.forward = _button("arrow-right", "Forward", "The query after this one, before you went back")
-        self.query = _number("Query", images - 1, "150px", smallest=0)
+        self.query = _number("Query: row", images - 1, "180px", smallest=0)
         self.k = _number("Neighbors", images - 1, "160px", smallest=1)
         self.metric = ipywidgets.Dropdown(
             options=list(METRICS),
@@ -94,12 +94,12 @@ class NeighborParts:
             self.headings[space].value = ""
             grid.set_maps(np.zeros((0, 1, 1, 3), np.uint8), selected=-1)
 
-    def show_neighbors(self, found: Neighbors, layer: LayerKey) -> None:
+    def show_neighbors(self, found: Neighbors, table: FeatureTable) -> None:
         """Show the neighbors in one of the spaces, each with its label, its distance, and whether it agrees."""
-        self.headings[found.space].value = _heading_html(found, layer)
+        self.headings[found.space].value = _heading_html(found, table.layer)
         self.grids[found.space].set_maps(
             found.pictures[0, 1:],
-            labels=[f"{name} \u00b7 {distance}" for name, distance in _named(found)],
+            labels=_captions(found, table),
             badges=marks_of(found),
             selected=-1,
         )
@@ -120,6 +120,17 @@ def _number(label: str, largest: int, width: str, *, smallest: int) -> ipywidget
         style={"description_width": "initial"},
         layout={"width": width},
     )
+
+
+def _captions(found: Neighbors, table: FeatureTable) -> list[str]:
+    """Return what stands below each neighbor: first its distance, as the end may not fit; hover tells all."""
+    rows = found.indices[0].tolist()
+    return [
+        " \u00b7 ".join(
+            each for each in (distance, name, printable(table.image_text(row))) if each != NO_LABEL
+        )
+        for row, (name, distance) in zip(rows, _named(found), strict=True)
+    ]
 
 
 def _named(found: Neighbors) -> list[tuple[str, str]]:
@@ -147,16 +158,20 @@ def marks_of(found: Neighbors) -> list[str]:
     ]
 
 
-def describe(found: Neighbors) -> str:
+def describe(found: Neighbors, table: FeatureTable) -> str:
     """Return the neighbors of the first query in one line."""
-    each = zip(found.indices[0].tolist(), _named(found), marks_of(found), strict=True)
-    listed = ", ".join(f"{row} ({name}, {mark}, {distance})" for row, (name, distance), mark in each)
+    rows = zip(found.indices[0].tolist(), _named(found), marks_of(found), strict=True)
+    listed = ", ".join(
+        f"{table.image_text(row)}: {', '.join(dict.fromkeys((name, mark, distance)))}"
+        for row, (name, distance), mark in rows
+    )
     return f"{_SPACES[found.space].lower()}: {listed}"
 
 
 def query_text(table: FeatureTable, row: int) -> str:
-    """Return a query's row and label, and what the network takes it for if the table knows."""
-    text = f"image {row}: {_name(int(table.labels[row]), table.label_names)}"
+    """Return which image a query is, its label, and what the network takes it for if the table knows."""
+    place = "" if table.ids[row] == row else f", row {row} of the table"
+    text = f"{table.image_text(row)}{place}: {_name(int(table.labels[row]), table.label_names)}"
     if table.predicted is None:
         return text
     sure = "" if table.confidence is None else f" ({format_share(float(table.confidence[row]))})"

@@ -50,7 +50,9 @@ class NeighborExplorer(Viewer):
     Attributes
     ----------
     query, k, metric
-        What is chosen. Observe them, or set them; a wrong value raises at once.
+        What is chosen. Observe them, or set them; a wrong value raises at once. A query is a row of the table,
+        as are ``result.indices``; on the page an image is called by its place in the data set, ``table.ids``,
+        and its file, ``table.names``. They differ where images were skipped.
     result
         The `Neighbors` by features, equal to ``cv.nearest_neighbors(table, **widget.params)``; ``None`` until
         they are found.
@@ -222,7 +224,7 @@ class NeighborExplorer(Viewer):
         self.result, self.pixels = found
         self.parts.show_query(self.table, self.query)
         for each in found:
-            self.parts.show_neighbors(each, self.table.layer)
+            self.parts.show_neighbors(each, self.table)
         # A count that was left behind may have come to its end since the search began.
         self._show_agreement()
         if self.agreement is None and self._why_no_agreement() is None:
@@ -286,6 +288,6 @@ class NeighborExplorer(Viewer):
         lines = [f"NeighborExplorer: {query_text(self.table, self.query)}"]
         if self.result is None or self.pixels is None:
             return f"{lines[0]}; its neighbors are not found yet"
-        lines += [describe(self.result), describe(self.pixels)]
+        lines += [describe(found, self.table) for found in (self.result, self.pixels)]
         whole = self._why_no_agreement() if self.agreement is None else self.agreement.message
         return "\n".join([*lines, *([whole] if whole else [])])

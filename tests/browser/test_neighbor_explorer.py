@@ -20,7 +20,7 @@ names = [cv.samples.FASHION_LABELS[label] for label in labels]
 table = cv.extract_features(cv.samples.fashion_cnn(), (images, names), "fc1", predictions=True)
 explorer = cv.NeighborExplorer(table, 4)
 """
-COLORS = {"same class": (0x00, 0x61, 0xA3), "another class": (0xB3, 0x26, 0x1E)}
+COLORS = {"same class": (0x00, 0x61, 0xA3), "other class": (0xB3, 0x26, 0x1E)}
 SHAPE = {"rows": 28, "columns": 28}
 
 
@@ -58,7 +58,7 @@ def check_tiles(nb, table, row, k=5):
         tiles = grid_of(nb, space)
         for slot in (0, k - 1):
             text = tiles.hover(slot, 14, 14, **SHAPE)
-            mark = "same class" if table.labels[found[slot]] == own else "another class"
+            mark = "same class" if table.labels[found[slot]] == own else "other class"
             assert table.label_texts[found[slot]] in text
             assert mark in text
             x, y = tiles.place(slot, 14, 14, **SHAPE)

@@ -68,11 +68,14 @@ def test_it_shows_the_neighbors_that_a_plain_search_finds(metric: str) -> None:
     for space, grid in explorer.parts.grids.items():
         rows = _ranked(space, 4, metric)[:6]
         np.testing.assert_array_equal(grid._payload().carried(), TABLE.thumbnails[rows])
-        marks = ["same class" if CODES[row] == CODES[4] else "another class" for row in rows]
+        marks = ["same class" if CODES[row] == CODES[4] else "other class" for row in rows]
         assert [grid._badges[str(tile)] for tile in range(6)] == marks
         assert set(marks) <= set(grid._badge_colors)
         names = [TABLE.label_names[CODES[row]] for row in rows]
-        assert [label.split(" \u00b7 ")[0] for label in grid._labels] == names
+        assert [label.split(" \u00b7 ")[1] for label in grid._labels] == names
+        distances = [float(label.split(" \u00b7 ")[0].replace(",", "")) for label in grid._labels]
+        shown = explorer.result if space == "features" else explorer.pixels
+        assert distances == pytest.approx(shown.distances[0], rel=0.005)
         assert f"{marks.count('same class')} of 6 same class" in explorer.parts.headings[space].value
     # Both kinds of neighbors are among them, or this test would tell little.
     assert len({*explorer.parts.grids["pixels"]._badges.values()}) == 2
@@ -199,6 +202,18 @@ def test_images_without_labels_have_neighbors_but_no_agreement() -> None:
     assert "2 no label" in explorer.parts.headings["features"].value
 
 
+def test_images_are_called_by_their_place_in_the_data_set_and_their_file() -> None:
+    names = tuple(f"/pets/{row}<b>.png" for row in range(30))
+    table = replace(TABLE, ids=np.arange(30) + 3, names=names, labels=np.full(30, -1))
+    explorer = cv.NeighborExplorer(table, 4, k=2)
+    assert "image 7 (4&lt;b&gt;.png), row 4 of the table: no label" in explorer.parts.picture.value
+    assert explorer.result is not None
+    row, distance = explorer.result.indices[0, 0], explorer.result.distances[0, 0]
+    called = f"image {row + 3} ({row}<b>.png)"
+    assert explorer.parts.grids["features"]._labels[0] == f"{distance:.3g} \u00b7 {called}"
+    assert f"by features: {called}: no label, {distance:.3g}, image" in explorer.to_text()
+
+
 def test_a_large_table_is_not_counted_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AGREEMENT_IMAGES", 29)
     explorer = cv.NeighborExplorer(TABLE)
@@ -307,5 +322,5 @@ def test_labels_are_text_and_viewers_without_widgets_see_it_too(explorer: cv.Nei
     last = TABLE.thumbnails[explorer.pixels.indices[0, 5]]
     np.testing.assert_array_equal(pixels[-64::8, -48::8], last)
     said = explorer.to_text()
-    assert f"{explorer.result.indices[0, 0]} (" in said
+    assert f"image {explorer.result.indices[0, 0]}: " in said
     assert f"{explorer.agreement.features:.1%}" in said  # type: ignore[union-attr]
