@@ -37,7 +37,7 @@ class ActivationStatistics(Result):
     skipped, skipped_reasons
         How many could not be read (with ``on_error="skip"``), and what was wrong with up to 100 of them.
     near_dead_share
-        Largest share of the images on which a near-dead channel is above zero.
+        Largest share of the images on which a near-dead channel is not zero.
     counts
         The whole numbers and extremes behind all of this, by layer: see
         `cnnviz_widgets.engine.channel_tally.ChannelTally`.
@@ -61,20 +61,37 @@ class ActivationStatistics(Result):
 
     @cached_property
     def dead(self) -> ByLayer[NDArray[np.bool_]]:
-        """Whether a channel was never above zero, on any position of any of the N images [C]."""
-        return self._each(lambda counts: (counts["active_images"] == 0) & (counts["not_finite"] == 0))
+        """Whether a channel was exactly zero, on every position of all N images [C].
+
+        A rectifier with slope zero below zero (ReLU, ReLU6, ``clamp(min=0)``) then passes no gradient on. One
+        that lets something through there (leaky ReLU, GELU, SiLU) does, and returns no zeros: a channel of it
+        that is never above zero has an `active_share` of 0, but is not dead.
+        """
+        return self._each(lambda counts: (counts["zeros"] == counts["values"]) & (counts["not_finite"] == 0))
 
     @cached_property
     def near_dead(self) -> ByLayer[NDArray[np.bool_]]:
-        """Whether a channel was above zero, but on at most ``near_dead_share`` of the images [C]."""
+        """Whether a channel was zero, but for some positions of at most ``near_dead_share`` of the images [C].
+
+        Where it was ever below zero, it was not.
+        """
 
         def few(counts: Counts) -> NDArray[np.bool_]:
             active = counts["active_images"]
             found: NDArray[np.bool_] = (active > 0) & (active <= self.near_dead_share * self.images)
-            found &= counts["not_finite"] == 0
+            found &= (counts["minimum"] >= 0) & (counts["not_finite"] == 0)
             return found
 
         return self._each(few)
+
+    @property
+    def _below_zero(self) -> ByLayer[NDArray[np.bool_]]:
+        """Whether a channel was never above zero without being dead [C]."""
+        return self._each(
+            lambda counts: (
+                (counts["active_images"] == 0) & (counts["minimum"] < 0) & (counts["not_finite"] == 0)
+            )
+        )
 
     @cached_property
     def active_share(self) -> ByLayer[FloatArray]:
@@ -214,7 +231,7 @@ def _found(found: ActivationStatistics) -> list[str]:
     on = f"any of {count:,} images" if count > 1 else "the one image"
     dead, near = _total(found.dead), _total(found.near_dead)
     are = "is" if dead == 1 else "are"
-    said = [f"{dead} of {channels} channels {are} dead: never above zero, at any position, on {on}."]
+    said = [f"{dead} of {channels} channels {are} dead: exactly zero, at every position, on {on}."]
     if dead and len(found.layers) > 1:
         worst = max(found.layers, key=lambda layer: int(found.dead[layer].sum()))
         inside = f"{int(found.dead[worst].sum())} of {len(found.dead[worst])}"
@@ -222,8 +239,12 @@ def _found(found: ActivationStatistics) -> list[str]:
     if near:
         are = "is" if near == 1 else "are"
         said.append(f"{near} more {are} above zero on at most {found.near_dead_share:.2%} of the images.")
+    below = _total(found._below_zero)
+    if below:
+        are = "is" if below == 1 else "are"
+        said.append(f"{below} {are} never above zero, but not zero either: not dead, since gradients pass.")
     if dead:
-        said.append("That may come from too high a learning rate.")
+        said.append("That units die may come from too high a learning rate.")
         unseen = f"a channel that fires on {3 / count:.2%} of such images stays unseen on {count:,} of them"
         said.append(
             f"It does not prove that they never fire: {unseen} one time in twenty."

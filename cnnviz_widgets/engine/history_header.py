@@ -118,8 +118,11 @@ def _expected(header: HistoryHeader) -> dict[str, tuple[str, int, tuple[int, ...
     for name in ("weight_norms", "gradient_norms", "update_norms"):
         found[name] = ("<f8", 1, (len(header.shapes),))
     if header.layers:
-        found |= dict.fromkeys(("sparsity", "dead"), ("<f8", 1, (len(header.layers),)))
-    return found | {f"maps{index}": ("<f2", 4, header.pictures[1][:1]) for index in range(len(header.layers))}
+        found["sparsity"] = ("<f8", 1, (len(header.layers),))
+    for index in range(len(header.layers)):
+        found[f"dead{index}"] = ("|u1", 1, header.schema[f"dead{index}"][1][:1])
+        found[f"maps{index}"] = ("<f2", 4, header.pictures[1][:1])
+    return found
 
 
 def _described(given: Any) -> tuple[str, tuple[int, ...]]:

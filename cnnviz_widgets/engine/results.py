@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnviz_widgets.engine.by_layer import ByLayer
 from cnnviz_widgets.engine.errors import ResultFileError
 
 _BLOCK_BYTES = 2**22
@@ -117,7 +118,7 @@ def _same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, Result):
         return all(_same(getattr(one, each.name), getattr(other, each.name)) for each in fields(one))
-    if isinstance(one, dict):
+    if isinstance(one, dict | ByLayer):
         return len(one) == len(other) and all(key in other and _same(one[key], other[key]) for key in one)
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(map(_same, one, other))
@@ -154,6 +155,8 @@ def _encode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
         return [_encode(each, arrays) for each in value]
     if kind is dict:
         return {"dict": [[_encode(key, arrays), _encode(each, arrays)] for key, each in value.items()]}
+    if kind is ByLayer:
+        return {"by_layer": _encode(dict(value), arrays)}
     if isinstance(value, Result):
         content = {field.name: _encode(getattr(value, field.name), arrays) for field in fields(value)}
         return {"result": kind.__name__, "fields": content}
@@ -171,6 +174,8 @@ def _decode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
         return arrays[value["scalar"]][()]
     if "tuple" in value:
         return tuple(_decode(each, arrays) for each in value["tuple"])
+    if "by_layer" in value:
+        return ByLayer(_decode(value["by_layer"], arrays))
     if "dict" in value:
         return {_decode(key, arrays): _decode(each, arrays) for key, each in value["dict"]}
     return _result(value, arrays)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.by_layer import ByLayer
 from cnnviz_widgets.engine.history_header import Arrays, HistoryHeader, schema_of
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.results import Result
@@ -45,9 +46,12 @@ class TrainingHistory(Result):
     sparsity
         For each layer the share of its values that are exactly zero [S], float64, in [0, 1], over all
         ``image_count`` images. NaN where the layer returned a NaN.
-    dead
-        For each layer the share of its channels that are nowhere above zero on any of the ``image_count``
-        images [S], float64, in [0, 1]. Such a channel may still answer to other images. NaN as above.
+    dead_channels
+        For each layer whether each of its channels is exactly zero, everywhere on all ``image_count`` images
+        [S, C], bool: at which step it died, and whether it came back. Of all channels, also where ``activations``
+        keeps the first ones alone. Such a channel may still answer to other images. A channel that is never
+        above zero without being zero (leaky ReLU, GELU) is not dead: gradients pass through it. False where
+        the channel returned a NaN.
     weight_norms, gradient_norms, update_norms
         For each parameter, by name, L2 norms [S], float64: of its values, of its gradient as the optimizer
         used it, and of what this one step has changed. Gradients and updates are NaN at the start, at the
@@ -56,7 +60,7 @@ class TrainingHistory(Result):
     images
         The pictures whose maps are kept, as the network sees them, uint8 [N, H, W, 3].
     image_count
-        How many images ``sparsity`` and ``dead`` are about: at least N.
+        How many images ``sparsity`` and ``dead_channels`` are about: at least N.
     kernels_layer
         Name of the convolution whose kernels are kept, ``None`` where there is none.
     parameters
@@ -67,9 +71,9 @@ class TrainingHistory(Result):
     loss: FloatArray
     kernels: NDArray[np.float32]
     roughness: FloatArray
-    activations: dict[LayerKey, NDArray[np.float16]]
-    sparsity: dict[LayerKey, FloatArray]
-    dead: dict[LayerKey, FloatArray]
+    activations: ByLayer[NDArray[np.float16]]
+    sparsity: ByLayer[FloatArray]
+    dead_channels: ByLayer[NDArray[np.bool_]]
     weight_norms: dict[str, FloatArray]
     gradient_norms: dict[str, FloatArray]
     update_norms: dict[str, FloatArray]
@@ -77,6 +81,16 @@ class TrainingHistory(Result):
     image_count: int
     kernels_layer: str | None
     parameters: dict[str, Any]
+
+    @property
+    def dead(self) -> ByLayer[FloatArray]:
+        """For each layer the share of its channels that are dead [S], float64; NaN where it returned a NaN."""
+        return ByLayer(
+            {
+                key: np.where(np.isnan(self.sparsity[key]), np.nan, each.mean(axis=1))
+                for key, each in self.dead_channels.items()
+            }
+        )
 
     @property
     def layers(self) -> tuple[LayerKey, ...]:
@@ -161,18 +175,18 @@ def history_of(header: HistoryHeader, pictures: NDArray[np.uint8], records: list
     def by_parameter(name: str) -> dict[str, FloatArray]:
         return dict(zip(header.shapes, np.ascontiguousarray(all_of(name).T), strict=True))
 
-    def by_layer(name: str) -> dict[LayerKey, FloatArray]:
-        values = np.ascontiguousarray(all_of(name).T) if header.layers else ()
-        return dict(zip(header.layers, values, strict=True))
+    def by_layer(name: str) -> dict[LayerKey, NDArray[Any]]:
+        return {key: all_of(f"{name}{index}") for index, key in enumerate(header.layers)}
 
+    zeros = np.ascontiguousarray(all_of("sparsity").T) if header.layers else ()
     return TrainingHistory(
         steps=all_of("step"),
         loss=all_of("loss"),
         kernels=all_of("kernels"),
         roughness=all_of("roughness"),
-        activations={key: all_of(f"maps{index}") for index, key in enumerate(header.layers)},
-        sparsity=by_layer("sparsity"),
-        dead=by_layer("dead"),
+        activations=ByLayer(by_layer("maps")),
+        sparsity=ByLayer(dict(zip(header.layers, zeros, strict=True))),
+        dead_channels=ByLayer({key: each.astype(bool) for key, each in by_layer("dead").items()}),
         weight_norms=by_parameter("weight_norms"),
         gradient_norms=by_parameter("gradient_norms"),
         update_norms=by_parameter("update_norms"),

@@ -135,7 +135,7 @@ class TrainingProbe:
         return self._x[start : start + count]
 
     def measure(self) -> Measures:
-        """Return kernels and their roughness, norms of weights, shares of zeros and dead channels, and maps."""
+        """Return kernels and their roughness, norms of weights, shares of zeros, dead channels, and maps."""
         core = self.net.core
         named = dict(core.named_parameters())
         if tuple(named) != self.names:
@@ -162,7 +162,7 @@ class TrainingProbe:
                 tally.add(main_tensor(seen[key]))
         return {
             "sparsity": np.array([tally.sparsity for tally in tallies]),
-            "dead": np.array([tally.dead for tally in tallies]),
+            **{f"dead{index}": tally.dead for index, tally in enumerate(tallies)},
             **{f"maps{index}": tally.maps for index, tally in enumerate(tallies)},
         }
 
@@ -174,15 +174,19 @@ class _Tally:
         self._keep = images, channels
         self._kept: list[NDArray[np.float16]] = []
         self._zeros = self._values = 0
-        self._highest: Tensor | None = None
+        self._dead: Tensor | None = None
+        self._is_spoiled = False
 
     def add(self, value: Tensor) -> None:
         maps = value.detach().reshape(*value.shape[:2], *(value.shape[2:] or (1, 1)))
         self._zeros += int((maps == 0).sum())  # three times as fast as `count_nonzero` on a processor
         self._values += maps.numel()
-        # The largest value of a channel tells whether it is dead, and a NaN carries through it.
+        # A NaN carries through the largest value; few channels are nowhere above zero, and may be below it.
         highest = maps.amax(dim=(0, 2, 3))
-        self._highest = highest if self._highest is None else torch.maximum(self._highest, highest)
+        self._is_spoiled |= bool(highest.isnan().any())
+        dead = highest == 0
+        dead[dead.clone()] = maps[:, dead].amin(dim=(0, 2, 3)) == 0
+        self._dead = dead if self._dead is None else self._dead & dead
         images, channels = self._keep
         missing = images - sum(map(len, self._kept))
         if missing:
@@ -194,18 +198,15 @@ class _Tally:
         return np.ascontiguousarray(np.concatenate(self._kept))
 
     @property
-    def is_spoiled(self) -> bool:
-        return self._highest is None or bool(self._highest.isnan().any())
-
-    @property
     def sparsity(self) -> float:
-        return float("nan") if self.is_spoiled else self._zeros / max(self._values, 1)
+        return float("nan") if self._is_spoiled else self._zeros / max(self._values, 1)
 
     @property
-    def dead(self) -> float:
-        if self._highest is None or self.is_spoiled:
-            return float("nan")
-        return float((self._highest <= 0).double().mean())
+    def dead(self) -> NDArray[np.uint8]:
+        """Whether each channel was zero everywhere, 0 or 1 [C]; of NaN nothing is known, so it was not."""
+        if self._dead is None:
+            raise RuntimeError("nothing was counted yet")
+        return self._dead.to("cpu", torch.uint8).numpy()
 
 
 def norms(tensors: Iterable[Tensor | None]) -> NDArray[np.float64]:

@@ -40,15 +40,16 @@ def activation_statistics(
     of its maps for all N images:
 
     - **sparsity**: the share of exact zeros;
-    - **dead**: never above zero, on any position of any of the N images;
-    - **near-dead**: above zero on some images, but on at most ``near_dead_share`` of them;
+    - **dead**: exactly zero, on every position of all N images;
+    - **near-dead**: above zero on some images, but on at most ``near_dead_share`` of them, and zero otherwise;
     - mean, standard deviation (of the population), smallest and largest value, and a histogram.
 
     Many dead channels may mean that the learning rate was too high (a few may be dead from the start): one large
-    step can push a rectifier to where no image reaches it, and then its gradient is zero, so it does not come
-    back. But N images prove nothing about others: a channel that is above zero on a share of 3 / N of all images
-    stays unseen on N of them one time in twenty. Channels with NaN or infinite values are never called dead; the
-    message names their layers.
+    step can push a ReLU to where no image reaches it, and then its gradient is zero, so it does not come back.
+    Leaky ReLU, GELU and their like let something through below zero: what they return there is not zero, and a
+    channel of theirs that is never above zero is not dead; the message counts it apart. And N images prove nothing
+    about others: a channel that is above zero on a share of 3 / N of all images stays unseen on N of them one time in
+    twenty. Channels with NaN or infinite values are never called dead; the message names their layers.
 
     A layer that is called more than once counts by call, under ``(name, call)``. Rectifiers that are called as
     functions (``F.relu``, ``torch.relu``, ``x.relu_()``, ``x.clamp(min=0)``, ``F.relu6``, ``F.gelu``, ...) count
@@ -77,7 +78,8 @@ def activation_statistics(
     on_error
         ``"raise"``, or ``"skip"`` for images that can't be read, which are then counted and named.
     checkpoint
-        A file to keep what was found so far. If it is there, the scan goes on from it (see
+        A file to keep what was found so far, first after two seconds, then every 20. If it is there, the scan goes
+        on from it; it is refused where the network, the options or the data set changed (what is compared of that:
         `cnnviz_widgets.engine.scan.ScanOptions`).
     jobs
         How many workers share the images, as joblib's ``n_jobs``. Left out: what `joblib.parallel_config` says.

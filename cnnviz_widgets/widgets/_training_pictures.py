@@ -28,6 +28,7 @@ MAXIMUM_BADGES = 8_000
 MAXIMUM_LINES = 12
 _READABLE = 16  # a map of fewer rows or columns than that has lost what there was to see
 _TILE_BYTES = 12
+_LISTED = 20
 
 Lines = dict[str, NDArray[np.float64]]
 
@@ -94,7 +95,10 @@ def kernel_frames(history: TrainingHistory, *, frames: int = MAXIMUM_FRAMES) -> 
 def map_frames(
     history: TrainingHistory, layer: LayerKey, image: int, *, frames: int = MAXIMUM_FRAMES
 ) -> Frames:
-    """Return a layer's maps of one image at each step; those that are zero everywhere say so."""
+    """Return a layer's maps of one image at each step; those that are zero everywhere say so.
+
+    ``dead 40+``: since the record of step 40, on all images of the recording.
+    """
     maps = history.activations[layer]
     shape = (maps.shape[0], *maps.shape[2:])
     chosen = _frame_indices(shape, MAP_BYTES, frames)
@@ -102,9 +106,35 @@ def map_frames(
     silent = np.all(values == 0, axis=(2, 3))
     badges: list[dict[int, str]] = []
     if silent.sum() <= MAXIMUM_BADGES:
-        badges = [{int(tile): "all zero" for tile in np.flatnonzero(row)} for row in silent]
+        badges = [
+            {
+                int(tile): "all zero" if died[tile] < 0 else f"dead {died[tile]}+"
+                for tile in np.flatnonzero(row)
+            }
+            for row, died in zip(silent, dead_since(history, layer)[chosen], strict=True)
+        ]
     noun = "unit" if values.shape[2:] == (1, 1) else "channel"
     return Frames(values, history.steps[chosen], "activation", noun, badges)
+
+
+def dead_since(history: TrainingHistory, layer: LayerKey) -> NDArray[np.int64]:
+    """Return for each record the step since which each channel is dead [S, C]; -1 where it is not."""
+    dead = history.dead_channels[layer]
+    since = np.full(dead.shape, -1, np.int64)
+    before = np.full(dead.shape[1], -1, np.int64)
+    for index, row in enumerate(dead):
+        before = np.where(row, np.where(before < 0, history.steps[index], before), -1)
+        since[index] = before
+    return since
+
+
+def dead_text(history: TrainingHistory, layer: LayerKey, record: int) -> str:
+    """Return which channels of a layer are dead, and since when; nothing where none is."""
+    since = dead_since(history, layer)[record]
+    dead = np.flatnonzero(since >= 0)
+    listed = [f"{channel} (since step {since[channel]})" for channel in dead[:_LISTED]]
+    listed += [f"and {len(dead) - _LISTED} more"] if len(dead) > _LISTED else []
+    return f"dead in {key_text(layer)}: {', '.join(listed)}" if listed else ""
 
 
 def chart_lines(history: TrainingHistory, points: NDArray[np.intp]) -> dict[str, Lines]:

@@ -25,6 +25,7 @@ from cnnviz_widgets.widgets._training_pictures import (
     MAXIMUM_FRAMES,
     MAXIMUM_POINTS,
     chart_lines,
+    dead_text,
     evenly,
     film_strip,
     kernel_frames,
@@ -46,6 +47,9 @@ class TrainingTimeline(Viewer):
     Given a recorder, it shows new records while the training runs, on a thread of its own, every few seconds:
     drawing takes time from the training, in the page above all. It stays at the latest record until someone
     goes back.
+
+    A tile says ``dead 40+`` where the channel is dead, on all images of the recording, and since which step;
+    ``all zero`` where it is silent on the image on show.
 
     Parameters
     ----------
@@ -311,6 +315,10 @@ class TrainingTimeline(Viewer):
             parts.show_photo(history.images[self.image])
             title = f"Activations of {key_text(self.layer)} for image {self.image}"
         parts.show_maps(frames, title, both=self.compare is not None, data_bytes=data_bytes)
+        if self.layer is not None and frames is not None and history.dead_channels[self.layer].any():
+            # Beside the title, not in it: another title is another picture, whose colors begin anew.
+            count = history.image_count
+            parts.maps_title.value += f" (dead 40+: zero on all {count:,} images since step 40)"
 
     def _place(self) -> None:
         """Have slider, tiles and controls show what the traits say."""
@@ -373,7 +381,11 @@ class TrainingTimeline(Viewer):
         if step is not None:
             text = step_texts(self.history, np.flatnonzero(self.history.steps == step)[:1])[0]
             lines.append(f"step {step}: {text}".rstrip(": "))
-        return "\n".join(lines)
+            if self.layer is not None:
+                lines.append(
+                    dead_text(self.history, self.layer, int(np.searchsorted(self.history.steps, step)))
+                )
+        return "\n".join(line for line in lines if line)
 
 
 def _first_layer(history: TrainingHistory) -> LayerKey | None:

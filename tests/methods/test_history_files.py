@@ -48,7 +48,7 @@ def recorded(
 def first(history: cv.TrainingHistory, count: int) -> list[bytes]:
     """Return the bytes of the first records."""
     arrays = [history.steps, history.loss, history.kernels, history.roughness]
-    for each in (history.activations, history.sparsity, history.dead, history.weight_norms):
+    for each in (history.activations, history.sparsity, history.dead_channels, history.weight_norms):
         arrays += list(each.values())
     arrays += [*history.gradient_norms.values(), *history.update_norms.values()]
     return [each[:count].tobytes() for each in arrays]
@@ -282,7 +282,7 @@ def test_a_record_with_objects_or_compression_is_none(file: bytes, tmp_path: Pat
         if change == "objects":
             changed["loss"] = np.array({"a": 1}, dtype=object)
         if change == "missing":
-            del changed["dead"]
+            del changed["dead0"]
         save = np.savez_compressed if change == "compressed" else np.savez
         save(tmp_path / "record.npz", **changed)
         content = (tmp_path / "record.npz").read_bytes()

@@ -127,7 +127,8 @@ def check_record(history: cv.TrainingHistory, index: int, record: dict[str, Any]
         np.testing.assert_allclose(history.activations[key][index], maps[:3], rtol=2e-3, atol=1e-4)
         zeros = [value == 0 for image in maps for channel in image for row in channel for value in row]
         np.testing.assert_allclose(history.sparsity[key][index], sum(zeros) / len(zeros), atol=1e-5)
-        dead = [all((image[channel] <= 0).all() for image in maps) for channel in range(maps.shape[1])]
+        dead = [all((image[channel] == 0).all() for image in maps) for channel in range(maps.shape[1])]
+        assert history.dead_channels[key][index].tolist() == dead
         assert history.dead[key][index] == np.mean(dead)
 
 
@@ -145,10 +146,35 @@ def test_dead_channels_are_told_from_sparse_ones() -> None:
     recorder.record()
     history = recorder.history
     assert history.layers == ("1", "4")
+    assert history.dead_channels["1"].tolist() == [[False, True, False]]
     assert history.dead["1"].tolist() == [1 / 3]
     assert history.sparsity["1"].tolist() == [(6 + 8 + 7) / 24]
     assert (history.dead["4"].tolist(), history.sparsity["4"].tolist()) == ([0.5], [0.5])
     assert history.activations["4"].shape == (1, 2, 2, 1, 1)
+
+
+@pytest.mark.parametrize("rectifier", [nn.LeakyReLU(), nn.GELU(), nn.SiLU(), nn.ReLU6(), nn.Hardtanh(0, 1)])
+def test_only_where_no_gradient_passes_channels_are_dead(rectifier: nn.Module) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 3, 1), rectifier)
+    with torch.no_grad():
+        module[0].weight[:] = torch.tensor([1.0, -1.0, 1.0]).reshape(3, 1, 1, 1)
+        module[0].bias[:] = torch.tensor([0.0, -0.1, 0.5])
+    net = cv.Network(module, input=cv.InputSpec(size=2, channels=1))
+    images = np.array([[[9, 60], [120, 255]], [[8, 8], [8, 8]]], np.uint8)
+    x = net.prepare(list(images))
+    module(x).sum().backward()
+    # The slope of the rectifier, at all places of all images, as autograd has it.
+    dead = [bool(gradient == 0) for gradient in module[0].bias.grad]
+    assert dead == [False, isinstance(rectifier, nn.ReLU6 | nn.Hardtanh), False]
+    recorder = cv.TrainingRecorder(net, images=images)
+    recorder.record()
+    assert recorder.history.dead_channels["1"].tolist() == [dead]
+    found = cv.activation_statistics(net, images)
+    assert found.dead["1"].tolist() == dead
+    assert found.active_share["1"].tolist() == [1, 0, 1]
+    assert not found.near_dead["1"].any()
+    assert ("learning rate" in found.message) is any(dead)
+    assert ("1 is never above zero, but not zero either" in found.message) is not any(dead)
 
 
 def test_by_hand_without_an_optimizer() -> None:
@@ -187,6 +213,7 @@ def test_a_training_that_diverges_is_recorded_as_it_is() -> None:
     assert np.isnan(history.kernels[0, 1]).all()
     assert np.isnan(history.weight_norms["conv.weight"][0])
     assert np.isnan([history.dead["relu", 0][0], history.sparsity["relu", 0][0]]).all()
+    assert not history.dead_channels["relu", 0][0, 1]
 
 
 def test_maps_beyond_their_range_are_clipped() -> None:
@@ -217,7 +244,7 @@ def test_memory_is_bounded_and_records_stay_even() -> None:
         "gradient_norms",
         "update_norms",
         "sparsity",
-        "dead",
+        "dead0",
         "maps0",
     }
     capacity = budget // recorder._log.header.memory_bytes

@@ -245,16 +245,40 @@ def test_texts_say_what_each_record_holds() -> None:
     told.sparsity["relu", 1][:] = [0.5, 1.0]
     told.dead_channels["relu1"][:] = told.dead_channels["relu", 1][:] = False
     told.loss[1] = np.nan
-    dead = "dead relu1 0%, relu (call 1) 0%"
     assert step_texts(told, np.arange(2)) == [
-        f"loss 2 \u00b7 zeros relu1 25%, relu (call 1) 50% \u00b7 {dead}",
-        f"zeros relu1 unknown, relu (call 1) 100% \u00b7 {dead}",
+        "loss 2 \u00b7 zeros relu1 25%, relu (call 1) 50% \u00b7 dead relu1 0%, relu (call 1) 0%",
+        "zeros relu1 unknown, relu (call 1) 100% \u00b7 dead relu1 unknown, relu (call 1) 0%",
     ]
     many = history(1, layers=tuple(f"r{index}" for index in range(30)))
     for index, row in enumerate(many.dead_channels.values()):
         row[:] = np.arange(4) < (1 if index < 29 else 3)
     assert "dead 27% in the mean of 30 layers, most in r29 (75%)" in step_texts(many, np.arange(1))[0]
     assert len(chart_lines(many, np.arange(1))["dead"]) == 12
+
+
+def test_tiles_say_which_channels_are_dead_and_since_when() -> None:
+    told = history(4)
+    dead = told.dead_channels["relu1"]
+    dead[:] = [[0, 0, 0, 1], [0, 1, 0, 0], [0, 1, 0, 1], [0, 1, 0, 1]]
+    maps = told.activations["relu1"]
+    maps[:] = 1
+    maps[:, :, 2] = 0  # silent on these images, not on all
+    maps[dead[:, None].repeat(2, axis=1)] = 0
+    silent = {2: "all zero"}
+    assert map_frames(told, "relu1", 0).badges == [
+        {3: "dead 0+"} | silent,
+        {1: "dead 10+"} | silent,
+        {1: "dead 10+", 3: "dead 20+"} | silent,
+        {1: "dead 10+", 3: "dead 20+"} | silent,
+    ]
+    timeline = cv.TrainingTimeline(told, layer="relu1")
+    assert timeline.to_text().splitlines()[2] == "dead in relu1: 1 (since step 10), 3 (since step 20)"
+    assert "dead 40+: zero on all 2 images since step 40" in timeline.parts.maps_title.value
+    told.dead_channels["relu", 1][:] = False
+    timeline.layer = ("relu", 1)
+    timeline.wait(60)
+    assert "dead" not in timeline.parts.maps_title.value
+    assert len(timeline.to_text().splitlines()) == 2
 
 
 def test_maps_of_vectors_are_units() -> None:
