@@ -6,11 +6,13 @@ import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+
+from cnnviz_widgets.engine.progress import progress_file
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,21 +44,18 @@ class StopEarly(Exception):  # noqa: N818  it is no error
     """Thrown into a generator of steps to have the result so far: see `Streamed.finish`."""
 
 
-class Streamed(Generic[P, R]):
-    """A method that can be run to its end (call it) or step by step (`steps`)."""
+class Streamed(Protocol[P, R]):
+    """A function that runs a method to its end, with `steps` to take it step by step instead."""
 
-    def __init__(self, function: Callable[P, Generator[Step, None, R]]) -> None:
-        self._function = function
-        functools.update_wrapper(self, function)
-        # What the function is annotated to return is the generator, not what a call returns.
-        self.__signature__ = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run every step with a progress bar (shown after half a second) and return the result."""
+        ...
 
     def steps(self, *args: P.args, **kwargs: P.kwargs) -> Generator[Step, None, R]:
         """Return the generator itself: ask for a step, pause by not asking, stop by closing it."""
-        return self._function(*args, **kwargs)
+        ...
 
-    @staticmethod
-    def finish(steps: Generator[Step, None, R]) -> R:
+    def finish(self, steps: Generator[Step, None, R]) -> R:
         """Stop a generator that `steps` gave, and return its result of what is done so far.
 
         Raises
@@ -64,34 +63,14 @@ class Streamed(Generic[P, R]):
         ValueError
             It has not yet taken a step, or the method has no result before its end: then close it.
         """
-        try:
-            steps.throw(StopEarly())
-        except StopIteration as end:
-            result: R = end.value
-            return result
-        except StopEarly:
-            pass
-        steps.close()
-        raise ValueError("there is no result yet: no step was taken, or this method has one only at its end")
+        ...
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run every step with a progress bar (shown after half a second) and return the result."""
-        generator = self.steps(*args, **kwargs)
-        with tqdm(desc=self._function.__name__, delay=0.5, leave=False) as bar:
-            try:
-                while True:
-                    step = next(generator)
-                    bar.total = step.total
-                    bar.set_postfix(_scalars(step.values), refresh=False)
-                    bar.update(step.index + 1 - bar.n)
-            except StopIteration as end:
-                result: R = end.value
-                return result
-            finally:
-                generator.close()
 
-    def __repr__(self) -> str:
-        return f"<streamed method {self._function.__name__}{self.__signature__}>"
+_HELP = """
+Called, it shows how far it is after half a second, and clears that when it is done; start Python with
+``TQDM_DISABLE=1`` in its environment to see nothing. ``{name}.steps(...)``, with the same arguments, returns a
+generator of `Step` instead, to be taken one by one.
+"""
 
 
 def _scalars(values: Mapping[str, float | NDArray[Any]]) -> dict[str, float]:
@@ -119,4 +98,39 @@ def streamed(function: Callable[P, Generator[Step, None, R]]) -> Streamed[P, R]:
     """
     if not inspect.isgeneratorfunction(function):
         raise TypeError(f"@streamed needs a generator function, got {function!r}: yield a Step for each step")
-    return Streamed(function)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        generator = function(*args, **kwargs)
+        with tqdm(desc=function.__name__, delay=0.5, leave=False, file=progress_file()) as bar:
+            try:
+                while True:
+                    step = next(generator)
+                    bar.total = step.total
+                    bar.set_postfix(_scalars(step.values), refresh=False)
+                    bar.update(step.index + 1 - bar.n)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            finally:
+                generator.close()
+
+    # A function, not an object that is called: `help` and ? tell the arguments and their defaults of functions.
+    made: Any = run
+    made.steps, made.finish = function, _finish
+    # What the function is annotated to return is the generator, not what a call returns.
+    made.__signature__ = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
+    made.__doc__ = f"{inspect.getdoc(function) or ''}\n{_HELP.format(name=function.__name__)}".lstrip()
+    return cast(Streamed[P, R], run)
+
+
+def _finish(steps: Generator[Step, None, R]) -> R:
+    try:
+        steps.throw(StopEarly())
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    except StopEarly:
+        pass
+    steps.close()
+    raise ValueError("there is no result yet: no step was taken, or this method has one only at its end")

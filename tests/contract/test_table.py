@@ -11,7 +11,6 @@ import pytest
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Streamed
 from tests.contract.settings import Setting
 from tests.contract.table import BAD, ELSEWHERE, TABLE
 
@@ -34,7 +33,7 @@ def public_methods() -> set[str]:
 def _is_method(value: Any, place: str) -> bool:
     if place.startswith("methods."):
         return callable(value) and not (isinstance(value, type) and issubclass(value, Result))
-    if not place.startswith("engine.") or not (inspect.isfunction(value) or isinstance(value, Streamed)):
+    if not place.startswith("engine.") or not inspect.isfunction(value):
         return False
     return next(iter(inspect.signature(value).parameters), None) == "net"
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import inspect
 import io
+import pydoc
+import sys
 import threading
 import time
 from collections.abc import Generator
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from cnnviz_widgets.engine import stream
+from cnnviz_widgets.engine.progress import progress_file
 from cnnviz_widgets.engine.stream import Step, streamed
 
 LOG: list[str] = []
@@ -141,10 +146,36 @@ def test_name_documentation_and_signature_are_those_of_the_function() -> None:
     assert count.__name__ == "count"
     assert count.__qualname__ == "count"
     assert count.__module__ == __name__
-    assert inspect.getdoc(count) == "Watch a number grow.\n\nA second paragraph."
+    assert inspect.getdoc(count).startswith("Watch a number grow.\n\nA second paragraph.\n\nCalled, it shows")
     expected = "(start: 'int', *, steps: 'int' = 3, fail_at: 'int | None' = None)"
     assert str(inspect.signature(count)) == expected
-    assert repr(count) == f"<streamed method count{expected}>"
+    # What `help` prints begins with the call, defaults and all.
+    told = pydoc.plain(pydoc.render_doc(count))
+    assert told.startswith(
+        f"Python Library Documentation: function count in module {__name__}\n\ncount{expected}\n"
+    )
+    assert "TQDM_DISABLE=1" in told
+    assert "count.steps(...)" in told
+
+
+def test_in_a_notebook_the_bar_is_an_output_of_its_own_and_empty_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    published: list[dict[str, Any]] = []
+    display = SimpleNamespace(publish=lambda **message: published.append(message))
+    shell = SimpleNamespace(kernel=object(), display_pub=display)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    error = io.StringIO()
+    monkeypatch.setattr("sys.stderr", error)
+    with tqdm(desc="work", total=2, leave=False, file=progress_file(), mininterval=0) as bar:
+        bar.update(1)
+    assert [message["update"] for message in published] == [False, True, True]
+    assert len({message["transient"]["display_id"] for message in published}) == 1
+    assert "work:  50%" in published[1]["data"]["text/plain"]
+    assert published[-1]["data"] == {}
+    assert error.getvalue() == ""
+    shell.kernel = None  # IPython in a terminal
+    assert progress_file() is None
 
 
 def test_only_generators_can_be_streamed() -> None:

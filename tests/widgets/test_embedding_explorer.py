@@ -16,7 +16,7 @@ from PIL import Image
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine import nearest, tsne_steps
-from cnnviz_widgets.engine.stream import StopEarly, Streamed
+from cnnviz_widgets.engine.stream import StopEarly, streamed
 from cnnviz_widgets.widgets import embedding as module
 from cnnviz_widgets.widgets._embedding_parts import time_text
 
@@ -78,7 +78,7 @@ embed_steps = cv.embed.steps
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate()
-    monkeypatch.setattr(module, "embed", Streamed(gate.__call__))
+    monkeypatch.setattr(module, "embed", streamed(gate.__call__))
     yield gate
     gate.let(10_000)
 
@@ -232,7 +232,7 @@ def test_a_run_that_fails_is_shown_and_loses_nothing(monkeypatch: pytest.MonkeyP
         yield
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "embed", Streamed(full))
+        patched.setattr(module, "embed", streamed(full))
         explorer.run()
         assert explorer.wait(SOON)
     assert explorer.state == "failed"
