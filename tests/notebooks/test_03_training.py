@@ -55,6 +55,11 @@ def test_the_high_learning_rate_kills_units_which_the_timeline_shows(run: Run) -
     assert run.value("alive") < 16
     assert run.value("accuracy(fated)") < 0.3
     assert run.value("history.dead['relu2'][-1]") < 0.2
+    first_dead = run.value("first_dead")
+    assert len(first_dead) == round(run.value("fate.dead['relu2'][-1]") * run.value("dead.shape[1]"))
+    for channel, step in first_dead.items():
+        answers = run.value(f"bool(fate.activations['relu2'][fate.steps == {step}, :, {channel}].any())")
+        assert not answers, "a map of a dead channel is zero"
     step, text = run.value("[fated_timeline.shown_step, fated_timeline.to_text()]")
     assert step == run.value("killed") > 0
     index = run.value("int(np.flatnonzero(fate.steps == killed)[0])")
