@@ -46,7 +46,7 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
     x_name
         What runs along the other axis.
     log
-        Draw a logarithmic axis of values, which its title then says; ``None`` draws one only where all values
+        Draw a logarithmic axis of values. ``None`` draws one, and says so in its title, only where all values
         are above zero and span more than three decades: on a linear one a single spike would flatten the rest.
     limits
         Fixed ends of the axis of values, such as (0, 1) for shares.
@@ -183,7 +183,10 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
     def _rescale_values(self) -> None:
         low, high = self._limits or value_limits(all_values(self._lines), log=self._log)
         ticks = log_ticks(low, high) if self._log else round_ticks(low, high, 4)
-        axis, remarks = self._y_axis, [self._unit, "log scale" if self._log else ""]
+        axis, remarks = (
+            self._y_axis,
+            [self._unit, "log scale" if self._log and self._wants_log is None else ""],
+        )
         in_brackets = ", ".join(filter(None, remarks))
         with self._upward.hold_sync(), axis.hold_sync():
             self._upward.min, self._upward.max = self._place(low), self._place(high)

@@ -142,7 +142,10 @@ class FilterGrid(Viewer):
         return {"layer": self.layer, **self._options}
 
     def refresh(self) -> None:
-        """Read the kernels again, say after some more training, and judge them anew."""
+        """Read the kernels again, say after some more training, and judge them anew.
+
+        This takes a moment, in which the cell goes on: ``result`` is ``None`` until `wait` returns.
+        """
         net, params = self.net, self.params
         with self.lock:
             self.result = None
