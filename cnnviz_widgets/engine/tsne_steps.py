@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Generator
 from typing import Any
@@ -14,6 +15,7 @@ from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.stream import Step, StopEarly
 from cnnviz_widgets.engine.tsne import TSNE, Found, find_neighbors
 
+USUAL_PERPLEXITY = 30.0
 _SEARCH_STEP = 2**27  # distances between two steps of the search for neighbors: seconds
 
 
@@ -68,12 +70,21 @@ def _watched(made: TSNE, every: int) -> Generator[Step, None, None]:
 
 
 def checked_perplexity(value: Any, images: int) -> float:
-    """Return a perplexity that a t-SNE of so many images can have, or say which it can."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 1 <= value < np.inf:
-        raise ValueError(f"perplexity is a number from 1, got {value!r}")
+    """Return a perplexity that a t-SNE of so many images can have, or say which it can.
+
+    ``None``: the usual one, or the largest that so many images allow.
+    """
     # As many neighbors as three times the perplexity are looked at.
     most = (images - 1) / 3
+    if most < 1:
+        raise InputError(f"t-SNE needs four images or more, got {images}")
+    if value is None:
+        return min(USUAL_PERPLEXITY, most)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 1 <= value < np.inf:
+        raise ValueError(f"perplexity is a number from 1, got {value!r}")
     if value > most:
-        advice = f"use {most:.4g} or less" if most >= 1 else "t-SNE needs four images or more"
-        raise InputError(f"perplexity {value:g} is too large for {images} images; {advice}")
+        advised = math.floor(100 * most) / 100  # not rounded up, which would be refused again
+        raise InputError(
+            f"perplexity {value:.12g} is too large for {images} images; use {advised:.12g} or less"
+        )
     return float(value)

@@ -63,7 +63,7 @@ class Embedding(Result):
         t-SNE: the Kullback-Leibler divergence of the map from the neighborhoods of the vectors, which is what
         t-SNE makes small. Compare it only between maps of the same vectors and perplexity.
     perplexity, iterations
-        t-SNE: what was asked for.
+        t-SNE: what was asked for, or chosen.
     iterations_done
         t-SNE: how many there were; fewer where it was stopped early (``cv.embed.finish``).
     vectors
@@ -172,7 +172,7 @@ def embed(
     table: FeatureTable | NDArray[Any],
     *,
     method: str = "pca",
-    perplexity: float = 30,
+    perplexity: float | None = None,
     iterations: int = 750,
     every: int = 10,
     seed: int = 0,
@@ -184,7 +184,9 @@ def embed(
     - **t-SNE** (van der Maaten and Hinton 2008, by openTSNE) keeps neighbors together. Which points are close
       means something; distances between clusters, their sizes and their shapes mean little.
 
-    Trustworthiness comes with either: whether neighbors on the map are neighbors in truth.
+    Trustworthiness comes with either: whether neighbors on the map are neighbors in truth. Both compare vectors by
+    Euclidean distance. For the cosine instead, give vectors of length 1:
+    ``dataclasses.replace(table, vectors=table.vectors / np.linalg.norm(table.vectors, axis=1, keepdims=True))``.
 
     The same seed gives the same map on one machine, on any number of threads; the global random state is not
     touched. PCA holds the vectors in memory two or three times; t-SNE searches neighbors exactly, in a time that
@@ -197,7 +199,8 @@ def embed(
     method
         ``"pca"`` or ``"tsne"``.
     perplexity
-        t-SNE: roughly how many neighbors each image has to look at, from 1 to (N - 1) / 3. Try several.
+        t-SNE: roughly how many neighbors each image has to look at, from 1 to (N - 1) / 3. Try several. Left out:
+        30, or the largest possible where there are fewer than 91 images. PCA has none.
     iterations
         t-SNE: how many; the first third of them (at most 250) pulls neighbors together 12 times as hard.
     every
@@ -215,11 +218,11 @@ def embed(
     Raises
     ------
     InputError
-        Fewer than three images, NaN, vectors that are all equal, a perplexity too large for N.
+        Fewer than three images (four for t-SNE), NaN, vectors that are all equal, a perplexity too large for N.
     InputTypeError
         Neither a table nor an array.
     ValueError
-        A value that an option can't have.
+        A value that an option can't have; a perplexity for PCA.
 
     Examples
     --------
@@ -237,6 +240,10 @@ def embed(
     if len(vectors) < 3:
         raise InputError(f"a map needs three images or more, got {len(vectors)}")
     if method == "pca":
+        if perplexity is not None:
+            raise ValueError(
+                f"perplexity is of t-SNE, PCA has none, got {perplexity!r}; leave it out, or give method='tsne'"
+            )
         points, found = yield from _pca_steps(vectors, seed)
     else:
         points, found = yield from _tsne_steps(vectors, perplexity, iterations, every, seed)

@@ -72,13 +72,13 @@ def test_vectors_on_a_line() -> None:
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_trustworthiness_is_that_of_scikit_learn(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = tsne_map(method=method)
+    found = tsne_map(method=method, perplexity=None)
     expected = trustworthiness(VECTORS.astype(float), found.points, n_neighbors=5)
     assert found.trustworthiness == pytest.approx(expected, abs=1e-12)
     assert (found.trustworthiness_neighbors, found.trustworthiness_images) == (5, 120)
     assert f"{expected:.3f}" in repr(found)
     monkeypatch.setattr(embedding, "_TRUST_IMAGES", 40)
-    sampled = tsne_map(method=method, seed=3)
+    sampled = tsne_map(method=method, perplexity=None, seed=3)
     rows = np.sort(np.random.default_rng(3).choice(120, 40, replace=False))
     expected = trustworthiness(VECTORS[rows].astype(float), sampled.points[rows], n_neighbors=5)
     assert sampled.trustworthiness == pytest.approx(expected, abs=1e-12)
@@ -238,8 +238,12 @@ def test_odd_tables() -> None:
     assert np.isfinite(one_value.points).all()
     smallest = tsne_map(VECTORS[:4], perplexity=1)
     assert smallest.points.shape == (4, 2)
-    with pytest.raises(ValueError, match=r"40 is too large for 120 images; use 39\.67 or less"):
-        tsne_map(perplexity=40)
+    # (120 - 1) / 3 is 39.666...; what is advised must work, and so does leaving it out.
+    with pytest.raises(ValueError, match=r"39\.67 is too large for 120 images; use 39\.66 or less"):
+        tsne_map(perplexity=39.67)
+    assert tsne_map(perplexity=39.66, iterations=1).perplexity == 39.66
+    chosen = [tsne_map(VECTORS[:count], perplexity=None, iterations=1).perplexity for count in (4, 90, 91)]
+    np.testing.assert_allclose(chosen, [1, 89 / 3, 30])
     with pytest.raises(ValueError, match="t-SNE needs four images or more"):
         tsne_map(VECTORS[:3], perplexity=1)
     with pytest.raises(ValueError, match="120 vectors, but 7 labels"):
