@@ -80,14 +80,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     >>> did_you_mean("feature.3", ["features.3", "classifier"])
     "; did you mean 'features.3'?"
+    >>> did_you_mean("AvgPool", ["features.1.avgpool", "avgpool"])
+    "; did you mean 'avgpool' or 'features.1.avgpool'?"
     """
     names = list(dict.fromkeys(known))
+    folded = name.casefold()
+    near = [other for other in names if other.casefold() == folded]
+    near += sorted((other for other in names if other.casefold().endswith(f".{folded}")), key=len)
     # "cat": the Egyptian and the tiger cat, rather than a crate.
     word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
-    near = [other for other in names if name and word.search(other)]
+    near += [other for other in names if word.search(other)]
     near += difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    near += [other for other in names if name and name.lower() in other.lower()]
-    near = list(dict.fromkeys(near))[:3]
+    near += [other for other in names if folded in other.casefold()]
+    near = list(dict.fromkeys(near))[:3] if name else []
     if not near:
         return ""
     quoted = [repr(other) for other in near]

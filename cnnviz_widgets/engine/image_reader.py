@@ -187,5 +187,6 @@ class ImageReader:
 
     def _pass_over(self, index: int, error: InputError) -> None:
         if not self._skip:
-            raise error
+            hint = 'give on_error="skip" to pass over images that can\'t be read'
+            raise InputError(f"{error}; {hint}") from error.__cause__
         self._passed_over.append((index, str(error)))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from cnnviz_widgets.engine.errors import InputError, InputTypeError
-from cnnviz_widgets.engine.pictures import is_batch
+from cnnviz_widgets.engine.pictures import is_batch, reason_of
 from cnnviz_widgets.engine.spans import Span
 
 ImageSet: TypeAlias = Any
@@ -149,8 +149,7 @@ class ImageSource:
         try:
             item = self._fetch(entry)
         except Exception as error:  # a data set runs anybody's code over damaged files
-            reason = str(error) or type(error).__name__
-            raise InputError(f"{self.where(index)} can't be read: {reason}") from error
+            raise InputError(f"{self.where(index)} can't be read: {reason_of(error)}") from error
         if isinstance(item, tuple) and len(item) >= 2:
             return item[0], item[1]
         return item, None
@@ -217,6 +216,11 @@ def _refuse(images: Any) -> None:
     """Refuse what has items that are no images, and say what to give in its place."""
     if isinstance(images, DataLoader):
         raise InputTypeError("a DataLoader gives batches, not images; give its data set: loader.dataset")
+    if isinstance(images, tuple) and len(images) == 2 and isinstance(images[0], list):
+        raise InputTypeError(
+            "a pair of images and labels has its images in one array or tensor, these are a list; "
+            "give list(zip(images, labels))"
+        )
     if isinstance(images, Mapping | Set):
         raise InputTypeError(f"images are a list or a data set, got {type(images).__name__}; give list(...)")
     if isinstance(images, str | os.PathLike) and Path(os.fsdecode(images)).is_dir():

@@ -152,7 +152,7 @@ def _open(name: str | io.BytesIO, where: str) -> Image.Image:
     except UnidentifiedImageError as error:
         raise InputError(f"{where} is no image, or of a kind that Pillow does not know") from error
     except Exception as error:  # whatever Pillow's readers make of a damaged file
-        raise InputError(f"{where} can't be read as an image: {_reason(error)}") from error
+        raise InputError(f"{where} can't be read as an image: {reason_of(error)}") from error
 
 
 def _upright(image: Image.Image, where: str) -> Image.Image:
@@ -162,10 +162,13 @@ def _upright(image: Image.Image, where: str) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception as error:  # whatever Pillow's readers make of a damaged file
-        raise InputError(f"{where} can't be decoded: {_reason(error)}") from error
+        raise InputError(f"{where} can't be decoded: {reason_of(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return what an error says, without the name of the file, which is said beside it."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image, or of a kind that Pillow does not know"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

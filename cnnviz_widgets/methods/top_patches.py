@@ -334,7 +334,8 @@ def _check_enough(net: Network, images: ImageSet, k: int, per_image: int) -> Non
     count = ImageSource(images, cast(int, net.input.channels)).count
     if count is not None and k > count * per_image:
         raise InputError(
-            f"k is over the data set's size: {count} images, each with {per_image} patches of a channel at most, "
+            f"k is over the data set's size: {count} image{'s' * (count != 1)}, each with {per_image} "
+            f"patch{'es' * (per_image != 1)} of a channel at most, "
             f"can't give k={k}; use k={count * per_image} or less"
         )
 

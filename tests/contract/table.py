@@ -169,7 +169,7 @@ TABLE: dict[str, Row] = {
             "k": (
                 lambda method, s: method(s.net, s.images, s.layer, k=4),
                 ValueError,
-                r"k is over the data set's size: 3 images.* k=4; use k=3",
+                r"k is over the data set's size: 3 images, each with 1 patch of .* k=4; use k=3",
             ),
             "zero": (lambda method, s: method(s.net, s.images, s.layer, k=0), ValueError, "got 0"),
             "per_image": (
@@ -290,9 +290,14 @@ TABLE: dict[str, Row] = {
         wrong={
             "method": (lambda method, s: method(_VECTORS, method="umap"), ValueError, "got 'umap'"),
             "perplexity": (
-                lambda method, s: method(_VECTORS, method="tsne"),
+                lambda method, s: method(_VECTORS, method="tsne", perplexity=30),
                 ValueError,
                 "30 is too large for 16 .*use 5 or",
+            ),
+            "perplexity of PCA": (
+                lambda method, s: method(_VECTORS, perplexity=4),
+                ValueError,
+                "perplexity is of t-SNE.*got 4",
             ),
             "negative": (
                 lambda method, s: method(_VECTORS, method="tsne", perplexity=-1),

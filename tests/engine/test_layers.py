@@ -148,8 +148,11 @@ def test_names_are_found_or_the_nearest_are_told() -> None:
     assert find_module(root, "features.1") is root.features[1]
     assert find_module(root, "module.features.1") is root.features[1]
     assert find_module(root, "") is root
+    root.features.add_module("Pool", nn.Identity())
+    root.Pool = nn.Identity()
     cases = {
-        "feature.1": r"layer 'feature.1' not found; did you mean 'features.1'.*\(net.layers lists all 4\)",
+        "pool": "did you mean 'Pool' or 'features.Pool'",
+        "feature.1": r"layer 'feature.1' not found; did you mean 'features.1'.*\(net.layers lists all 6 modules\)",
         "Head": "did you mean 'head'",
         "relu": r"layer 'relu' not found \(net.layers",
         "features.7": "did you mean 'features",
@@ -302,7 +305,7 @@ def test_a_failing_pass_says_what_the_batch_was() -> None:
 
 def test_a_rectifier_that_is_a_function_is_pointed_at() -> None:
     with (
-        pytest.raises(LookupError, match=r"called as a function: 'relu6\(\)'"),
+        pytest.raises(LookupError, match=r"calls it as a function, its name is 'relu6\(\)'"),
         cv.capture(small(chain()), ["relu6"]),
     ):
         pass
