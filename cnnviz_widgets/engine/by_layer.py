@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from cnnviz_widgets.engine.errors import AmbiguousLayerError, LayerNotFoundError, did_you_mean
-from cnnviz_widgets.engine.layers import LayerKey, split_key
+from cnnviz_widgets.engine.layers import LayerKey, key_in_text, split_key
 
 T = TypeVar("T")
+
+_LISTED = 6
 
 
 class LayerMapping(Mapping[LayerKey, T], Generic[T]):
@@ -50,9 +52,15 @@ class ByLayer(LayerMapping[T]):
             raise AmbiguousLayerError(
                 f"layer {name!r} is here by its calls; say which call: {' or '.join(map(repr, calls[:3]))}"
             )
+        meant = key_in_text(name)
+        if call is None and meant is not None and meant in self:
+            raise LayerNotFoundError(
+                f"nothing is here for layer {key!r}; the key of that call is {meant!r}, without quotes around it"
+            )
         near = did_you_mean(name, [split_key(each)[0] for each in self._values])
-        there = f"there is {', '.join(map(repr, calls))}" if calls else f"there are {len(self)} layers here"
-        raise LayerNotFoundError(f"nothing is here for layer {key!r}{near}; {there}")
+        there = calls or list(self)
+        listed = ", ".join(map(repr, there[:_LISTED])) + (" ..." if len(there) > _LISTED else "")
+        raise LayerNotFoundError(f"nothing is here for layer {key!r}; there is {listed or 'no layer'}{near}")
 
     def __iter__(self) -> Iterator[LayerKey]:
         return iter(self._values)

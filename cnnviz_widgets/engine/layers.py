@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
@@ -186,6 +187,16 @@ def key_text(key: LayerKey) -> str:
     return name if call is None else f"{name} (call {call})"
 
 
+def key_in_text(text: str) -> LayerKey | None:
+    """Return the key of one call that `key_text` wrote, ``None`` where a text is none of these.
+
+    >>> key_in_text(key_text(("relu()", 1)))
+    ('relu()', 1)
+    """
+    found = re.fullmatch(r"(.+) \(call (\d+)\)", text)
+    return (found[1], int(found[2])) if found else None
+
+
 def find_module(root: nn.Module, name: str) -> nn.Module:
     """Return the submodule of that dotted name, or say which names are near."""
     # Old habits and data-parallel checkpoints write 'module.' in front.
@@ -197,7 +208,7 @@ def find_module(root: nn.Module, name: str) -> nn.Module:
             return module
     known = [each for each, _ in root.named_modules(remove_duplicate=False) if each]
     raise LayerNotFoundError(
-        f"layer {name!r} not found{did_you_mean(name, known)} (net.layers lists all {len(known)})"
+        f"layer {name!r} not found{did_you_mean(name, known)} (net.layers lists all {len(known)} modules)"
     )
 
 

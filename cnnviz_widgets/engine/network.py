@@ -310,8 +310,9 @@ class Network:
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
-        """Every layer: name, kind, output shape, parameters, number of calls; in the order of definition.
+        """Every module: name, kind, output shape, parameters, number of calls; in the order of definition.
 
+        Rectifiers that are called as functions (``"relu()"``, see `capture`) are layers, too, but no modules.
         Changes of the module are noticed, except for settings that lie deeper than its own attributes (inside
         a configuration object): make a new `Network` after these.
         """

@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from cnnviz_widgets.engine.errors import LayerNotFoundError, did_you_mean
-from cnnviz_widgets.engine.layers import LayerKey, Place, find_module
+from cnnviz_widgets.engine.layers import LayerKey, Place, find_module, key_in_text
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.survey import Survey
@@ -154,11 +154,7 @@ def find_place(root: nn.Module, name: str) -> Place:
         try:
             return find_module(root, name)
         except LayerNotFoundError as error:
-            if name.rpartition(".")[2] in (*_ALWAYS, *_IF_ZERO):
-                raise LayerNotFoundError(
-                    f"{error}; if it is called as a function: {name + '()'!r}"
-                ) from error
-            raise
+            raise LayerNotFoundError(f"{error}{_spelled(root, name)}") from None
     owner, _, function = name.removesuffix("()").rpartition(".")
     if function not in (*_ALWAYS, *_IF_ZERO):
         raise LayerNotFoundError(
@@ -167,6 +163,19 @@ def find_place(root: nn.Module, name: str) -> Place:
         )
     module = find_module(root, owner)
     return _joined(next(own for own, each in root.named_modules() if each is module), function)
+
+
+def _spelled(root: nn.Module, name: str) -> str:
+    """Return how to write what a name may have meant, where that is no module; or nothing."""
+    key = key_in_text(name)
+    if key is not None:
+        return f"; one call of a layer is written {key!r}"
+    owner, _, function = name.rpartition(".")
+    modules = dict(root.named_modules(remove_duplicate=False))
+    if function not in (*_ALWAYS, *_IF_ZERO) or owner not in modules:
+        return ""
+    where = f"module {owner!r}" if owner else "the network"
+    return f"; if {where} calls it as a function, its name is {name + '()'!r}"
 
 
 def rectifiers(survey: Survey, root: nn.Module) -> tuple[LayerKey, ...]:

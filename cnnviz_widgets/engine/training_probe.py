@@ -125,7 +125,7 @@ class TrainingProbe:
         if not found:
             raise LayerNotFoundError(
                 "a pass of this network calls no rectifier that returns maps or vectors; say whose activations "
-                "to record: layers=[...] (net.layers lists all)"
+                "to record: layers=[...] (net.layers lists all modules)"
             )
         return found
 

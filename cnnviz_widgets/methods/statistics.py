@@ -145,7 +145,7 @@ def _chosen(net: Network, layers: Any) -> list[LayerKey]:
     if not found:
         raise LayerNotFoundError(
             "this network calls no rectifier that returns maps or vectors, so there is nothing to take for "
-            "layers=None; name some: layers=[...] (net.layers lists all)"
+            "layers=None; name some: layers=[...] (net.layers lists all modules)"
         )
     return list(found)
 

@@ -169,6 +169,20 @@ def test_layers_by_name_call_and_function() -> None:
         every.mean["leak"]
     with pytest.raises(LayerNotFoundError, match=r"there is \('relu', 0\), \('relu', 1\)"):
         every.mean["relu", 2]
+    with pytest.raises(LayerNotFoundError, match=r"the key of that call is \('relu', 1\), without"):
+        every.dead["relu (call 1)"]
+    with pytest.raises(LayerNotFoundError, match=r"there is \('relu', 1\), 'conv', 'relu\(\)'$"):
+        found.mean["fc"]
+    with pytest.raises(LayerNotFoundError, match=r"'relu \(call 1\)'.* is written \('relu', 1\)$"):
+        cv.activation_statistics(net, PICTURES, ["relu (call 1)"])
+    with pytest.raises(
+        LayerNotFoundError, match=r"lists all 5 modules\); if the network calls .* 'gelu\(\)'$"
+    ):
+        cv.activation_statistics(net, PICTURES, ["gelu"])
+    with pytest.raises(
+        LayerNotFoundError, match=r"'left\.gelu' not found \(net.layers lists all 5 modules\)$"
+    ):
+        cv.activation_statistics(net, PICTURES, ["left.gelu"])
     assert "conv" in found.mean
     assert "more" not in found.mean
 

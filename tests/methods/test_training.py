@@ -368,6 +368,9 @@ def test_a_history_is_saved_and_read_back(tmp_path: Path) -> None:
     again = cv.load_result(history.save(tmp_path / "history.npz"))
     assert again == history
     assert list(again.dead) == [("relu", 0), ("relu", 1)]
+    for name in ("activations", "sparsity", "dead", "dead_channels"):
+        with pytest.raises(LookupError, match=r"say which call: \('relu', 0\) or \('relu', 1\)"):
+            getattr(again, name)["relu"]
     assert "4 kernels of 3x3x3 of 'conv'" in str(history)
     assert "2 layers on 6 images, 4 with maps" in str(history)
 
