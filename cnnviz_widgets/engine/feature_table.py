@@ -111,7 +111,7 @@ class FeatureTable(Result):
     def short_names(self) -> tuple[str, ...]:
         """The names without the folder that all of them share."""
         known = [name for name in self.names if name]
-        shared = os.path.commonprefix(known)  # noqa: RUF071: cut at a separator below
+        shared = os.path.commonprefix(known)  # noqa: RUF071 (cut at a separator below)
         start = max(shared.rfind("/"), shared.rfind("\\")) + 1
         return tuple(name[start:] for name in self.names)
 

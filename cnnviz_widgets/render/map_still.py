@@ -15,7 +15,7 @@ from cnnviz_widgets.render.normalize import symmetric_range, value_range
 Colors = NDArray[np.uint8]
 
 RIGHT, WRONG = 0, 6
-"""Colors of right and wrong predictions among the class colors: blue and orange in any color vision."""
+"""Colors of right and wrong predictions among the class colors: blue and vermilion in any color vision."""
 
 GRAY = (148, 148, 148)
 """Of points without a class or value."""
@@ -29,9 +29,9 @@ _LEGEND_ROWS = 16
 _SCALE = 2  # drawn larger, then averaged, as Pillow's circles have hard edges
 _STILL_BYTES = 600_000
 
-# Petroff, "Accessible color sequences for data visualization" (2021): told apart in any color vision, and
-# of a lightness that stands out from white and from black.
-_CLASS_COLORS = "3f90da ffa90e bd1f01 94a4a2 832db6 a96b59 e76300 b9ac70 717581 92dadd"
+# Of the sets for any color vision by Okabe and Ito, Tol, and Petroff those ten that are furthest apart, all of a
+# lightness that stands out from white and from black.
+_CLASS_COLORS = "0072b2 ccbb44 009e73 cc79a7 56b4e9 832db6 d55e00 717581 aa4499 bd1f01"
 
 
 def class_colors() -> Colors:
@@ -89,6 +89,8 @@ def draw_map(
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
     shown = sorted({int(code) for code in (labels if mode == "label" else predictions)} - {65_535})
     rows = _legend_rows(mode, [(class_names[code], code) for code in shown], values, value_name)
+    if mode == "correct" and ((labels == 65_535) | (predictions == 65_535)).any():
+        rows.append(("unknown", GRAY))
     for row, (text, color) in enumerate(rows):
         top = (_MARGIN + 20 * row) * _SCALE
         left = room * _SCALE

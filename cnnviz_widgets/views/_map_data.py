@@ -128,8 +128,26 @@ def check_values(values: ArrayLike | None, count: int) -> bytes:
         return array.astype("<f4").tobytes()
 
 
+def check_ids(ids: ArrayLike | None, count: int) -> bytes:
+    """Return one uint32 a point; b"" for none, and for those that are the indices of the points."""
+    if ids is None:
+        return b""
+    array = np.asarray(ids)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"ids are whole numbers; got an array of {array.dtype}")
+    if array.shape != (count,):
+        raise ValueError(f"expected one id a point, [{count}]; got {list(array.shape)}")
+    if array.min() < 0 or array.max() >= 2**32:
+        raise ValueError(f"ids are from 0 to {2**32 - 1}; got {array.min()} to {array.max()}")
+    return b"" if np.array_equal(array, np.arange(count)) else array.astype("<u4").tobytes()
+
+
 def check_selection(selected: Any, count: int) -> list[int]:
-    """Return the indices of points, each once, in the order given."""
+    """Return the indices of points, each once, in the order given; a mask, True for each chosen, does as well."""
+    if isinstance(selected, np.ndarray) and selected.dtype == bool:
+        if selected.shape != (count,):
+            raise ValueError(f"a mask of points has the shape [{count}]; got {list(selected.shape)}")
+        selected = np.flatnonzero(selected)
     given = selected.tolist() if isinstance(selected, np.ndarray) else selected
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"`selected` is a list of point indices; got {selected!r}")

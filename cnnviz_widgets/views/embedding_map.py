@@ -20,6 +20,7 @@ from cnnviz_widgets.views._map_data import (
     COLOR_MODES,
     UNKNOWN,
     check_classes,
+    check_ids,
     check_points,
     check_selection,
     check_values,
@@ -38,7 +39,9 @@ class _Indices(traitlets.List[int]):
     """A list of indices that may be set as an array or a range, too."""
 
     def validate(self, obj: Any, value: Any) -> Any:
-        if isinstance(value, (np.ndarray, range, tuple)):
+        if isinstance(value, np.ndarray) and value.dtype == bool:
+            value = check_selection(value, obj.count)
+        elif isinstance(value, (np.ndarray, range, tuple)):
             value = np.asarray(value, dtype=None if len(value) else int).tolist()
         return super().validate(obj, value)
 
@@ -69,9 +72,14 @@ class EmbeddingMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unu
         What the values are, for the legend and the hover text.
     names : N texts, optional
         What else to call the points, such as file names.
+    ids : N whole numbers, optional
+        What the page writes behind "#" where points have numbers of their own; the default is their index. `selected`
+        and `current` stay indices.
+    known_classes : texts, optional
+        The classes that a prediction can be. A point whose label is none of them is neither right nor wrong.
     color_by : {"label", "prediction", "correct", "value", "none"}, optional
         The default takes the first of these for which there is something.
-    selected : indices of points
+    selected : indices of points, or a mask [N]
     height : int
         Of the map in CSS pixels.
     max_bytes : int
@@ -111,6 +119,8 @@ class EmbeddingMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unu
     _predictions = traitlets.Bytes(b"").tag(sync=True)
     _values = traitlets.Bytes(b"").tag(sync=True)
     _names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _ids = traitlets.Bytes(b"").tag(sync=True)
+    _unjudged = traitlets.List(traitlets.Int()).tag(sync=True)
     _pages = traitlets.List(traitlets.Bytes()).tag(sync=True)
     _atlas = traitlets.List(traitlets.Int(), [0, 0, 0, 0, 1, 1]).tag(sync=True)
     _note = traitlets.Unicode("").tag(sync=True)
@@ -135,13 +145,17 @@ class EmbeddingMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unu
         values: ArrayLike | None = None,
         value_name: str = "value",
         names: Iterable[str] | None = None,
+        ids: ArrayLike | None = None,
+        known_classes: Iterable[str] | None = None,
         color_by: str | None = None,
         selected: Iterable[int] = (),
         height: int = 460,
         max_bytes: int = SAVED_BYTES,
         layout: ipywidgets.Layout | dict[str, Any] | None = None,
     ) -> None:
-        traits = _point_traits(points, thumbnails, labels, predictions, values, names, color_by, max_bytes)
+        traits = _point_traits(
+            points, thumbnails, labels, predictions, values, names, ids, known_classes, color_by, max_bytes
+        )
         chosen = check_selection(selected, len(traits["_points"]) // 8)
         options = {} if layout is None else {"layout": layout}
         super().__init__(
@@ -163,12 +177,16 @@ class EmbeddingMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unu
         values: ArrayLike | None = None,
         value_name: str | None = None,
         names: Iterable[str] | None = None,
+        ids: ArrayLike | None = None,
+        known_classes: Iterable[str] | None = None,
         color_by: str | None = None,
         selected: Iterable[int] = (),
         max_bytes: int = SAVED_BYTES,
     ) -> None:
         """Show other points, with all that belongs to them; what is left out takes its default again."""
-        traits = _point_traits(points, thumbnails, labels, predictions, values, names, color_by, max_bytes)
+        traits = _point_traits(
+            points, thumbnails, labels, predictions, values, names, ids, known_classes, color_by, max_bytes
+        )
         traits["selected"] = check_selection(selected, len(traits["_points"]) // 8)
         if value_name is not None:
             traits["value_name"] = value_name
@@ -189,8 +207,13 @@ class EmbeddingMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unu
     def picture_of(self, points: NDArray[np.float32]) -> bytes:
         """Return the picture that it would be with the points elsewhere."""
         values = np.frombuffer(self._values, "<f4")
-        codes = [read_codes(buffer, self.count) for buffer in (self._labels, self._predictions)]
-        return draw_map(points, self.color_by, self._class_names, codes[0], codes[1], values, self.value_name)
+        labels, told = (read_codes(buffer, self.count) for buffer in (self._labels, self._predictions))
+        labels = self._judged(labels) if self.color_by == "correct" else labels
+        return draw_map(points, self.color_by, self._class_names, labels, told, values, self.value_name)
+
+    def _judged(self, labels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Return labels, unknown where no prediction could be right."""
+        return np.where(np.isin(labels, self._unjudged), np.uint16(UNKNOWN), labels)
 
     def to_text(self) -> str:
         """Return what there is to see in one line, for viewers that show no pictures."""
@@ -199,7 +222,7 @@ class EmbeddingMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unu
             parts.append(f"{len(self._class_names):,} classes")
         if self._labels and self._predictions:
             labels, told = (read_codes(buffer, self.count) for buffer in (self._labels, self._predictions))
-            known = (labels != UNKNOWN) & (told != UNKNOWN)
+            known = (self._judged(labels) != UNKNOWN) & (told != UNKNOWN)
             parts.append(f"{(known & (labels == told)).sum():,} of {known.sum():,} predictions right")
         if self.color_by != "none":
             mode = {"value": self.value_name, "correct": "right or wrong"}.get(self.color_by, self.color_by)
@@ -259,6 +282,8 @@ def _point_traits(
     predictions: Iterable[Any] | None,
     values: ArrayLike | None,
     names: Iterable[str] | None,
+    ids: ArrayLike | None,
+    known_classes: Iterable[str] | None,
     color_by: str | None,
     max_bytes: int,
 ) -> dict[str, Any]:
@@ -272,7 +297,8 @@ def _point_traits(
     texts = check_labels(names, count)
     modes = color_modes(label_codes, prediction_codes, numbers)
     mode = modes[0] if color_by is None else _check_mode(color_by, modes)
-    buffers = (places.tobytes(), label_codes, prediction_codes, numbers)
+    buffers = (places.tobytes(), label_codes, prediction_codes, numbers, check_ids(ids, count))
+    known = set(class_names if known_classes is None else known_classes)
     atlas = None
     if thumbnails is not None:
         pictures = check_thumbnails(thumbnails)
@@ -288,6 +314,8 @@ def _point_traits(
         "_predictions": prediction_codes,
         "_values": numbers,
         "_names": texts,
+        "_ids": buffers[4],
+        "_unjudged": [code for code, name in enumerate(class_names) if name not in known],
         **_atlas_traits(atlas),
         "_value_colors": table((DIVERGING if signed else SEQUENTIAL)[0]).tobytes(),
         "color_by": mode,

@@ -154,7 +154,12 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def to_text(self) -> str:
         """Return the text for viewers that show no pictures."""
-        return repr(self)
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        # ipywidgets' own writes out all children, with their pictures. Those not made yet have nothing to tell.
+        said = self.to_text().partition("\n")[0] if self.children else type(self).__name__
+        return f"<{said}>"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ BADGE_COLORS = {RIGHT: "#0061a3", WRONG: "#b3261e"}
 SHOWN, SIDE = 96, 32
 """Of the selected images so many are shown, of so many pixels at most: a saved notebook carries them."""
 _CLASSES = 12
+_NAMES_BYTES = 800_000
 
 Texts = tuple[str | None, ...]
 
@@ -36,11 +38,28 @@ class Subjects:
     values: Any
     value_name: str
     notes: tuple[str, ...]
+    names: tuple[str, ...] | None = None
+    ids: NDArray[np.int64] | None = None
+    known_classes: tuple[str, ...] | None = None
+
+    def called(self, row: int) -> str:
+        """Return the number of an image in the data set, and its file."""
+        number = f"#{row if self.ids is None else self.ids[row]}"
+        return number if self.names is None else f"{number} {self.names[row]}".rstrip()
 
     @property
     def options(self) -> dict[str, Any]:
         """What an `EmbeddingMap` takes of it."""
-        names = ("labels", "predictions", "thumbnails", "values", "value_name")
+        names = (
+            "labels",
+            "predictions",
+            "thumbnails",
+            "values",
+            "value_name",
+            "names",
+            "ids",
+            "known_classes",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -55,7 +74,11 @@ def subjects_of(table: Any, values: Any, value_name: str) -> Subjects:
         notes = (*notes, "The table has no thumbnails: extract it with thumbnail_size=32 to see the images.")
     if values is None and table.confidence is not None:
         values, value_name = table.confidence, "confidence"
-    return Subjects(labels, predictions, thumbnails, values, value_name, notes)
+    names: tuple[str, ...] | None = tuple(map(printable, table.short_names)) or None
+    if names is not None and sum(len(json.dumps(each)) + 2 for each in names) > _NAMES_BYTES:
+        names, notes = None, (*notes, "File names would take too much of the page: table.names has them.")
+    classes = table.class_names or None
+    return Subjects(labels, predictions, thumbnails, values, value_name, notes, names, table.ids, classes)
 
 
 def _lean(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -112,9 +135,10 @@ class Chosen:
 
     @property
     def captions(self) -> list[str]:
-        """The label of each that is shown, or its row."""
-        labels = self.subjects.labels
-        return [f"#{row}" if labels is None else labels[row] or f"#{row}" for row in self.shown]
+        """The label of each that is shown, if it has any, then its number and file: hover tells what is cut off."""
+        labels, called = self.subjects.labels, self.subjects.called
+        found = [(None if labels is None else labels[row], called(row)) for row in self.shown]
+        return [text if label is None else f"{label} \u00b7 {text}" for label, text in found]
 
     @property
     def badges(self) -> list[str | None]:
@@ -124,8 +148,11 @@ class Chosen:
     def right(self, row: int) -> bool | None:
         """Return whether the prediction is the label; `None` where one of them is unknown."""
         labels, predictions = self.subjects.labels, self.subjects.predictions
+        known = self.subjects.known_classes
         if labels is None or predictions is None or labels[row] is None or predictions[row] is None:
             return None
+        if known is not None and labels[row] not in known:
+            return None  # the network has no such class to be right about
         return labels[row] == predictions[row]
 
     @property
@@ -138,6 +165,18 @@ class Chosen:
         wrong = Counter(classes[row] or "unknown" for row in self.rows if self.right(row) is False)
         ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
         return [(name, count, wrong[name]) for name, count in ordered]
+
+
+def chosen_text(chosen: Chosen) -> str:
+    """Return the same in words."""
+    counts = chosen.counts[:_CLASSES]
+    listed = [
+        f"{count:,} {printable(name)}" + (f" ({wrong:,} wrong)" if wrong else "")
+        for name, count, wrong in counts
+    ]
+    more = len(chosen.counts) - _CLASSES
+    listed += [f"and {more:,} more classes"] if more > 0 else []
+    return f"{len(chosen.rows):,} selected" + (f": {', '.join(listed)}" if listed else "")
 
 
 def chosen_html(chosen: Chosen) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import io
 from typing import Any
 
 import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.methods.embedding import Embedding
@@ -20,6 +22,7 @@ from cnnviz_widgets.widgets._embedding_classes import BADGE_COLORS, Chosen, chos
 
 # Of what the widget may take in a saved notebook, without the first map: the points of the second one (8 bytes each, in
 # base64), the tiles with their module, and the controls.
+_TITLE_HEIGHT = 28
 _OTHER_BYTES, _POINT_BYTES = 420_000, 11
 _STYLE = """<style>
 .cnnviz-embedding .widget-html-content { line-height: 1.45; white-space: normal; overflow-wrap: anywhere; }
@@ -231,6 +234,12 @@ def time_text(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def side_by_side(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return pictures of one height in one row."""
-    return np.concatenate(pictures, axis=1)
+def side_by_side(titled: dict[str, bytes]) -> NDArray[np.uint8]:
+    """Return PNG pictures of one height in one row, each below its title."""
+    columns = []
+    for title, encoded in titled.items():
+        picture = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+        header = Image.new("RGB", (picture.shape[1], _TITLE_HEIGHT), "white")
+        ImageDraw.Draw(header).text((14, 6), title, fill="black", font_size=14)
+        columns.append(np.concatenate([np.asarray(header), picture]))
+    return np.concatenate(columns, axis=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import threading
 from collections.abc import Generator
 from typing import Any
@@ -12,7 +11,6 @@ import ipywidgets
 import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.feature_table import FeatureTable, vectors_of
@@ -23,6 +21,7 @@ from cnnviz_widgets.methods.embedding import Embedding, embed
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.views._map_data import check_selection
 from cnnviz_widgets.widgets._base import Viewer, shown
+from cnnviz_widgets.widgets._embedding_classes import Chosen, chosen_text
 from cnnviz_widgets.widgets._embedding_parts import MOST, EmbeddingParts, check_count, side_by_side
 
 _USUAL_PERPLEXITY = 30.0
@@ -58,7 +57,9 @@ class EmbeddingExplorer(Viewer):
     Attributes
     ----------
     selected
-        The rows of the selected images. Observe it, or set it.
+        The rows of the selected images in the table. Observe it, or set it, also with a mask such as
+        ``table.labels == 3``. On the page an image is called by its place in the data set, ``table.ids``, and its
+        file, ``table.names``: the places differ from the rows where images were skipped.
     current
         The row under the pointer, or reached by keys; -1 for none.
     color_by
@@ -299,21 +300,23 @@ class EmbeddingExplorer(Viewer):
 
     def to_png(self) -> bytes:
         """Return both maps with their legends: PCA on the left, t-SNE as far as it is on the right."""
-        maps = [self.parts.map.to_png(), self.parts.linked.to_png()]
-        pictures = [np.asarray(Image.open(io.BytesIO(each)).convert("RGB")) for each in maps]
-        return png(side_by_side(pictures), max_bytes=1_000_000)
+        maps = {"PCA": self.parts.map.to_png(), self._tsne_title(): self.parts.linked.to_png()}
+        return png(side_by_side(maps), max_bytes=1_000_000)
+
+    def _tsne_title(self) -> str:
+        if self.result is not None and not self.result.stopped_text:
+            return f"t-SNE, perplexity {self._params['perplexity']:g}"
+        done = self._step.index + 1 if self._step is not None and "points" in self._step.values else 0
+        return f"t-SNE {self._state}: {done} of {self._params['iterations']} iterations"
 
     def to_text(self) -> str:
         """Return what is shown, in words."""
         layer = f" of layer {self.pca.layer}" if self.pca.layer is not None else ""
         lines = [f"EmbeddingExplorer: {self._count:,} images{layer}", self.pca.message]
-        if self.result is not None:
-            lines.append(self.result.message)
-        else:
-            done = self._step.index + 1 if self._step is not None and "points" in self._step.values else 0
-            lines.append(f"t-SNE {self._state}: {done} of {self._params['iterations']} iterations")
+        lines.append(self._tsne_title() if self.result is None else self.result.message)
+        lines.append(self.parts.map.to_text())
         if self.selected:
-            lines.append(f"{len(self.selected):,} selected")
+            lines.append(chosen_text(Chosen(self.parts.subjects, self.selected)))
         return "\n".join(lines)
 
 

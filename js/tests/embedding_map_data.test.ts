@@ -14,7 +14,7 @@ import {
 import { MAX_THUMBNAILS, placeThumbnails, thumbnailAt } from "../src/embedding_map/overlay";
 import { PointSet } from "../src/embedding_map/points";
 import { exactly, search } from "../src/embedding_map/search";
-import { readCodes } from "../src/embedding_map/state";
+import { describe as describePoint, readCodes } from "../src/embedding_map/state";
 
 describe("placeOf", () => {
   it.each([
@@ -76,6 +76,7 @@ describe("colors", () => {
     values: Float32Array.from([0, 10, Number.NaN, 5, Number.POSITIVE_INFINITY]),
     classColors: Uint8Array.from({ length: 30 }, (_, i) => i),
     valueColors: Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3)),
+    unjudged: new Set<number>(),
   };
 
   it("tells classes, and points without one", () => {
@@ -111,6 +112,19 @@ describe("colors", () => {
       "unknown",
       "right",
     ]);
+  });
+
+  it("calls a class that no prediction can be neither right nor wrong", () => {
+    const { codes } = colorPoints({ ...source, mode: "correct", unjudged: new Set([1]) });
+    expect([...codes]).toEqual([0, 2, 2, 2, 2]);
+  });
+
+  it("numbers points as the data set does", () => {
+    const subjects = { ...source, names: [], ids: new Uint32Array(0), valueName: "v", note: "" };
+    expect(describePoint(subjects, 4).name).toBe("#4");
+    const numbered = { ...subjects, ids: Uint32Array.from([3, 4, 7, 8, 1234]) };
+    expect(describePoint(numbered, 4).name).toBe("#1234");
+    expect(describePoint({ ...numbered, labels: new Uint16Array(0) }, 4).title).toBe("Point 1234");
   });
 
   it("spreads the finite values over the table, zero in the middle of a signed one", () => {

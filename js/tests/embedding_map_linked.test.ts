@@ -26,6 +26,8 @@ describe("a linked map", () => {
       _predictions: null,
       _values: null,
       _names: [],
+      _ids: null,
+      _unjudged: [],
       _pages: [],
       _atlas: [0, 0, 0, 0, 1, 1],
       _note: "",

@@ -297,3 +297,13 @@ def test_other_viewers_get_a_picture_and_a_line():
     for (x, y), color in zip(corners, [*class_colors()[[0, 1, 0]].tolist(), GRAY], strict=True):
         place = picture[round(height / 2 - (y - 25) * scale), round(left + x * scale)]
         np.testing.assert_array_equal(place, color)
+
+
+def test_class_colors_are_told_apart() -> None:
+    # Distances in OKLab (Ottosson 2020), where 0.02 is just seen side by side.
+    linear = (class_colors() / 255.0) ** 2.2
+    cones = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
+    lab = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+    places = np.cbrt(linear @ np.transpose(cones)) @ np.transpose(lab)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    assert apart[np.triu_indices(10, 1)].min() > 0.1

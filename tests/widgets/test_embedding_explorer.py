@@ -18,6 +18,7 @@ import cnnviz_widgets as cv
 from cnnviz_widgets.engine import nearest, tsne_steps
 from cnnviz_widgets.engine.stream import StopEarly, streamed
 from cnnviz_widgets.widgets import embedding as module
+from cnnviz_widgets.widgets._embedding_classes import Chosen
 from cnnviz_widgets.widgets._embedding_parts import time_text
 
 DRAW = np.random.default_rng(4)
@@ -251,7 +252,7 @@ def test_the_selection_is_shown_and_counted() -> None:
     assert explorer.selected == rows
     grid = explorer.parts.grid
     np.testing.assert_array_equal(grid._payload().carried(), TABLE.thumbnails[rows])
-    assert grid._labels == [NAMES[CODES[row]] for row in rows]
+    assert grid._labels == [f"{NAMES[CODES[row]]} \u00b7 #{row}" for row in rows]
     assert list(grid._badges.values()) == ["right" if row % 8 else "wrong" for row in rows]
     said = explorer.parts.chosen.value
     assert "<b>5 selected</b>" in said
@@ -289,7 +290,7 @@ def test_of_many_and_large_ones_some_are_shown_and_smaller() -> None:
     rows = [round(1 + 298 * place / 95) for place in range(96)]
     expected = pictures[rows].reshape(96, 32, 2, 20, 2, 3).mean(axis=(2, 4))
     assert np.abs(tiles - expected).max() <= 0.5
-    assert explorer.parts.grid._labels == [str(codes[row]) for row in rows]
+    assert explorer.parts.grid._labels == [f"{codes[row]} \u00b7 #{row}" for row in rows]
     assert "96 of them, evenly chosen, are shown" in explorer.parts.chosen.value
     assert "and 8 more classes" in explorer.parts.chosen.value
     state = json.dumps(dependency_state([explorer], drop_defaults=False))
@@ -421,13 +422,45 @@ def test_viewers_without_widgets_see_it_too() -> None:
         np.asarray(Image.open(io.BytesIO(each.to_png())).convert("RGB"))
         for each in (explorer.parts.map, explorer.parts.linked)
     ]
-    np.testing.assert_array_equal(pixels, np.concatenate(halves, axis=1))
+    # Below a line with their titles: black letters on white, others on the right than on the left.
+    np.testing.assert_array_equal(pixels[28:], np.concatenate(halves, axis=1))
+    titles = np.split(pixels[:28], 2, axis=1)
+    assert all(each.min() < 50 and each.max() == 255 for each in titles)
+    assert (titles[0] != titles[1]).any()
     assert (halves[0] != halves[1]).any()
     said = explorer.to_text()
     assert "40 images of layer fc" in said
     assert explorer.pca.message in said
     assert explorer.result is not None
     assert explorer.result.message in said
+    assert "colored by label" in said
+    # A mask of the table selects as its rows do.
+    explorer.selected = TABLE.labels == 1
+    assert explorer.selected == np.flatnonzero(CODES == 1).tolist()
+    wrong = sum(row % 8 == 0 for row in explorer.selected)
+    count = f"{len(explorer.selected)} {NAMES[1]}" + (f" ({wrong} wrong)" if wrong else "")
+    assert explorer.to_text().endswith(f"\n{len(explorer.selected)} selected: {count}")
+    with pytest.raises(ValueError, match=r"a mask of points has the shape \[40\]; got \[39\]"):
+        explorer.selected = TABLE.labels[1:] == 1
+    assert repr(explorer) == "<EmbeddingExplorer: 40 images of layer fc>"
+
+
+def test_images_keep_the_number_and_the_file_that_the_data_set_gave_them() -> None:
+    names = tuple(f"/pets/{row}\n<b>.png" for row in range(40))
+    explorer = explorer_of(
+        replace(TABLE, ids=np.arange(40) + 3, names=names, class_names=("cat", "dog", "yak"))
+    )
+    chart = explorer.parts.map
+    assert np.frombuffer(chart._ids, "<u4").tolist() == list(range(3, 43))
+    assert chart._names[5] == "5 <b>.png"
+    explorer.selected = [5]
+    assert explorer.parts.grid._labels[0].endswith(" \u00b7 #8 5 <b>.png")
+    # The network knows no owl: it is neither right nor wrong about any.
+    assert [chart._class_names[code] for code in chart._unjudged] == ["<b>owl</b>"]
+    judged = [row for row in range(40) if CODES[row] != 2]
+    assert f"of {len(judged)} predictions right" in chart.to_text()
+    right = [Chosen(explorer.parts.subjects, []).right(row) for row in range(40)]
+    assert [row for row in range(40) if right[row] is not None] == judged
 
 
 def test_times_in_words() -> None:

@@ -36,6 +36,8 @@ export interface ColorSource {
   labels: Uint16Array;
   predictions: Uint16Array;
   values: Float32Array;
+  /** Classes that no prediction can be: neither right nor wrong. */
+  unjudged: ReadonlySet<number>;
   classColors: Uint8Array;
   valueColors: Uint8Array;
 }
@@ -69,11 +71,12 @@ export function colorPoints(source: ColorSource): Coloring {
   }
 }
 
-/** Whether a point was told right: undefined where its label or its prediction is unknown. */
+/** Whether a point was told right: undefined where that is unknown. */
 export function isRight(source: ColorSource, index: number): boolean | undefined {
   const label = source.labels[index] ?? UNKNOWN;
   const told = source.predictions[index] ?? UNKNOWN;
-  return label === UNKNOWN || told === UNKNOWN ? undefined : label === told;
+  const unknown = label === UNKNOWN || told === UNKNOWN || source.unjudged.has(label);
+  return unknown ? undefined : label === told;
 }
 
 function byClass(source: ColorSource, classes: Uint16Array): Coloring {

@@ -6,6 +6,8 @@ import type { DragMode } from "./gestures";
 export interface ControlEvents {
   color(mode: string): void;
   search(query: string): void;
+  /** The person is about to type. */
+  searching(): void;
   selectFound(): void;
   thumbnails(shown: boolean): void;
   drag(): void;
@@ -60,6 +62,7 @@ export class Controls {
     );
     const cleanup = this.#cleanup;
     cleanup.listen(this.#color, "change", () => events.color(this.#color.value));
+    cleanup.listen(this.#search, "focus", () => events.searching());
     cleanup.listen(this.#search, "input", () => events.search(this.#search.value));
     cleanup.listen(this.#search, "keydown", (event: KeyboardEvent) => this.#searchKey(event));
     cleanup.listen(this.#found, "click", () => events.selectFound());

@@ -151,13 +151,28 @@ function drawThumbnails(pen: CanvasRenderingContext2D, scene: OverlayScene): num
       drawn += 1;
     }
     if (selected.has(index)) {
-      pen.strokeStyle = palette.accent;
-      pen.lineWidth = 2;
-      pen.strokeRect(x - rim - 1, y - rim - 1, width + 2 * rim + 2, height + 2 * rim + 2);
+      // In no class's color, and set off from those beside it.
+      frame(pen, x - rim - 1, y - rim - 1, width + 2 * rim + 2, height + 2 * rim + 2, palette);
     }
   }
   pen.globalAlpha = 1;
   return drawn;
+}
+
+function frame(
+  pen: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  palette: OverlayPalette,
+): void {
+  pen.lineWidth = 5;
+  pen.strokeStyle = palette.background;
+  pen.strokeRect(x, y, width, height);
+  pen.lineWidth = 2;
+  pen.strokeStyle = palette.text;
+  pen.strokeRect(x, y, width, height);
 }
 
 function drawCurrent(pen: CanvasRenderingContext2D, scene: OverlayScene): void {

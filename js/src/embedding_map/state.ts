@@ -1,7 +1,7 @@
 /** What one view shows, read from the model's traits. */
 import type { AnyModel } from "@anywidget/types";
-import { asFloat32, asUint8, asUint16, type Binary } from "../lib/buffers";
-import { formatCount, formatNumber } from "../lib/format";
+import { asFloat32, asUint8, asUint16, asUint32, type Binary } from "../lib/buffers";
+import { formatNumber } from "../lib/format";
 import { Thumbnails } from "./atlas";
 import { type ColorSource, isRight, UNKNOWN } from "./colors";
 import { PointSet } from "./points";
@@ -21,6 +21,8 @@ export interface Traits extends Places {
   _predictions: Binary;
   _values: Binary;
   _names: string[];
+  _ids: Binary;
+  _unjudged: number[];
   _pages: Binary[];
   _atlas: number[];
   _note: string;
@@ -53,6 +55,8 @@ export const CLASS_TRAITS = [
   "_predictions",
   "_values",
   "_names",
+  "_ids",
+  "_unjudged",
   "_class_colors",
   "_value_colors",
   "value_name",
@@ -62,6 +66,8 @@ export const CLASS_TRAITS = [
 /** What the points are, without where they are. */
 export interface Subjects extends ColorSource {
   names: readonly string[];
+  /** What the points are numbered; empty where that is their index. */
+  ids: Uint32Array;
   valueName: string;
   note: string;
 }
@@ -116,6 +122,8 @@ export function readSubjects(model: Model): Subjects {
     classColors: asUint8(model.get("_class_colors")),
     valueColors: asUint8(model.get("_value_colors")),
     names: model.get("_names"),
+    ids: asUint32(model.get("_ids")),
+    unjudged: new Set(model.get("_unjudged")),
     valueName: model.get("value_name"),
     note: model.get("_note"),
   };
@@ -154,12 +162,14 @@ export function describe(subjects: Subjects, index: number): Description {
   const label = className(subjects, subjects.labels, index);
   const told = className(subjects, subjects.predictions, index);
   const value = subjects.values[index];
+  // A number to look something up by: no separators.
+  const number = String(subjects.ids[index] ?? index);
   return {
-    title: label ?? `Point ${formatCount(index)}`,
+    title: label ?? `Point ${number}`,
     prediction: told === undefined ? "" : `predicted ${told}`,
     right: isRight(subjects, index),
     value: value === undefined ? "" : `${subjects.valueName} ${formatNumber(value)}`,
-    name: [subjects.names[index] ?? "", label === undefined ? "" : `#${formatCount(index)}`]
+    name: [subjects.names[index] ?? "", label === undefined ? "" : `#${number}`]
       .filter((part) => part !== "")
       .join(" · "),
   };

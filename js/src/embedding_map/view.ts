@@ -50,6 +50,7 @@ export class EmbeddingMapView {
     this.#controls = new Controls({
       color: (mode) => setTraits(shared, { color_by: mode }),
       search: (query) => setTraits(shared, { query }),
+      searching: () => this.#setCurrent(-1),
       selectFound: () => this.#selectFound(),
       thumbnails: (shown) => setTraits(shared, { thumbnails_shown: shown }),
       drag: () =>
