@@ -182,10 +182,15 @@ def summary_html(result: Kernels, kind: str) -> str:
     found = Counter(result.verdicts)
     verdicts = ", ".join(f"{found[each]} {each}" for each in VERDICTS if found[each])
     groups = f" in {result.groups} groups" if result.groups > 1 else ""
+    caution = (
+        " Smooth is no proof of health: kernels of a network that diverged can look so; see its loss and accuracy."
+        if result.layer_verdict == "structured"
+        else ""
+    )
     size = f"{count} kernels of {channels} &times; {height} &times; {width}{groups}"
     return (
         f"<p><b>{html.escape(result.layer)}</b> {html.escape(kind)}, {size}: {verdicts}.<br>"
-        f"The layer as a whole: {badge(result.layer_verdict)} {html.escape(result.layer_reason)}.</p>"
+        f"The layer as a whole: {badge(result.layer_verdict)} {html.escape(result.layer_reason)}.{caution}</p>"
     )
 
 

@@ -80,6 +80,7 @@ def test_the_layer_s_verdict_stands_on_top_with_its_p_value(filters: cv.FilterGr
     assert result is not None
     text = filters.parts.summary.value
     assert result.layer_verdict in text
+    assert ("Smooth is no proof of health" in text) is (result.layer_verdict == "structured")
     assert f"p = {result.layer_p_value:.3g}" in text
     assert "9 kernels of 3 &times; 5 &times; 5" in text
     counted = [f"{result.verdicts.count(each)} {each}" for each in ("smooth", "zero")]
