@@ -23,6 +23,7 @@ def test_the_code_runs():
     names = {"module": module}
     for block in code_blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
+    assert names["browser"].wait(60)
     assert names["maps"].maps.shape == names["browser"].result.maps.shape
     assert tuple(names["seen"]["features.3"].shape) == (1, 128, 55, 55)
     box = names["field"].box(10, 20)
