@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from cnnviz_widgets.engine.errors import CheckpointError
+from cnnviz_widgets.engine.history_file import MAGIC
 
 # What `DataParallel` and `torch.compile` put in front of every name.
 _WRAPPERS = ("module.", "_orig_mod.")
-_NESTED = ("state_dict", "model")
+_NESTED = ("state_dict", "model_state_dict", "model")
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, max_bytes: int = 8 * 1024**3) -> dict[str, Tensor]:
@@ -27,7 +28,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, max_bytes: int = 8 * 1024**
     ----------
     path
         ``.npz`` with one array for each entry, or ``.pt``, ``.pth`` (any other name, too) that `torch.save`
-        wrote: a state dict, or a dict that has one under ``"state_dict"`` or ``"model"``.
+        wrote: a state dict, or a dict that has one under ``"state_dict"``, ``"model_state_dict"`` or ``"model"``.
     max_bytes
         The largest size that it may unpack to.
 
@@ -39,6 +40,11 @@ def read_checkpoint(path: str | os.PathLike[str], *, max_bytes: int = 8 * 1024**
         There is no such file, or it may not be read.
     """
     with open(path, "rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            raise CheckpointError(
+                f"{path} is no checkpoint, but what a recorder wrote: read it with cv.load_history(path)"
+            )
+        file.seek(0)
         try:
             if Path(path).suffix == ".npz":
                 _check_size(file, path, max_bytes)
@@ -90,15 +96,28 @@ def _check_size(file: Any, path: str | os.PathLike[str], max_bytes: int) -> None
 
 
 def _state_dict(content: Any, path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        for name in _NESTED:
-            if isinstance(content.get(name), Mapping):
-                content = content[name]
-        if content and all(isinstance(each, Tensor) for each in content.values()):
-            return dict(content)
+    found = _state_dicts(content)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    alone = "save the weights alone, torch.save(module.state_dict(), path)"
+    if found:
+        raise CheckpointError(f"{path} holds several state dicts, {', '.join(found)}; {alone}")
     inside = (
         ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
     )
     raise CheckpointError(
-        f"{path} holds no state dict, neither by itself nor under 'state_dict' or 'model'; it holds: {inside}"
+        f"{path} holds no state dict, neither by itself nor under {' or '.join(map(repr, _NESTED))}; it holds: "
+        f"{inside}; {alone}"
     )
+
+
+def _state_dicts(content: Any, name: str = "", depth: int = 2) -> dict[str, dict[str, Tensor]]:
+    """Return what maps names to tensors alone, by where it is; no deeper, since a file may hold itself."""
+    if not isinstance(content, Mapping):
+        return {}
+    if content and all(isinstance(each, Tensor) for each in content.values()):
+        return {name: dict(content)}
+    found: dict[str, dict[str, Tensor]] = {}
+    for inner in _NESTED if depth else ():
+        found |= _state_dicts(content.get(inner), f"{name}[{inner!r}]", depth - 1)
+    return found

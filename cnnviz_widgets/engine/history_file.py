@@ -31,6 +31,8 @@ from cnnviz_widgets.engine.history_header import Arrays, HistoryHeader, Schema, 
 MAGIC = b"cnnviz_widgets training history 1\n"
 _FRAME = struct.Struct("<QI")
 _JSON_BYTES = 64 * 1024**2
+_ANEW = "copy it anew if there is another copy, or delete it and record again"
+_CUT = f"is cut short before its first record; {_ANEW}"
 
 
 def create_history(path: Path, header: HistoryHeader, pictures: NDArray[np.uint8]) -> None:
@@ -124,7 +126,7 @@ class HistoryReader:
         with open(path, "rb") as file:
             begin = file.read(len(MAGIC))
             if begin != MAGIC:
-                what = "is cut short" if MAGIC.startswith(begin) else "is not one"
+                what = _CUT if MAGIC.startswith(begin) else "is not one"
                 raise ResultFileError(f"{path} should be a history of a training, but {what}")
             self.header = self._read_header(file)
             largest = max(size_of(self.header.pictures), self.header.record_bytes)
@@ -181,9 +183,11 @@ class HistoryReader:
         """Return the content of a frame that must be there."""
         content = _frame(file, os.fstat(file.fileno()).st_size, _room(size, 1))
         if content is None:
-            raise ResultFileError(f"{self._path} should be a history of a training, but is cut short")
+            raise ResultFileError(f"{self._path} should be a history of a training, but {_CUT}")
         if isinstance(content, str):
-            raise ResultFileError(f"{self._path} is damaged in its first bytes: {content}")
+            raise ResultFileError(
+                f"{self._path} is damaged in its first bytes, so nothing of it can be read: {content}; {_ANEW}"
+            )
         return content
 
     def _unpack(self, content: bytes, schema: Schema) -> Arrays:

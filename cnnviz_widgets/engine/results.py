@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.by_layer import ByLayer
 from cnnviz_widgets.engine.errors import ResultFileError
+from cnnviz_widgets.engine.history_file import MAGIC
 
 _BLOCK_BYTES = 2**22
 _FORMAT = "cnnviz_widgets result 1"
@@ -86,6 +87,10 @@ def load_result(path: str | os.PathLike[str], *, max_bytes: int = 4 * 1024**3) -
         There is no such file, or it may not be read.
     """
     with open(path, "rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            raise ResultFileError(
+                f"{path} is no saved result, but what a recorder wrote: read it with cv.load_history(path)"
+            )
         try:
             return _read(file, max_bytes)
         except ImportError:

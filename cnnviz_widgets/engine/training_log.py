@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ class TrainingLog:
         if difference is not None:
             raise RecorderError(f"{path} was recorded with {difference}; record into another file")
         end, alike, later = reader.start, None, []
-        for record, after in reader.records():
+        for record, after in _advised(reader.records()):
             if first_step is not None and record["step"] > first_step:
                 later.append(int(record["step"]))
                 continue
@@ -199,10 +200,24 @@ def read_log(
             kept.add(int(record["step"]), record)
     except ResultFileError as error:
         if not keep_before_damage:
-            raise
+            raise _damaged(error) from error
         last = f"those to step {kept.steps[-1]} are kept" if kept.steps else "none are kept"
         warnings.warn(f"{error}; of its records {last}", stacklevel=3)
     return reader.header, reader.pictures, kept.items
+
+
+def _advised(records: Iterator[tuple[Arrays, int]]) -> Iterator[tuple[Arrays, int]]:
+    try:
+        yield from records
+    except ResultFileError as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: ResultFileError) -> ResultFileError:
+    return ResultFileError(
+        f'{error}; cv.load_history(path, on_damage="keep") returns the records before that. A recorder goes on in '
+        "another file only"
+    )
 
 
 def _same_weights(one: Arrays, two: Arrays) -> bool:

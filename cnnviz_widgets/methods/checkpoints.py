@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 
@@ -40,10 +41,12 @@ def history_from_checkpoints(
     Parameters
     ----------
     build
-        Returns a new network, or module, for the weights to be loaded into: all of them, and no others.
+        A function (or a class) that returns a new network, or module, for the weights to be loaded into: all of
+        them, and no others.
     paths
-        The checkpoints in the order of their steps: ``.npz``, or what `torch.save` wrote of a state dict, by
-        itself or under ``"state_dict"`` or ``"model"``. Nothing is unpickled but tensors.
+        A list of the checkpoints in the order of their steps: ``.npz``, or what `torch.save` wrote of a state
+        dict, by itself or under ``"state_dict"``, ``"model_state_dict"`` or ``"model"``. Nothing is unpickled
+        but tensors.
     steps
         Steps taken by each, rising; left out, 0, 1, 2 ...
     images, layers, map_images, kernels_layer
@@ -58,6 +61,8 @@ def history_from_checkpoints(
     ------
     CheckpointError
         (a ValueError) A file that is no checkpoint, or whose weights are those of another network.
+    TypeError
+        ``build`` is a network instead of a function that returns one; ``paths`` is no list.
     ValueError
         No paths, or steps that do not fit them.
 
@@ -71,13 +76,18 @@ def history_from_checkpoints(
     >>> history.kernels.shape, history.steps.tolist()[:3]
     ((13, 16, 1, 7, 7), [0, 20, 60])
     """
+    _check_kinds(build, paths)
     files = [os.fspath(each) for each in paths]
     moments = (
         list(range(len(files)))
         if steps is None
         else [checked_whole("each step", each, least=0) for each in steps]
     )
-    if not files or len(moments) != len(files):
+    if not files:
+        raise ValueError(
+            "paths is empty: give one checkpoint at least; if it comes from a pattern, none fits"
+        )
+    if len(moments) != len(files):
         raise ValueError(f"each checkpoint has a step; got {len(files)} paths and {len(moments)} steps")
     if any(later <= earlier for earlier, later in pairwise(moments)):
         raise ValueError(f"steps must rise from checkpoint to checkpoint, got {moments}")
@@ -91,3 +101,13 @@ def history_from_checkpoints(
         load_checkpoint(net.core, path)
         records.append(take_record(probe, step))
     return history_of(header_of(probe, records[0], options), probe.pictures, records)
+
+
+def _check_kinds(build: Any, paths: Any) -> None:
+    if isinstance(build, Network | nn.Module) or not callable(build):
+        raise TypeError(
+            "build= takes a function that returns a new network, since checkpoints are loaded into it, such as "
+            f"build=lambda: MyNetwork(); got {type(build).__name__}"
+        )
+    if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
+        raise TypeError(f"paths= takes a list of files, such as [{str(paths)!r}], got {type(paths).__name__}")

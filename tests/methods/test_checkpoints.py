@@ -11,7 +11,7 @@ from torch import nn
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine.checkpoints import read_checkpoint
-from cnnviz_widgets.engine.errors import CheckpointError
+from cnnviz_widgets.engine.errors import CheckpointError, ResultFileError
 from tests.training_loops import Classic, network, pictures
 
 
@@ -60,6 +60,8 @@ def saved(folder: Path, kind: str, state: dict[str, torch.Tensor]) -> Path:
         "old format": state,
         "state_dict": {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1}},
         "model": {"model": state},
+        "model_state_dict": {"model_state_dict": state, "optimizer_state_dict": {"state": {}}, "loss": 0.5},
+        "nested": {"state_dict": {"model": state}, "model": {"name": "classic"}},
         "data parallel": {f"module.{name}": each for name, each in state.items()},
         "compiled": {"model": {f"_orig_mod.{name}": each for name, each in state.items()}},
     }[kind]
@@ -68,7 +70,18 @@ def saved(folder: Path, kind: str, state: dict[str, torch.Tensor]) -> Path:
 
 
 @pytest.mark.parametrize(
-    "kind", ["npz", "plain", "old format", "state_dict", "model", "data parallel", "compiled"]
+    "kind",
+    [
+        "npz",
+        "plain",
+        "old format",
+        "state_dict",
+        "model",
+        "model_state_dict",
+        "nested",
+        "data parallel",
+        "compiled",
+    ],
 )
 def test_kinds_of_files(kind: str, tmp_path: Path) -> None:
     module = network().module
@@ -120,12 +133,20 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"odd\.pt"):
             read_checkpoint(path)
     for value, text in (
-        ({"model": {"a": 1}}, "no state dict.*'a'"),
+        ({"model": {"a": 1}}, "no state dict.*holds: 'model'; save"),
         ([torch.zeros(2)], "no state dict.*list"),
-        ({}, "no state dict"),
+        ({}, "no state dict.*save the weights alone"),
+        (
+            {"model": {"a": torch.zeros(2)}, "state_dict": {"a": torch.ones(2)}},
+            r"several state dicts, \['state_dict'\], \['model'\]; save",
+        ),
+        (held := {"net": torch.zeros(2)}, "no state dict.*holds: 'model'"),
         (Bomb(trap), "more than tensors"),
         ({"model": {"a": torch.zeros(2)}, "config": Bomb(trap)}, "more than tensors"),
     ):
+        if isinstance(value, dict) and "net" in value:
+            held.clear()
+            held["model"] = held
         torch.save(value, path)
         with pytest.raises(CheckpointError, match=f"(?s)odd.pt.*{text}"):
             read_checkpoint(path)
@@ -144,7 +165,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "steps", "text"),
     [
-        (0, None, "got 0 paths and 0 steps"),
+        (0, None, "paths is empty: give one checkpoint at least"),
         (2, [1], "got 2 paths and 1 steps"),
         (2, [3, 3], r"must rise.*\[3, 3\]"),
         (1, [-1], "each step must be a whole number from 0"),
@@ -154,3 +175,22 @@ def test_steps_fit_the_paths(count: int, steps: Any, text: str, tmp_path: Path) 
     path = saved(tmp_path, "plain", network().module.state_dict())
     with pytest.raises(ValueError, match=text):
         cv.history_from_checkpoints(Classic, [path] * count, steps=steps)
+
+
+def test_kinds_of_arguments_are_told(tmp_path: Path) -> None:
+    net = network()
+    path = saved(tmp_path, "plain", net.module.state_dict())
+    for build in (net, net.module, None):
+        with pytest.raises(TypeError, match=rf"such as build=lambda: .*; got {type(build).__name__}"):
+            cv.history_from_checkpoints(build, [path])  # type: ignore[arg-type]
+    for paths in (path, str(path)):
+        with pytest.raises(TypeError, match=r"takes a list of files, such as \['.*weights\.pth'\]"):
+            cv.history_from_checkpoints(Classic, paths)
+    with pytest.raises(TypeError, match="got int"):
+        cv.history_from_checkpoints(Classic, 3)  # type: ignore[arg-type]
+    recorded = tmp_path / "run.cnnviz"
+    cv.TrainingRecorder(net, path=recorded).close()
+    with pytest.raises(CheckpointError, match=r"run\.cnnviz is no checkpoint.* cv\.load_history"):
+        cv.history_from_checkpoints(Classic, [recorded])
+    with pytest.raises(ResultFileError, match=r"run\.cnnviz is no saved result.* cv\.load_history"):
+        cv.load_result(recorded)

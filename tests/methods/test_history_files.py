@@ -141,7 +141,9 @@ def test_a_file_cut_short_before_its_first_record_says_so(file: bytes, tmp_path:
     start = frames(file)[2][0]
     for end in range(0, start, 7):
         path.write_bytes(file[:end])
-        with pytest.raises(ResultFileError, match="cut should be a history of a training, but is cut short"):
+        with pytest.raises(
+            ResultFileError, match=r"cut should be a history of a training, but is cut short .*record again"
+        ):
             cv.load_history(path)
     path.write_bytes(file[:start])
     assert len(cv.load_history(path)) == 0
@@ -218,15 +220,18 @@ def test_damage_is_told_unless_it_is_the_last_record(file: bytes, tmp_path: Path
         if index == len(places) - 1:
             assert len(cv.load_history(path)) == 2
         else:
-            with pytest.raises(ResultFileError, match=r"is damaged .*checksum"):
+            with pytest.raises(ResultFileError, match=r"is damaged .*checksum") as caught:
                 cv.load_history(path)
         if index == len(places) - 2:
             with pytest.warns(
                 UserWarning, match="checksum is wrong; of its records those to step 0 are kept"
             ):
                 assert cv.load_history(path, on_damage="keep").steps.tolist() == [0]
+            assert 'cv.load_history(path, on_damage="keep")' in str(caught.value)
+            with pytest.raises(ResultFileError, match="A recorder goes on in another file"):
+                recorded(path, steps=0)
         if index < 2:
-            with pytest.raises(ResultFileError, match="in its first bytes"):
+            with pytest.raises(ResultFileError, match=r"in its first bytes, so nothing .*record again"):
                 cv.load_history(path, on_damage="keep")
     with pytest.raises(ValueError, match="'raise' or 'keep', got 'drop'"):
         cv.load_history(path, on_damage="drop")  # type: ignore[arg-type]
