@@ -114,6 +114,31 @@ def _some(names: Texts) -> str:
     return ", ".join(repr(printable(name)) for name in found[:3]) + (", ..." if len(found) > 3 else "")
 
 
+def with_new(old: Subjects, new: Subjects, counts: tuple[int, int]) -> dict[str, Any]:
+    """Return what an `EmbeddingMap` takes of both, those of the first before those of the second."""
+    both = tuple(zip((old, new), counts, strict=True))
+    ids = [np.arange(count) if each.ids is None else each.ids for each, count in both]
+    names = [[""] * count if each.names is None else list(each.names) for each, count in both]
+    names[1] = [f"new {name}".rstrip() for name in names[1]]
+    options: dict[str, Any] = {
+        "ids": np.concatenate(ids),
+        "names": [*names[0], *names[1]],
+        "known_classes": old.known_classes,
+    }
+    for kind in ("labels", "predictions"):
+        texts = [getattr(each, kind) or (None,) * count for each, count in both]
+        options[kind] = (*texts[0], *texts[1]) if any(map(any, texts)) else None
+    if old.thumbnails is not None and new.thumbnails is not None:
+        pictures = [old.thumbnails, new.thumbnails]
+        if pictures[0].ndim != pictures[1].ndim:  # only one of them is gray
+            pictures = [
+                each if each.ndim == 4 else np.repeat(each[..., None], 3, axis=3) for each in pictures
+            ]
+        if pictures[0].shape[1:] == pictures[1].shape[1:]:
+            options["thumbnails"] = np.concatenate(pictures)
+    return options
+
+
 class Chosen:
     """The selected images: as many of them as are shown, evenly among all of them."""
 

@@ -20,8 +20,9 @@ from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.methods.embedding import Embedding, embed
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.views._map_data import check_selection
+from cnnviz_widgets.views.embedding_map import EmbeddingMap
 from cnnviz_widgets.widgets._base import Viewer, shown
-from cnnviz_widgets.widgets._embedding_classes import Chosen, chosen_text
+from cnnviz_widgets.widgets._embedding_classes import Chosen, chosen_text, subjects_of, with_new
 from cnnviz_widgets.widgets._embedding_parts import MOST, EmbeddingParts, check_count, side_by_side
 
 _USUAL_PERPLEXITY = 30.0
@@ -71,7 +72,7 @@ class EmbeddingExplorer(Viewer):
     result
         The `Embedding` of the right map, equal to ``cv.embed(table, **explorer.params)``; ``None`` until it is
         done. Of a t-SNE that was stopped it is the map so far, with ``iterations_done`` less than ``iterations``.
-        Its ``.transform`` places other images.
+        Its ``.transform`` places other images, and `place` shows them.
     state
         ``"running"``, ``"paused"``, ``"stopping"``, ``"stopped"``, ``"done"``, ``"failed"``; ``"ended"`` where it
         was stopped before there was a map, or the cell was run again.
@@ -255,6 +256,34 @@ class EmbeddingExplorer(Viewer):
         self._state = state
         self.parts.show_run(state, self._params, self._step, self.result)
         self._show_whether_new()
+
+    def place(self, new: FeatureTable | NDArray[Any], on: str = "tsne") -> EmbeddingMap:
+        """Return a map with other images among these; they are selected, so that they stand out.
+
+        Parameters
+        ----------
+        new
+            A `FeatureTable` of the same layer, or vectors [M, D]. Their rows come after those of the table. The map
+            has thumbnails where both tables have them, of one size.
+        on
+            ``"tsne"``, the right map, or ``"pca"``, the left one. Where they come is told by its ``.transform``.
+
+        Raises
+        ------
+        InputError
+            No t-SNE yet, another layer or number of values, NaN.
+        ValueError
+            More than 50,000 images together, another ``on``.
+        """
+        if on not in ("tsne", "pca"):
+            raise ValueError(f"on is 'tsne' or 'pca', got {on!r}")
+        chart = self.result if on == "tsne" else self.pca
+        if chart is None:
+            raise InputError("there is no t-SNE map yet: wait for it, explorer.wait(), or give on='pca'")
+        points = np.concatenate([chart.points, chart.transform(new)])
+        counts = (self._count, len(points) - self._count)
+        options = with_new(self.parts.subjects, subjects_of(new, None, ""), counts)
+        return EmbeddingMap(points, selected=range(self._count, len(points)), **options)
 
     # -- the page's acts --------------------------------------------------------------------------------
 

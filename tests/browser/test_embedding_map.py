@@ -144,6 +144,11 @@ def test_hover_lasso_keys_and_moving_points(open_notebook):
     nb.kernel.wait_for(f"chart.selected == [{nearest}] and chart.current == {nearest}")
     nb.page.keyboard.press("Escape")
     nb.kernel.wait_for("chart.selected == []")
+    # Who is about to search wants no card in the way.
+    nb.page.keyboard.press("ArrowRight")
+    expect(chart.card).to_be_visible()
+    chart.root.get_by_role("searchbox").focus()
+    expect(chart.card).to_be_hidden()
     assert len(nb.cells()) == 2  # the notebook heard none of the keys
 
     # A frame of a running t-SNE: points move, and their thumbnails with them.

@@ -463,6 +463,33 @@ def test_images_keep_the_number_and_the_file_that_the_data_set_gave_them() -> No
     assert [row for row in range(40) if right[row] is not None] == judged
 
 
+def test_other_images_are_shown_among_these() -> None:
+    explorer = explorer_of()
+    new = replace(
+        TABLE,
+        **{
+            name: getattr(TABLE, name)[:3] for name in ("vectors", "labels", "ids", "predicted", "confidence")
+        },
+        thumbnails=TABLE.thumbnails[37:],
+        names=("a.png", "b.png", "c.png"),
+    )
+    for on, chart in (("tsne", explorer.result), ("pca", explorer.pca)):
+        assert chart is not None
+        placed = explorer.place(new, on)
+        expected = np.concatenate([chart.points, chart.transform(new)]).astype(np.float32)
+        np.testing.assert_array_equal(placed.points, expected)
+        assert (placed.selected, placed._names[39:41]) == ([40, 41, 42], ["", "new a.png"])
+        assert np.frombuffer(placed._ids, "<u4").tolist() == [*range(40), 0, 1, 2]
+    bare = explorer.place(TABLE.vectors[:2])
+    assert (bare.count, bare._pages) == (42, [])
+    with pytest.raises(ValueError, match="'tsne' or 'pca', got 'umap'"):
+        explorer.place(new, "umap")
+    explorer.run()
+    explorer.stop_job()
+    with pytest.raises(ValueError, match="no t-SNE map yet"):
+        explorer.place(new)
+
+
 def test_times_in_words() -> None:
     assert [time_text(seconds) for seconds in (0, 59.4, 61, 7205)] == [
         "1 s",
