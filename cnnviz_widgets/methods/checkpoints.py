@@ -62,7 +62,7 @@ def history_from_checkpoints(
     CheckpointError
         (a ValueError) A file that is no checkpoint, or whose weights are those of another network.
     TypeError
-        ``build`` is a network instead of a function that returns one; ``paths`` is no list.
+        ``build`` is a network instead of a function that returns one; ``paths`` is no list, or ``steps``.
     ValueError
         No paths, or steps that do not fit them.
 
@@ -76,7 +76,7 @@ def history_from_checkpoints(
     >>> history.kernels.shape, history.steps.tolist()[:3]
     ((13, 16, 1, 7, 7), [0, 20, 60])
     """
-    _check_kinds(build, paths)
+    _check_kinds(build, paths, steps)
     files = [os.fspath(each) for each in paths]
     moments = (
         list(range(len(files)))
@@ -103,11 +103,13 @@ def history_from_checkpoints(
     return history_of(header_of(probe, records[0], options), probe.pictures, records)
 
 
-def _check_kinds(build: Any, paths: Any) -> None:
+def _check_kinds(build: Any, paths: Any, steps: Any) -> None:
     if isinstance(build, Network | nn.Module) or not callable(build):
         raise TypeError(
             "build= takes a function that returns a new network, since checkpoints are loaded into it, such as "
             f"build=lambda: MyNetwork(); got {type(build).__name__}"
         )
+    if steps is not None and not isinstance(steps, Iterable):
+        raise TypeError(f"steps= takes a list, a number for each file, got {steps!r}")
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         raise TypeError(f"paths= takes a list of files, such as [{str(paths)!r}], got {type(paths).__name__}")

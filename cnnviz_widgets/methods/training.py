@@ -72,7 +72,9 @@ class TrainingRecorder:
         A file to append each record to. It can be read meanwhile (`load_history`), and when the process is
         killed it holds all but at most the last one. If it is there already and of the same network, layers
         and images, the recording goes on at its last step: load that step's weights first. One recorder at a
-        time may write to it.
+        time may write to it. A record takes 4 bytes for each weight of the kernels kept, 2 for each value of the
+        maps kept, and some kilobytes: with ``images`` 130 KB of `fashion_cnn` at the default settings, so 2.6 MB
+        for 1,000 steps; without, 5 KB. The file is not held to ``byte_budget``.
     first_step
         How many steps were taken before now, where that is not the last step in the file (or 0): say so where
         the training goes on from a checkpoint older or newer than that. Records of later steps are cut off the
@@ -201,9 +203,11 @@ class TrainingRecorder:
         Raises
         ------
         RecorderError
-            It comes after the step whose loss it is. Only a tensor with its graph can tell; a bare number, or a
-            detached tensor, counts for the coming step, with a warning where it looks like the last one's.
+            The recorder is closed, or the loss comes after the step whose it is. Of the latter only a tensor with
+            its graph can tell; a bare number, or a detached tensor, counts for the coming step, with a warning
+            where it looks like the last one's.
         """
+        self._check_open()
         self._loss.note(loss)
 
     def record(self, step: int | None = None, loss: Loss | None = None) -> None:
@@ -223,8 +227,7 @@ class TrainingRecorder:
             The recorder is closed, or steps go back.
         """
         with self._recording:
-            if self._closed:
-                raise RecorderError("this recorder is closed; make a new one, with the same path to go on")
+            self._check_open()
             last = self._log.last_step
             if loss is not None:
                 if self._hooks is not None and last == self._step:
@@ -297,6 +300,10 @@ class TrainingRecorder:
     def _detach(self) -> None:
         if self._hooks is not None:
             self._hooks.remove()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RecorderError("this recorder is closed; make a new one, with the same path to go on")
 
     def _is_due(self, step: int) -> bool:
         return (step - self._log.first_step) % max(self._every, self._log.spacing) == 0

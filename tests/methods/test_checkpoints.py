@@ -188,6 +188,8 @@ def test_kinds_of_arguments_are_told(tmp_path: Path) -> None:
             cv.history_from_checkpoints(Classic, paths)
     with pytest.raises(TypeError, match="got int"):
         cv.history_from_checkpoints(Classic, 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a number for each file, got 5"):
+        cv.history_from_checkpoints(Classic, [path], steps=5)  # type: ignore[arg-type]
     recorded = tmp_path / "run.cnnviz"
     cv.TrainingRecorder(net, path=recorded).close()
     with pytest.raises(CheckpointError, match=r"run\.cnnviz is no checkpoint.* cv\.load_history"):

@@ -199,6 +199,8 @@ def test_by_hand_without_an_optimizer() -> None:
     recorder.close()
     with pytest.raises(RecorderError, match="closed"):
         recorder.record()
+    with pytest.raises(RecorderError, match=r"this recorder is closed; make a new one"):
+        recorder.note_loss(0.5)
 
 
 def test_a_training_that_diverges_is_recorded_as_it_is() -> None:
