@@ -86,6 +86,12 @@ class BoxFinder:
             self._fields[layer, size] = receptive_field(self._net, layer, image_size=size)
         return self._fields[layer, size]
 
+    def reason(self, layer: LayerKey) -> str | None:
+        """Return why the units of a layer see the whole image; ``None`` where they do not. Ask after `boxes`."""
+        fields = [field for (name, _), field in self._fields.items() if name == layer]
+        found = [each.reason for each in fields if each.method == "analytic" and each.stride == (0, 0)]
+        return found[0] if found else None
+
     def boxes(
         self,
         layer: LayerKey,

@@ -99,7 +99,8 @@ class ReceptiveField:
     layer
         The layer.
     reason
-        Why the operations could not be followed; ``None`` where they could.
+        Why the operations could not be followed. Where they could, which module makes units see the whole image,
+        such as the global pooling in a squeeze-and-excitation block; ``None`` where none does.
     """
 
     size: tuple[int, int]
@@ -230,7 +231,7 @@ def _measure(net: Network, layer: LayerKey, size: tuple[int, int], method: str |
     reason = "asked for"
     if method != "gradient":
         try:
-            return _from_planes(trace(net, layer, size), layer, size)
+            return _from_planes(*trace(net, layer, size), layer, size)
         except Untraceable as obstacle:
             if method == "analytic":
                 raise TargetError(
@@ -261,14 +262,21 @@ def _check_runs(net: Network, layer: LayerKey, size: tuple[int, int]) -> None:
         raise InputError(f"the network does not take images of {size[0]} x {size[1]}: {error}") from error
 
 
-def _from_planes(planes: Planes, layer: LayerKey, size: tuple[int, int]) -> ReceptiveField:
+def _from_planes(
+    planes: Planes, joined_by: str | None, layer: LayerKey, size: tuple[int, int]
+) -> ReceptiveField:
     """Read windows off the planes that belong to a layer's output: see `extents`."""
     windows = window_table(planes, size)
     if not windows.table.any():
         raise _independent(layer)
     map_size = spatial_size(planes)
     frames = _single_frames(windows(None, None)) if map_size is None else frames_of_planes(planes, size)
-    return _field(layer, size, map_size, frames, windows, "analytic")
+    reason = None
+    if joined_by is not None:
+        still = [frame.stride == 0 for frame in frames]
+        seen = "whole image" if all(still) else f"image's full {'height' if still[0] else 'width'}"
+        reason = f"sees the {seen}, however large: {joined_by} joins all positions of its map"
+    return _field(layer, size, map_size, frames, windows, "analytic", reason)
 
 
 def _from_gradients(

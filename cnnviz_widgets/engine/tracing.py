@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cnnviz_widgets.engine.capture import capture
 from cnnviz_widgets.engine.dispatch_mode import DispatchMode
 from cnnviz_widgets.engine.extent_memory import Call, Memory, Untraceable
 from cnnviz_widgets.engine.extent_rules import rule_for
-from cnnviz_widgets.engine.extents import Planes, image_planes
+from cnnviz_widgets.engine.extents import FREE, Planes, compact, image_planes
 from cnnviz_widgets.engine.generic_gradients import LEAVES_TORCH
 from cnnviz_widgets.engine.layer_reached import layer_reached
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.module_stack import module_stack
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -37,6 +40,10 @@ class _Tracer(DispatchMode):
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.size = size
+        self.stack: Sequence[tuple[str, nn.Module]] = ()
+        # Which module first joined everything that a tensor's numbers depend on, by the tensor's memory.
+        self.joined: dict[int, str] = {}
+        self.joined_by: str | None = None
         self.memory = Memory()
         self.obstacle: Untraceable | None = None
         self.planes: Planes | None = None
@@ -50,6 +57,7 @@ class _Tracer(DispatchMode):
             if self.obstacle is None and self.memory.holds(value):
                 with torch.device("cpu"):
                     self.planes = self.memory.read(value)
+                self.joined_by = self.joined.get(_memory_key(value))
         except Untraceable as obstacle:
             self.obstacle = obstacle
 
@@ -81,6 +89,7 @@ class _Tracer(DispatchMode):
                 # Indices beside maxima have their windows; a mean beside a normalization has not.
                 same = output.shape == call.outputs[0].shape
                 self.memory.define(output, planes if same else None)
+            self._note_joined(call, planes)
 
     def _follow_write(self, call: Call) -> None:
         target, *more = (name for name in call.arguments if name in call.written)
@@ -88,6 +97,19 @@ class _Tracer(DispatchMode):
             raise Untraceable(f"{call.function} writes to several tensors")
         planes = rule_for(call.function, call.name)(call)
         self.memory.overwrite(call.arguments[target], planes)
+        self._note_joined(call, planes)
+
+    def _note_joined(self, call: Call, planes: Planes) -> None:
+        """Note for what sees everything which module made it so: that of an argument, or the one being called."""
+        sees_all = any(bool(compact(planes[plane]).isinf().any()) for axis in FREE for plane in axis)
+        before = [self.joined[key] for each in call.given if (key := _memory_key(each)) in self.joined]
+        name, module = self.stack[-1] if self.stack else ("", None)
+        here = f"{name!r} ({type(module).__name__})" if name else "the network's own forward()"
+        for output in call.outputs:
+            if sees_all:
+                self.joined[_memory_key(output)] = before[0] if before else here
+            else:
+                self.joined.pop(_memory_key(output), None)
 
     def _follow_view(self, call: Call) -> None:
         if call.name in _RESHAPES:
@@ -98,6 +120,10 @@ class _Tracer(DispatchMode):
             many = isinstance(call.result, list | tuple)
             for index, output in enumerate(call.outputs):
                 self.memory.look(output, tuple(view[index] if many else view for view in views))
+
+
+def _memory_key(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
 
 
 class _Guard(TorchFunctionMode):
@@ -113,8 +139,10 @@ class _Guard(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def trace(net: Network, layer: LayerKey, size: tuple[int, int]) -> Planes:
+def trace(net: Network, layer: LayerKey, size: tuple[int, int]) -> tuple[Planes, str | None]:
     """Return the planes of what a layer returns, for images of ``size`` (height, width).
+
+    Beside them, where units see the image however large it is, which module on the way first joins it all.
 
     Raises
     ------
@@ -131,7 +159,13 @@ def trace(net: Network, layer: LayerKey, size: tuple[int, int]) -> Planes:
         # The first pass goes to the end, to learn about it; the next one stops at the layer.
         with capture(net, [layer]):
             net(x)
-    with layer_reached(net, layer, tracer.finish), capture(net, [layer]) as seen, tracer, _Guard(tracer):
+    with (
+        module_stack(net.core) as tracer.stack,
+        layer_reached(net, layer, tracer.finish),
+        capture(net, [layer]) as seen,
+        tracer,
+        _Guard(tracer),
+    ):
         net(x)
     if tracer.obstacle is not None:
         raise tracer.obstacle
@@ -139,4 +173,4 @@ def trace(net: Network, layer: LayerKey, size: tuple[int, int]) -> Planes:
     main_tensor(seen[layer])
     if tracer.planes is None:
         raise Untraceable("the layer's value does not depend on the image")
-    return tracer.planes
+    return tracer.planes, tracer.joined_by

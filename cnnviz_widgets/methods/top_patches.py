@@ -63,6 +63,9 @@ class TopPatches(Result):
         How many could not be read (with ``on_error="skip"``), and what was wrong with up to 100 of them.
     per_image
         How many patches of one image a channel may have.
+    reason
+        Why each patch is a whole image, where a module on the way (such as a global pooling) makes units see all of
+        it; ``None`` where none does.
     """
 
     scores: NDArray[np.float32]
@@ -77,6 +80,7 @@ class TopPatches(Result):
     skipped: int
     skipped_reasons: tuple[str, ...]
     per_image: int
+    reason: str | None = None
 
     @property
     def k(self) -> int:
@@ -121,6 +125,8 @@ class TopPatches(Result):
             f"The {self.k} patches that excite each of {len(self.channels)} channels of layer {self.layer!r} most, "
             f"out of {self.images:,} images."
         ]
+        if self.reason:
+            said.append(f"Each patch is a whole image, as each unit {self.reason}.")
         free = np.isnan(self.scores)
         alike = ~free.any(axis=1) & (self.scores[:, 0] == self.scores[:, -1]) & (self.k > 1)
         if alike.any():
@@ -313,11 +319,12 @@ def _result(
     images = np.where(is_free, -1, held["images"])
     positions = np.stack([held["rows"], held["columns"]], axis=2)
     shown = [index for index in np.unique(images).tolist() if index in collector.pictures]
+    boxes = finder.boxes(key, collector.sizes, images, positions)
     return TopPatches(
         scores=np.where(is_free, np.float32(np.nan), held["scores"]),
         image_indices=images,
         positions=positions,
-        boxes=finder.boxes(key, collector.sizes, images, positions),
+        boxes=boxes,
         channels=held["channels"],
         picture_indices=np.array(shown, np.int64),
         pictures=tuple(collector.pictures[index] for index in shown),
@@ -326,6 +333,7 @@ def _result(
         skipped=scanned.skipped,
         skipped_reasons=tuple(sorted(scanned.reasons)),
         per_image=per_image,
+        reason=finder.reason(key),
     )
 
 

@@ -297,6 +297,21 @@ def test_what_sees_everything_has_the_size_of_the_image(layer: str, method: Any)
     assert box == cv.Box(0, 0, 10, 12)
 
 
+def test_what_joins_everything_is_named() -> None:
+    net = network(_Head(), (10, 12))
+    # The norm is called before the gate, but the gated map does not depend on it.
+    named = {"gate": "gate.0' (Ada", "norm": "norm' (Gr", "excited": "gate.0' (Ada", "linear": "gate.0' (Ada"}
+    for layer, name in named.items():
+        reason = str(cv.receptive_field(net, layer).reason)
+        assert reason.startswith(f"sees the whole image, however large: '{name}"), layer
+    assert cv.receptive_field(net, "features").reason is None
+    strips = network(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AdaptiveAvgPool2d((None, 1))), (8, 8))
+    assert "image's full width, however large: '1' (Ada" in str(cv.receptive_field(strips, "1").reason)
+    images = np.zeros((3, 10, 12), np.uint8)
+    assert "a whole image, as each unit sees" in cv.top_patches(net, list(images), "excited", k=1).message
+    assert "a whole image" not in cv.top_patches(net, list(images), "features", k=1).message
+
+
 @pytest.mark.parametrize("method", ["analytic", "gradient"])
 def test_the_frame_of_what_sees_everything(method: Any) -> None:
     module = nn.Sequential(
