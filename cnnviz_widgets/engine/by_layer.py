@@ -10,6 +10,7 @@ from cnnviz_widgets.engine.layers import LayerKey, key_in_text, split_key
 
 T = TypeVar("T")
 
+_SHORT = 120
 _LISTED = 6
 
 
@@ -36,6 +37,8 @@ class ByLayer(LayerMapping[T]):
     (1, 1, 3)
     >>> values.get("fc", "nothing")
     'nothing'
+    >>> values
+    <by layer: 'conv': 1, ('relu', 0): 2, ('relu', 1): 3>
     """
 
     def __init__(self, values: Mapping[LayerKey, T]) -> None:
@@ -69,4 +72,10 @@ class ByLayer(LayerMapping[T]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"<by layer: {', '.join(map(repr, self._values))}>"
+        said = ((key, repr(value)) for key, value in self._values.items())
+        short = (f"{key!r}: {text}" if _is_short(text) else repr(key) for key, text in said)
+        return f"<by layer: {', '.join(short)}>"
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= _SHORT and "\n" not in text
