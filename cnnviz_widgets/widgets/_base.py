@@ -24,6 +24,10 @@ V = TypeVar("V", bound="Viewer")
 
 _STYLE = """<style>
 .cnnviz-viewer { font-family: var(--jp-ui-font-family, sans-serif); }
+/* ipywidgets draws the arrow of its lists dark in any theme; this gray stands out on light and dark (3 to 1). */
+.cnnviz-viewer .widget-dropdown > select { background-image: url("data:image/svg+xml,\
+<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'>\
+<path fill='gray' d='M5.2 6.5 9 10.2l3.8-3.7L14 7.7 9 12.6 4 7.7Z'/></svg>"); }
 .cnnviz-error { border-left: 3px solid var(--jp-error-color1, #d32f2f); padding: 4px 8px; }
 .cnnviz-error pre { white-space: pre-wrap; font-size: 11px; }
 </style>"""

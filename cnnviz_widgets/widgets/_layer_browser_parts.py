@@ -21,10 +21,14 @@ from cnnviz_widgets.views.image_stage import ImageStage
 from cnnviz_widgets.views.layer_tree import LayerTree
 from cnnviz_widgets.views.tile_grid import TileGrid
 
-# Where three columns do not fit, the tiles go below the tree and the photo, over the whole width.
+# Where three columns would leave room for two tiles in a row, the tiles go below the tree and the photo, which
+# share the whole width then.
 _STYLE = """<style>
 .cnnviz-browser { container-type: inline-size; }
-@container (max-width: 1056px) { .cnnviz-columns > .cnnviz-tiles { order: 1; flex-basis: 100% !important; } }
+@container (max-width: 1200px) {
+  .cnnviz-columns > .cnnviz-tiles { order: 1; flex-basis: 100% !important; }
+  .cnnviz-columns > .cnnviz-layers { max-width: none !important; }
+}
 </style>"""
 
 
@@ -62,6 +66,7 @@ class BrowserParts:
             [self.tree, self.bars, self.no_classes],
             layout={"flex": "1 1 360px", "max_width": "480px", **column},
         )
+        left.add_class("cnnviz-layers")
         heading = ipywidgets.HBox(
             [self.summary, self.sorting],
             layout={"flex_flow": "row wrap", "justify_content": "space-between"},
