@@ -61,6 +61,8 @@ class FeatureTable(Result):
     ------
     InputError
         Parts of different lengths, or of another shape than is said here.
+    InputTypeError
+        Labels, ids or predicted classes that are no whole numbers.
     """
 
     vectors: NDArray[np.float32]
@@ -88,6 +90,12 @@ class FeatureTable(Result):
                 raise InputError(
                     f"there are {len(self.vectors)} vectors, but {len(part)} {name}: one each is needed"
                 )
+        for name in ("labels", "ids", "predicted"):
+            part = getattr(self, name)
+            if part is not None and (not isinstance(part, np.ndarray) or part.dtype.kind not in "iu"):
+                got = f"an array of {part.dtype}" if isinstance(part, np.ndarray) else type(part).__name__
+                hint = "; give numbers, and the names they stand for as label_names" * (name == "labels")
+                raise InputTypeError(f"{name} are an array of whole numbers, got {got}{hint}")
         if len(self.names) not in (0, len(self.vectors)):
             raise InputError(f"there are {len(self.vectors)} vectors, but {len(self.names)} names")
         highest = int(self.labels.max(initial=UNKNOWN))

@@ -23,6 +23,7 @@ from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.resize import enlarge
 
 _SHOWN_QUERIES = 12
+_NUMBERS = (int, float, np.integer, np.floating)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,10 @@ class Neighbors(Result):
     def __repr__(self) -> str:
         count, k = self.indices.shape
         zeros = f", {self.zero_vectors} zero vectors at distance 1" if self._has_odd_zeros else ""
-        return f"Neighbors({k} nearest of {count} queries by {self.metric} in {self.space}{zeros})"
+        alike = ""
+        if k > 1 and not self.distances.any():
+            alike = ", all at distance 0: nothing tells them apart, so these are only the first in the table"
+        return f"Neighbors({k} nearest of {count} queries by {self.metric} in {self.space}{zeros}{alike})"
 
     @property
     def _has_odd_zeros(self) -> bool:
@@ -196,13 +200,13 @@ def _queries(
     rows = _rows(query, len(base))
     if rows is not None:
         return rows, base[rows], None
-    if isinstance(query, list | tuple) and query and all(isinstance(each, float) for each in query):
-        query = np.array(query)
+    if isinstance(query, list | tuple) and query and all(isinstance(each, _NUMBERS) for each in query):
+        query = np.array(query, dtype=np.float64)
     if not isinstance(query, np.ndarray) or query.dtype.kind != "f":
         got = f"an array of {query.dtype}" if isinstance(query, np.ndarray) else type(query).__name__
         raise InputTypeError(
-            f"a query is a row of the table, a vector of floats, or a FeatureTable, got {got}; for images "
-            "give the network as well: net=net"
+            f"a query is a row of the table, a vector of {base.shape[1]} floats, or a FeatureTable, got {got}; "
+            "for images give the network as well: net=net"
         )
     return None, _checked_width(vectors_of(np.atleast_2d(query), "the query"), base), None
 
@@ -226,7 +230,10 @@ def _rows(query: Any, count: int) -> NDArray[np.int64] | None:
 
 def _checked_width(queries: NDArray[Any], base: NDArray[Any]) -> NDArray[Any]:
     if queries.shape[1] != base.shape[1]:
-        raise InputError(f"the query has {queries.shape[1]} values, those in the table have {base.shape[1]}")
+        raise InputError(
+            f"a query is a vector of {base.shape[1]} values, as many as those in the table, got {queries.shape[1]} "
+            "values; for a row of the table give its number, for an image give the network as well: net=net"
+        )
     return queries
 
 

@@ -116,6 +116,20 @@ def test_zeros_are_said() -> None:
     assert "zero" not in repr(cv.nearest_neighbors(table_of(vectors), 0, k=5, metric="euclidean"))
 
 
+def test_vectors_that_are_all_equal_are_said() -> None:
+    found = cv.nearest_neighbors(table_of(np.ones((6, 4))), [2, 3], k=3)
+    assert found.indices.tolist() == [[0, 1, 3], [0, 1, 2]]
+    assert "all at distance 0: nothing tells them apart" in repr(found)
+    assert "distance 0" not in repr(cv.nearest_neighbors(TABLE, 0))
+
+
+def test_labels_that_are_no_numbers() -> None:
+    with pytest.raises(TypeError, match=r"labels are an array of whole numbers, got .*<U1.*as label_names"):
+        replace(TABLE, labels=np.array(["a"] * len(TABLE)))
+    with pytest.raises(TypeError, match="labels are an array of whole numbers, got list"):
+        replace(TABLE, labels=TABLE.labels.tolist())
+
+
 def test_what_it_shows_is_text(tmp_path: Path) -> None:
     table = table_of(DRAW.normal(size=(4, 3)), [0, 0, 1, 1], label_names=("<img src=x>", "b & c"))
     found = cv.nearest_neighbors(table, [0, 1, 2], k=2)
