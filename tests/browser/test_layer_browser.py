@@ -191,6 +191,15 @@ def test_another_photo_by_list_and_by_upload(open_notebook, tmp_path):
     nb = open_notebook([SQUEEZENET], **WIDE)
     nb.run_all()
     output = nb.output(0)
+    # Too narrow for three good columns: the tiles are below, as wide as all, and no place is left beside the tree.
+    whole, tiles, tree, photo = (
+        output.locator(name).first.bounding_box()
+        for name in (".cnnviz-browser", ".cnnviz-tiles", ".cnnviz-layers", ".cvz-frame")
+    )
+    assert whole["width"] < 1200
+    assert tiles["width"] == pytest.approx(whole["width"], abs=2)
+    assert tiles["y"] >= tree["y"] + tree["height"]
+    assert photo["x"] - tree["x"] - tree["width"] == pytest.approx(12, abs=2)
     output.get_by_label("Photo").select_option("coffee")
     expect(output).to_contain_text("espresso")
     with nb.page.expect_file_chooser() as chooser:
