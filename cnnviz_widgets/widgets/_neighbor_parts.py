@@ -125,11 +125,10 @@ def _number(label: str, largest: int, width: str, *, smallest: int) -> ipywidget
 def _captions(found: Neighbors, table: FeatureTable) -> list[str]:
     """Return what stands below each neighbor: first its distance, as the end may not fit; hover tells all."""
     rows = found.indices[0].tolist()
+    called = ["#" + printable(table.image_text(row)).removeprefix("image ") for row in rows]
     return [
-        " \u00b7 ".join(
-            each for each in (distance, name, printable(table.image_text(row))) if each != NO_LABEL
-        )
-        for row, (name, distance) in zip(rows, _named(found), strict=True)
+        " \u00b7 ".join(each for each in (distance, name, place) if each != NO_LABEL)
+        for place, (name, distance) in zip(called, _named(found), strict=True)
     ]
 
 

@@ -210,7 +210,7 @@ def test_images_are_called_by_their_place_in_the_data_set_and_their_file() -> No
     assert explorer.result is not None
     row, distance = explorer.result.indices[0, 0], explorer.result.distances[0, 0]
     called = f"image {row + 3} ({row}<b>.png)"
-    assert explorer.parts.grids["features"]._labels[0] == f"{distance:.3g} \u00b7 {called}"
+    assert explorer.parts.grids["features"]._labels[0] == f"{distance:.3g} \u00b7 #{called[6:]}"
     assert f"by features: {called}: no label, {distance:.3g}, image" in explorer.to_text()
 
 
