@@ -263,7 +263,11 @@ TABLE: dict[str, Row] = {
                 "got 'color'",
             ),
             "row": (lambda method, s: method(_features(s), 3, k=1), LookupError, "row 3 .* 0 to 2"),
-            "width": (lambda method, s: method(_features(s), np.zeros(999)), ValueError, "a vector of .* values.*got 999 values"),
+            "width": (
+                lambda method, s: method(_features(s), np.zeros(999)),
+                ValueError,
+                "a vector of .* values.*got 999 values",
+            ),
             "NaN": (lambda method, s: method(_features(s), np.array([np.nan])), ValueError, "NaN .* row 0"),
             "image": (lambda method, s: method(_features(s), s.image), TypeError, "net=net"),
             "table": (lambda method, s: method(s.net, 0), TypeError, "got Network"),
