@@ -94,7 +94,8 @@ class Embedding(Result):
         """Return where other images belong on this map, [M, 2]; the map stays as it is.
 
         PCA: by its formula. t-SNE: each image is placed on its own among its nearest neighbors (Poličar et al.,
-        openTSNE), so an image of the map comes close to its point, not exactly onto it.
+        openTSNE), so an image of the map comes close to its point, not exactly onto it. `EmbeddingExplorer.place`
+        shows them on the map.
 
         Parameters
         ----------

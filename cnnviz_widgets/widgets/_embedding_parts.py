@@ -67,7 +67,7 @@ class EmbeddingParts:
         )
         self.linked = LinkedMap(self.map, pca.points, height=400)
         self.grid = TileGrid(
-            np.zeros((0, 1, 1, 3), np.uint8), noun="image", badge_colors=BADGE_COLORS, tile_size=72
+            np.zeros((0, 1, 1, 3), np.uint8), noun="image", badge_colors=BADGE_COLORS, tile_size=84
         )
         self.grid.layout.display = "none"
         self.shown_rows: list[int] = []
