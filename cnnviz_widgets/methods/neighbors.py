@@ -23,7 +23,6 @@ from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.resize import enlarge
 
 _SHOWN_QUERIES = 12
-_NUMBERS = (int, float, np.integer, np.floating)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +199,7 @@ def _queries(
     rows = _rows(query, len(base))
     if rows is not None:
         return rows, base[rows], None
-    if isinstance(query, list | tuple) and query and all(isinstance(each, _NUMBERS) for each in query):
+    if isinstance(query, list | tuple) and query and all(map(_is_number, query)):
         query = np.array(query, dtype=np.float64)
     if not isinstance(query, np.ndarray) or query.dtype.kind != "f":
         got = f"an array of {query.dtype}" if isinstance(query, np.ndarray) else type(query).__name__
@@ -209,6 +208,10 @@ def _queries(
             "for images give the network as well: net=net"
         )
     return None, _checked_width(vectors_of(np.atleast_2d(query), "the query"), base), None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _rows(query: Any, count: int) -> NDArray[np.int64] | None:
