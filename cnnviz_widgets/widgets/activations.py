@@ -243,6 +243,10 @@ class LayerBrowser(Viewer):
 
     @shown
     def _on_tile(self, change: Any) -> None:
+        with self.lock:
+            # What a result that comes in selects is no choice: another one may just have been made.
+            if self._is_filling:
+                return
         if change["new"] is not None and change["new"] >= 0:
             self.channel = change["new"]
 
@@ -329,6 +333,16 @@ class LayerBrowser(Viewer):
         self.parts.clear(key_text(self.layer))
 
     def _show_maps(self) -> None:
+        with self.lock:
+            self._is_filling = True
+            try:
+                self._fill()
+            finally:
+                self._is_filling = False
+
+    _is_filling = False
+
+    def _fill(self) -> None:
         result = self.result
         if result is None:
             return

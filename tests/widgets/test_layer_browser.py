@@ -82,6 +82,27 @@ def test_setting_a_layer_runs_it_and_keeps_the_channel_where_there_is_one(browse
     assert not browser.busy
 
 
+def test_a_channel_chosen_while_a_result_comes_in_stays(
+    browser: cv.LayerBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.channel = 5
+    assert browser.wait(SOON)
+    set_maps = browser.parts.grid.set_maps
+    choosing = threading.Thread(target=setattr, args=(browser, "channel", 3))
+
+    def late(*arguments: Any, **options: Any) -> None:
+        choosing.start()
+        while browser.channel != 3:  # chosen, but not shown: that waits for this result to be
+            choosing.join(0.001)
+        set_maps(*arguments, **options)
+
+    monkeypatch.setattr(browser.parts.grid, "set_maps", late)
+    browser.layer = "left"  # there is no channel 5: the tile of channel 0 is selected
+    assert browser.wait(SOON)
+    choosing.join(SOON)
+    assert (browser.channel, browser.parts.grid.selected) == (3, 3)
+
+
 def test_each_call_of_a_reused_layer_is_a_layer(browser: cv.LayerBrowser) -> None:
     for call, name in enumerate(["first", "left", "right"]):
         browser.layer = ("relu", call)
