@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -109,8 +111,21 @@ def _packed(shared: Any, backend: Any) -> Any:
         ) from error
     if type(backend).__name__ != "DaskDistributedBackend":
         return packed
-    # joblib would give it to one worker only, and all would be lost with that one.
-    return backend.client.scatter([packed], broadcast=True, hash=False)[0]
+    return _scattered(backend.client, packed)
+
+
+# Seconds before it is sent again.
+_WAITS = (0.0, 0.2, 1.0, 3.0)
+
+
+def _scattered(client: Any, packed: NDArray[np.uint8]) -> Any:
+    """Return a handle of what all workers of a Dask cluster have: with one alone, all would be lost with that one."""
+    for wait in _WAITS:
+        # The scheduler fails with either if a worker dies while it sends to all; soon it knows which are left.
+        with contextlib.suppress(KeyError, OSError):
+            return client.scatter([packed], broadcast=True, hash=False)[0]
+        time.sleep(wait)
+    return client.scatter([packed], broadcast=True, hash=False)[0]
 
 
 def _run_elsewhere(

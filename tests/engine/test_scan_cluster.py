@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine import scan_jobs
 from cnnviz_widgets.engine.scan_jobs import workers
 from tests.engine.scan_settings import COUNT, PICTURES, Images, Mortal, network
 
@@ -73,3 +74,22 @@ def test_a_cluster_loses_a_worker_in_the_middle(tmp_path: Path) -> None:
     whole = cv.extract_features(net, Images(), "conv", batch_size=2)
     np.testing.assert_allclose(table.vectors, whole.vectors, rtol=1e-5, atol=1e-6)
     assert replace(table, vectors=whole.vectors) == whole
+
+
+def test_what_a_dying_worker_has_refused_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        times = 0
+
+        def scatter(self, data: list[Any], **options: Any) -> list[Any]:
+            self.times += 1
+            if self.times < fails:
+                raise KeyError("tcp://127.0.0.1:42059")
+            return data
+
+    monkeypatch.setattr(scan_jobs, "_WAITS", (0.0, 0.0, 0.0))
+    packed = np.zeros(3, np.uint8)
+    fails = 3
+    assert scan_jobs._scattered(Client(), packed) is packed
+    fails = 100
+    with pytest.raises(KeyError, match="42059"):
+        scan_jobs._scattered(Client(), packed)
