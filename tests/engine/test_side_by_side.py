@@ -79,4 +79,5 @@ def test_what_ends_early_waits_for_what_runs_and_begins_no_more(how: str) -> Non
             next(running)
     timer.join()
     assert sorted(ended) == sorted(set(begun) - {0})
-    assert len(begun) < 10
+    # Two were under way; the next one had been given to the threads, but had to wait for one.
+    assert 3 not in begun
