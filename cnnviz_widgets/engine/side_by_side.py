@@ -15,6 +15,7 @@ _Result = TypeVar("_Result")
 
 # More of them would rather wait for Python than compute.
 _MOST = 4
+_SECONDS_TO_BEGIN = 60
 
 
 def workers_for(device: torch.device) -> int:
@@ -40,6 +41,10 @@ def side_by_side(
         yield from map(work, parts)
         return
     with ThreadPoolExecutor(workers, "cnnviz-part", _Shares(workers)) as pool:
+        # All of them take their share before the caller goes on: a thread that it begins would take the same.
+        together = threading.Barrier(workers, timeout=_SECONDS_TO_BEGIN)
+        for begun in [pool.submit(together.wait) for _ in range(workers)]:
+            begun.result()
         waiting: deque[Future[_Result]] = deque()
         try:
             for part in parts:
