@@ -66,26 +66,46 @@ def pairs(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -
 
 
 def races(
-    ours: Callable[[], Iterator[None]], theirs: Callable[[], Iterator[None]], rounds: int
+    ours: Callable[[], Iterator[float]],
+    theirs: Callable[[], Iterator[float]],
+    rounds: int,
+    *,
+    warm_up: bool = True,
 ) -> tuple[float, float, float]:
     """Return what `pairs` does of long things that both go on part by part, a part of each in turn.
 
     A machine whose speed changes while one of them runs would else hide a difference of a few percent. Each
-    callable returns an iterator that does the next part whenever it is asked on, its first and last steps too.
+    callable returns an iterator that does the next part whenever it is asked on and yields the seconds it took
+    (see `timed_parts`). With ``warm_up`` one round before counts for nothing.
     """
     taken = []
-    for index in range(rounds + 1):
+    for index in range(rounds + warm_up):
         runners = [ours(), theirs()]
         seconds, going = [0.0, 0.0], [True, True]
         order = index % 2
         while any(going):
             for which in (order, 1 - order):
-                start = time.perf_counter()
-                going[which] = going[which] and next(runners[which], _ENDED) is not _ENDED
-                seconds[which] += time.perf_counter() - start
+                took = next(runners[which], None)
+                going[which] = took is not None
+                seconds[which] += took or 0.0
             order = 1 - order
         taken.append((seconds[0], seconds[1]))
-    return _medians(taken[1:])
+    return _medians(taken[warm_up:])
+
+
+def timed_parts(parts: Callable[[], Iterator[object]]) -> Callable[[], Iterator[float]]:
+    """Return what `races` takes, of a callable whose iterator does a part whenever it is asked on."""
+
+    def run() -> Iterator[float]:
+        runner = parts()
+        while True:
+            start = time.perf_counter()
+            ended = next(runner, _ENDED) is _ENDED
+            yield time.perf_counter() - start
+            if ended:
+                return
+
+    return run
 
 
 _ENDED = object()

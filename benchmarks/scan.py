@@ -6,6 +6,8 @@ import multiprocessing
 import resource
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import cnnviz_widgets as cv
-from benchmarks._timing import Row, pairs, timed
+from benchmarks._timing import Row, races, timed_parts
 from cnnviz_widgets.engine.channel_tally import TallyCollector
 from cnnviz_widgets.engine.feature_collector import FeatureCollector
 from cnnviz_widgets.engine.patch_collector import PatchCollector
@@ -36,37 +38,37 @@ class Pictures(Dataset):  # type: ignore[type-arg]
         return self.pictures[index % 16] + np.uint8(index % 50)
 
 
-def three_at_once(count: int = 2000, rounds: int = 1) -> Row:
+def three_at_once(count: int = 2000, rounds: int = 2) -> Row:
     """Top patches, features and statistics of the last maps of ResNet-18, against running it over a loader."""
     net = cv.Network.from_torchvision("resnet18", weights=None)
-    images = Pictures(count)
 
-    def ours() -> None:
+    def ours(count: int = count) -> Iterator[object]:
         collectors = [
             PatchCollector(net.input, ["layer4"]),
             FeatureCollector(net.input, "avgpool"),
             TallyCollector(["layer4"]),
         ]
-        for _ in scan(net, images, collectors, batch_size=BATCH):
-            pass
+        yield from scan(net, Pictures(count), collectors, batch_size=BATCH)
         if collectors[2].tallies["layer4"].arrays["values"][0] != count * 49:
             raise RuntimeError("not every image was counted")
 
-    def theirs() -> None:
+    def theirs(count: int = count) -> Iterator[object]:
         def collate(pictures: list[np.ndarray]) -> torch.Tensor:
             return net.input.prepare(pictures)
 
-        with torch.no_grad():
-            for x in DataLoader(images, BATCH, collate_fn=collate):
+        for x in DataLoader(Pictures(count), BATCH, collate_fn=collate):
+            with torch.no_grad():
                 net.module(x)
+            yield
 
-    times = pairs(timed(ours), timed(theirs), rounds)
+    races(timed_parts(partial(ours, 2 * BATCH)), timed_parts(partial(theirs, 2 * BATCH)), 1)
+    times = races(timed_parts(ours), timed_parts(theirs), rounds, warm_up=False)
     return Row(
         f"scan of {count:,} images, ResNet-18: top patches, features and statistics together",
         "bare forward pass over the same loader",
         *times,
         target=0.85,
-        note=f"of layer4 and avgpool, batches of {BATCH}",
+        note=f"of layer4 and avgpool; a batch of {BATCH} of each in turn",
     )
 
 

@@ -172,10 +172,11 @@ class InputSpec:
         if self.channels not in (1, 3):
             raise InputError(f"{self.channels} channels make no picture; only 1 or 3 do")
         mean, std = self._scaling()
-        values = x.detach().cpu().float() * std + mean
-        if not bool(torch.isfinite(values).all()):
+        # In place, from the product on: fresh memory for each operation takes longer than the operations do.
+        values = (x.detach().cpu().float() * std).add_(mean)
+        if values.numel() and not all(bool(each.isfinite()) for each in values.aminmax()):
             raise InputError("can't show an image with NaN or infinity in it")
-        pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8)
+        pixels = values.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
         pictures: NDArray[np.uint8] = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
         return pictures
 
