@@ -46,12 +46,16 @@ class Row:
         return self.ratio >= self.target
 
 
-def pairs(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[float, float, float]:
+def pairs(
+    ours: Callable[[], float], theirs: Callable[[], float], rounds: int, *, warm_up: bool = True
+) -> tuple[float, float, float]:
     """Return median seconds of both and the median ratio theirs / ours, over rounds taken in turn.
 
-    Each callable does the thing once and returns the seconds it took. One round before counts for nothing.
+    Each callable does the thing once and returns the seconds it took. With ``warm_up`` one round before counts for
+    nothing.
     """
-    ours(), theirs()
+    if warm_up:
+        ours(), theirs()
     taken = []
     for index in range(rounds):
         # Who goes first changes, so that neither always finds the caches of the other.

@@ -171,7 +171,7 @@ class InputSpec:
             )
         if self.channels not in (1, 3):
             raise InputError(f"{self.channels} channels make no picture; only 1 or 3 do")
-        mean, std = self._scaling()
+        mean, std = self.scaling()
         # In place, from the product on: fresh memory for each operation takes longer than the operations do.
         values = (x.detach().cpu().float() * std).add_(mean)
         if values.numel() and not all(bool(each.isfinite()) for each in values.aminmax()):
@@ -197,10 +197,16 @@ class InputSpec:
         return cast(tuple[int, int], self.size) if self.size is not None else (default, default)
 
     @property
+    def deviation(self) -> Tensor:
+        """The standard deviation, [C, 1, 1]: the network's numbers times it are values of pixels less their mean."""
+        return self.scaling()[1]
+
+    @property
     def _channels(self) -> int:
         return cast(int, self.channels)
 
-    def _scaling(self) -> tuple[Tensor, Tensor]:
+    def scaling(self) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation as tensors [C, 1, 1]."""
         mean, std = (torch.tensor(each, dtype=torch.float32) for each in (self.mean, self.std))
         return mean[:, None, None], std[:, None, None]
 
@@ -222,7 +228,7 @@ class InputSpec:
         return self._normalized(pixels) if is_fitting else None
 
     def _normalized(self, picture: Picture) -> Tensor:
-        mean, std = self._scaling()
+        mean, std = self.scaling()
         return (values_of(picture) - mean) / std
 
     def _resized(self, picture: Picture, where: str) -> Picture:

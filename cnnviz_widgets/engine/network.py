@@ -262,7 +262,16 @@ class Network:
 
     def class_scores(self, x: Tensor) -> Tensor:
         """Return class scores [N, K] for a prepared batch, checked: two axes, finite, one per label."""
-        scores = self.scores(x)
+        return self.check_scores(self.scores(x))
+
+    def check_scores(self, scores: Tensor) -> Tensor:
+        """Return what the network returned if these are class scores [N, K], or say what they are.
+
+        Raises
+        ------
+        OutputError
+            Not floats on two axes; NaN or infinite; another number of classes than there are labels.
+        """
         if scores.ndim != 2 or not scores.is_floating_point():
             raise OutputError(
                 "class scores are floats of shape (images, classes), but this network returns "

@@ -6,6 +6,7 @@ rule            sends back, for a gradient g        paper
 ``plain``       g f'(x)                             the derivative
 ``guided``      max(g f'(x), 0)                     Springenberg et al., ICLR workshop 2015
 ``deconvnet``   max(g, 0), whatever x was           Zeiler & Fergus, ECCV 2014
+``relaxed``     g, whatever x was                   to leave a place where the derivative is zero
 ==============  ==================================  ==================================================
 
 Rules are put on the calls of rectifiers, not on modules: ``nn.ReLU``, ``F.relu``, ``x.relu_()``, in place or not,
@@ -30,6 +31,8 @@ from cnnviz_widgets.engine.rectifiers import rectifier_name
 
 Rule: TypeAlias = Literal["plain", "guided", "deconvnet"]
 RULES: tuple[str, ...] = get_args(Rule)
+RELAXED = "relaxed"
+"""The rule that no picture is made with: it only helps an optimization to begin."""
 
 
 def check_rule(rule: object) -> None:
@@ -66,7 +69,7 @@ class _Ruled(torch.autograd.Function):
         if ctx.calls.rule == "guided":
             (slope,) = ctx.saved_tensors
             gradient = gradient * slope
-        return gradient.clamp(min=0), None, None
+        return gradient if ctx.calls.rule == RELAXED else gradient.clamp(min=0), None, None
 
 
 class RuledCalls(TorchFunctionMode):
@@ -126,7 +129,8 @@ def ruled(rule: str) -> Iterator[RuledCalls]:
     >>> x.grad, calls.changed
     (tensor([3., 0.]), 1)
     """
-    check_rule(rule)
+    if rule != RELAXED:
+        check_rule(rule)
     calls = RuledCalls(rule)
     with nullcontext() if rule == "plain" else calls:
         yield calls

@@ -145,7 +145,7 @@ class Target:
                 net(x)
             values = self.of_layer(main_tensor(seen[self.layer]))
         elif callable(self.what):
-            values = _one_for_each(self.what(net.scores(x)), len(x))
+            values = self.of_output(net.scores(x))
         else:
             values = self.of_scores(net, net.class_scores(x))
         if not bool(torch.isfinite(values).all()):
@@ -161,6 +161,12 @@ class Target:
             # One score is the logit of class 1; that of class 0 is its negative.
             return scores[:, 0] if index == 1 else -scores[:, 0]
         return scores[:, index]
+
+    def of_output(self, output: Tensor) -> Tensor:
+        """Return a function's value [N] from what the network returned [N, ...]."""
+        if not callable(self.what):
+            raise TargetError(f"{self!r} is no function of the output")
+        return _one_for_each(self.what(output), len(output))
 
     def of_layer(self, values: Tensor) -> Tensor:
         """Return a unit's or channel's value [N] from what its layer returned, [N, C, ...]."""

@@ -1,0 +1,392 @@
+"""The one loop that optimizes pictures: step by step, as far into the network as needed, on a private copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.errors import OutputError, UnsupportedModuleError
+from cnnviz_widgets.engine.input_gradients import backward_pass
+from cnnviz_widgets.engine.objectives import Objective, Seen, layers_of
+from cnnviz_widgets.engine.parameterizations import Parameterization
+from cnnviz_widgets.engine.private_copy import private_copy
+from cnnviz_widgets.engine.relu_rules import ruled
+from cnnviz_widgets.engine.stream import Step, StopEarly
+from cnnviz_widgets.engine.transforms import Transform, transformed
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+
+Picturing = Callable[[Tensor], NDArray[np.uint8]]
+OptimizerName = Literal["adam", "momentum", "lbfgs", "sign", "normalized"]
+OPTIMIZERS: tuple[str, ...] = ("adam", "momentum", "lbfgs", "sign", "normalized")
+# A value that has fallen so many times its own size below the first one has diverged.
+_FALL = 1000.0
+_ADVICE = ": these are the last good pictures; lower the rate"
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How the numbers move along their gradient.
+
+    Attributes
+    ----------
+    name
+        ``"adam"``; ``"momentum"``; ``"lbfgs"`` (with a line search; not with transforms, under which no two steps
+        have the same objective); ``"sign"``: by ``rate`` along the gradient's sign; ``"normalized"``: by ``rate`` times
+        the gradient over its mean magnitude, for each picture.
+    rate
+        The step's size: a number, or a function of the step's index from 0.
+    momentum
+        Of ``"momentum"``.
+    """
+
+    name: OptimizerName = "adam"
+    rate: float | Callable[[int], float] = 0.05
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise ValueError(f"optimizer is one of {', '.join(map(repr, OPTIMIZERS))}; got {self.name!r}")
+        if not callable(self.rate) and not (0 < self.rate < math.inf):
+            raise ValueError(f"rate must be a number above 0, got {self.rate!r}")
+
+    def at(self, index: int) -> float:
+        """Return the rate of a step."""
+        return self.rate(index) if callable(self.rate) else self.rate
+
+
+@dataclass(frozen=True, eq=False)
+class Ascent:
+    """What the loop has come to.
+
+    Attributes
+    ----------
+    x
+        The pictures in the network's numbers [N, C, H, W]: the last ones with a finite value.
+    leaf
+        The numbers that stand for them.
+    values
+        By term: its value at each step, for each picture [steps, N]; that of a step is taken before the step.
+    steps
+        How many steps were taken.
+    ended
+        Why before the last step, in words; empty if it was not.
+    relaxed
+        For each picture, in how many steps a relaxed rectifier helped it out of a zero gradient [N].
+    """
+
+    x: Tensor
+    leaf: Tensor
+    values: dict[str, NDArray[np.float32]]
+    steps: int
+    ended: str
+    relaxed: NDArray[np.int64]
+
+
+class PictureStep(Step):
+    """A `Step` whose picture is made when it is looked at: most steps of a fast run are not."""
+
+    def __init__(
+        self, index: int, total: int | None, picture: Callable[[], Any], values: Mapping[str, Any]
+    ) -> None:
+        for name, value in (("index", index), ("total", total), ("values", values), ("_picture", picture)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_made", None)
+
+    @property
+    def image(self) -> NDArray[Any] | None:
+        """The picture at this step."""
+        made: tuple[Any] | None = self.__dict__["_made"]
+        if made is None:
+            made = (self.__dict__["_picture"](),)
+            object.__setattr__(self, "_made", made)
+        found: NDArray[Any] | None = made[0]
+        return found
+
+
+class Climber:
+    """Evaluates objectives and their gradients for pictures, and leaves the user's module alone.
+
+    It works on a copy of the module, so that the module may be trained, or looked into by others, between two steps
+    and meanwhile. Where a module can't be copied it takes the module itself, guarded for each step.
+    """
+
+    def __init__(self, net: Network, terms: Mapping[str, Objective]) -> None:
+        from cnnviz_widgets.engine.network import Network
+
+        self._terms = dict(terms)
+        self._layers = layers_of(self._terms.values())
+        self._needs_output = any(each.needs_output for each in self._terms.values())
+        for layer in self._layers:
+            net.layer(layer)  # says what is wrong with it
+        self._guard: Callable[[], Any]
+        try:
+            core = private_copy(net.core, "it is run while its pictures are shown")
+            core.eval().requires_grad_(False)
+            self.net = Network(core, input=net.input, labels=net.labels, output=net.output)
+            self._guard = nullcontext
+        except UnsupportedModuleError:
+            self.net = net
+            self._guard = lambda: backward_pass(net)
+
+    def values(self, picture: Tensor, shown: Tensor) -> dict[str, Tensor]:
+        """Return each term's values [N] of pictures, of which the network is shown a changed version."""
+        net = self.net
+        output = None
+        # Where more than the first convolution is run, channels-last memory is faster by a third and more.
+        x = shown.contiguous(memory_format=torch.channels_last)
+        if not self._layers:
+            seen = Seen(net, picture, {}, net(x) if self._needs_output else None)
+            return self._of(seen)
+        with capture(net, self._layers, gradients=True, stop=not self._needs_output) as captured:
+            output = net(x)
+            seen = Seen(net, picture, {key: captured[key] for key in self._layers}, output)
+        return self._of(seen)
+
+    def _of(self, seen: Seen) -> dict[str, Tensor]:
+        return {name: each.values(seen) for name, each in self._terms.items()}
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Compute inside: forward and backward."""
+        with apart(self.net), self._guard(), torch.inference_mode(False), torch.enable_grad():
+            yield
+
+
+class _Evaluation:
+    """One step's objective: its value, and its gradient left in the leaf."""
+
+    def __init__(
+        self,
+        climber: Climber,
+        image: Parameterization,
+        transforms: Sequence[Transform],
+        random: torch.Generator,
+    ) -> None:
+        self._climber, self._image = climber, image
+        self._transforms, self._random = transforms, random
+        self.relax = False
+        self.relaxed = np.zeros(len(image.leaf), np.int64)
+
+    def __call__(self, draw: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return each term's values [N], and the gradient of their sum with respect to the leaf."""
+        values, gradient = self._once(draw, "plain")
+        dead = ~gradient.flatten(1).any(1)
+        if self.relax and bool(dead.any()):
+            _, other = self._once(draw, "relaxed")
+            revived = dead & other.flatten(1).any(1)
+            gradient = torch.where(revived.view(-1, *[1] * (gradient.ndim - 1)), other, gradient)
+            self.relaxed += revived.cpu().numpy()
+        return values, gradient
+
+    def _once(self, draw: Tensor, rule: str) -> tuple[dict[str, Tensor], Tensor]:
+        leaf = self._image.leaf.detach().requires_grad_()
+        # Evaluated twice, a step is the same both times.
+        self._random.set_state(draw)
+        with self._climber.step(), ruled(rule):
+            picture = self._image.picture(leaf)
+            shown = transformed(picture, self._transforms, self._random)
+            values = self._climber.values(picture, shown)
+            total = torch.stack([each.float() for each in values.values()]).sum()
+            gradient = torch.zeros_like(leaf)
+            if total.requires_grad:
+                (found,) = torch.autograd.grad(total, leaf, allow_unused=True)
+                gradient = gradient if found is None else found
+        return {name: each.detach().float().cpu() for name, each in values.items()}, gradient
+
+
+def ascend(
+    net: Network,
+    image: Parameterization,
+    terms: Mapping[str, Objective],
+    *,
+    steps: int,
+    optimizer: Optimizer,
+    random: torch.Generator,
+    transforms: Sequence[Transform] = (),
+    picturing: Picturing | None = None,
+    relax: int = 0,
+    first: int = 0,
+    total: int | None = None,
+) -> Generator[Step, None, Ascent]:
+    """Change pictures so that the sum of some terms grows; a generator of `Step` that returns an `Ascent`.
+
+    Nothing is held across a step. A step's ``image`` is made when it is looked at; its ``values`` are those of the
+    terms (means over the pictures) before the step. `StopEarly`, thrown in, ends it with what there is.
+
+    A value or gradient that is NaN or infinite ends it with the pictures before that; so does a value that has fallen
+    a thousand times its size below the first one, and a gradient that is zero for all pictures.
+
+    Parameters
+    ----------
+    net
+        The network.
+    image
+        What is optimized; it is changed.
+    terms
+        What to add up, by name. What is to become small goes in with a minus.
+    steps
+        How many steps.
+    optimizer
+        How they go.
+    random
+        Draws the transforms.
+    transforms
+        What the network is shown in place of the pictures themselves.
+    picturing
+        Makes a step's picture; left out, there is none.
+    relax
+        In how many first steps pictures with a zero gradient get one through rectifiers that pass everything back.
+    first, total
+        The index of the first step, and the number of all, where this is a part of something longer.
+
+    Raises
+    ------
+    LayerNotFoundError, TargetError, LabelNotFoundError, OutputError
+        What the terms ask for is not there, or the first value is NaN or infinite.
+    """
+    if optimizer.name == "lbfgs" and transforms:
+        raise ValueError(
+            "lbfgs needs the same objective in each step; leave out the transforms or take 'adam'"
+        )
+    evaluate = _Evaluation(Climber(net, terms), image, transforms, random)
+    mover = _mover(optimizer, image.leaf)
+    history: dict[str, list[Tensor]] = {name: [] for name in terms}
+    good, ended, done, lowest = image.leaf.detach().clone(), "", 0, -math.inf
+    try:
+        for index in range(steps):
+            evaluate.relax = index < relax
+            draw = random.get_state()
+            values, gradient = evaluate(draw)
+            value = float(sum(each.sum() for each in values.values()))
+            finite = math.isfinite(value) and bool(gradient.isfinite().all())
+            if not finite and index == 0:
+                raise OutputError(
+                    f"the first {'value' if not math.isfinite(value) else 'gradient'} is NaN or infinite, so there is "
+                    "nothing to follow; look at what the network returns for the picture to begin with"
+                )
+            if index == 0:
+                lowest = value - _FALL * (1 + abs(value))
+            if not finite or value < lowest:
+                image.leaf.copy_(good)
+                fault = "became NaN or infinite" if not finite else "diverged"
+                ended = f"the value {fault} at step {first + index + 1}{_ADVICE}"
+                break
+            for name, each in values.items():
+                history[name].append(each)
+            if not bool(gradient.any()):
+                ended = f"the gradient is zero for all pictures at step {first + index + 1}"
+                break
+            good = image.leaf.detach().clone()
+            mover(index, (values, gradient), partial(evaluate, draw))
+            image.constrain()
+            done = index + 1
+            yield _step(net, image, picturing, first + index, total or steps, values)
+    except StopEarly:
+        pass
+    if not bool(image.leaf.isfinite().all()):
+        image.leaf.copy_(good)
+        ended = ended or f"step {first + done} led to NaN or infinity{_ADVICE}"
+    with torch.no_grad():
+        x = image.picture(image.leaf).detach().clone()
+    curves = {
+        name: (torch.stack(each).numpy() if each else np.zeros((0, len(x)), np.float32))
+        for name, each in history.items()
+    }
+    return Ascent(x, image.leaf, curves, done, ended, evaluate.relaxed)
+
+
+def _step(
+    net: Network,
+    image: Parameterization,
+    picturing: Picturing | None,
+    index: int,
+    total: int,
+    values: Mapping[str, Tensor],
+) -> Step:
+    means = {name: float(each.mean()) for name, each in values.items()}
+    if picturing is None:
+        return Step(index, total, values=means)
+    leaf = image.leaf.detach().clone()
+
+    def picture() -> Any:
+        with torch.no_grad():
+            return picturing(image.picture(leaf))
+
+    return PictureStep(index, total, picture, means)
+
+
+Evaluated = tuple[dict[str, Tensor], Tensor]
+Mover = Callable[[int, Evaluated, Callable[[], Evaluated]], None]
+
+
+def _mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
+    """Return what changes the leaf by a step, given what is known at it and a way to know it elsewhere."""
+    if optimizer.name in ("sign", "normalized"):
+        return _plain_mover(optimizer, leaf)
+    if optimizer.name == "lbfgs":
+        return _lbfgs_mover(optimizer, leaf)
+    chosen: torch.optim.Optimizer
+    if optimizer.name == "adam":
+        chosen = torch.optim.Adam([leaf], lr=1.0, foreach=False)
+    else:
+        chosen = torch.optim.SGD([leaf], lr=1.0, momentum=optimizer.momentum, foreach=False)
+
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        chosen.param_groups[0]["lr"] = optimizer.at(index)
+        leaf.grad = -here[1]
+        chosen.step()
+        leaf.grad = None
+
+    return move
+
+
+def _plain_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        gradient = here[1]
+        if optimizer.name == "sign":
+            direction = gradient.sign()
+        else:
+            size = gradient.abs().flatten(1).mean(1).view(-1, *[1] * (gradient.ndim - 1))
+            direction = gradient / size.clamp(min=torch.finfo(gradient.dtype).tiny)
+        leaf.add_(direction, alpha=optimizer.at(index))
+
+    return move
+
+
+def _lbfgs_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
+    chosen = torch.optim.LBFGS(
+        [leaf],
+        max_iter=1,
+        max_eval=20,
+        history_size=20,
+        tolerance_grad=0.0,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        chosen.param_groups[0]["lr"] = optimizer.at(index)
+        known = [here]
+
+        def loss() -> Tensor:
+            # It asks first for what is known.
+            values, gradient = known.pop() if known else evaluate()
+            leaf.grad = -gradient
+            return -torch.stack(list(values.values())).sum()
+
+        chosen.step(loss)
+        leaf.grad = None
+
+    return move

@@ -1,0 +1,188 @@
+"""Objectives: what an image is optimized for, one number a picture, to be added up and weighted."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cnnviz_widgets.engine.errors import TargetError
+from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.targets import Target, TargetLike, as_target
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+
+
+class Seen:
+    """What there is to judge pictures by: themselves, and what the network makes of them.
+
+    Parameters
+    ----------
+    net
+        The network that saw them.
+    picture
+        The pictures as they are, in the network's numbers [N, C, H, W].
+    layers
+        What the layers returned, after the transforms: the keys that the objectives ask for.
+    output
+        What the network returned; ``None`` if no objective asks for it.
+    """
+
+    def __init__(
+        self, net: Network, picture: Tensor, layers: Mapping[LayerKey, Any], output: Any = None
+    ) -> None:
+        self.net, self.picture, self._layers, self._output = net, picture, layers, output
+
+    def maps(self, layer: LayerKey) -> Tensor:
+        """Return what a layer returned, [N, C, ...]."""
+        return main_tensor(self._layers[layer])
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """The pictures with the network's mean taken away, on the scale where white is 1 above black."""
+        return self.picture * self.net.input.deviation.to(self.picture)
+
+    @cached_property
+    def output(self) -> Tensor:
+        """What the network returned [N, ...]."""
+        return main_tensor(self._output, self.net.output)
+
+    @cached_property
+    def class_scores(self) -> Tensor:
+        """Its class scores [N, K], checked."""
+        return self.net.check_scores(self.output)
+
+
+class Objective(ABC):
+    """Something to make as large as possible: one number for each picture.
+
+    Objectives combine: ``a + 0.5 * b``, ``a - b``, ``-a``, also with a `Target`.
+
+    Attributes
+    ----------
+    layers
+        What must be captured.
+    needs_output
+        Whether the network must run to its end.
+    """
+
+    layers: tuple[LayerKey, ...] = ()
+    needs_output: bool = False
+
+    @abstractmethod
+    def values(self, seen: Seen) -> Tensor:
+        """Return one number for each picture [N]."""
+
+    def __add__(self, other: Any) -> Objective:
+        return Sum({self: 1.0, as_objective(other): 1.0}) if _is_objective(other) else NotImplemented
+
+    def __sub__(self, other: Any) -> Objective:
+        return self + -as_objective(other) if _is_objective(other) else NotImplemented
+
+    def __radd__(self, other: Any) -> Objective:
+        return as_objective(other) + self if _is_objective(other) else NotImplemented
+
+    def __rsub__(self, other: Any) -> Objective:
+        return as_objective(other) + -self if _is_objective(other) else NotImplemented
+
+    def __mul__(self, weight: Any) -> Objective:
+        return Sum({self: float(weight)}) if isinstance(weight, int | float) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Objective:
+        return self * -1.0
+
+    @property
+    def text(self) -> str:
+        """The objective in words, for results."""
+        return type(self).__name__
+
+
+def _is_objective(value: Any) -> bool:
+    return isinstance(value, Objective | Target)
+
+
+def as_objective(target: Objective | TargetLike) -> Objective:
+    """Return an objective; a class label, an index, a function or a `Target` becomes one."""
+    return target if isinstance(target, Objective) else TargetObjective(as_target(target))
+
+
+class TargetObjective(Objective):
+    """A target's value: a class, a channel, a unit, a direction, a function of the output."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        if target.layer is None:
+            self.needs_output = True
+        else:
+            self.layers = (target.layer,)
+
+    def values(self, seen: Seen) -> Tensor:
+        """Return the target's value for each picture."""
+        target = self.target
+        if target.layer is not None:
+            return target.of_layer(seen.maps(target.layer))
+        if callable(target.what):
+            return target.of_output(seen.output)
+        return target.of_scores(seen.net, seen.class_scores)
+
+    @property
+    def text(self) -> str:
+        """The target as it is written."""
+        return self.target.text
+
+
+class Sum(Objective):
+    """A weighted sum of objectives."""
+
+    def __init__(self, terms: Mapping[Objective, float]) -> None:
+        self.terms: dict[Objective, float] = {}
+        for objective, weight in terms.items():
+            # Sums of sums are flat, so that their text can be read.
+            parts = objective.terms if isinstance(objective, Sum) else {objective: 1.0}
+            for part, share in parts.items():
+                self.terms[part] = self.terms.get(part, 0.0) + weight * share
+        self.layers = layers_of(self.terms)
+        self.needs_output = any(each.needs_output for each in self.terms)
+
+    def values(self, seen: Seen) -> Tensor:
+        """Return the sum for each picture."""
+        return torch.stack([weight * each.values(seen) for each, weight in self.terms.items()]).sum(0)
+
+    @property
+    def text(self) -> str:
+        """The sum as one would write it."""
+        return " + ".join(
+            each.text if weight == 1 else f"{weight:g} * {each.text}" for each, weight in self.terms.items()
+        )
+
+
+class OneEach(Objective):
+    """The first objective for the first picture, the second for the second, and so on: many in one batch."""
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self.objectives = tuple(objectives)
+        self.layers = layers_of(self.objectives)
+        self.needs_output = any(each.needs_output for each in self.objectives)
+
+    def values(self, seen: Seen) -> Tensor:
+        """Return the value of each picture's own objective."""
+        if len(seen.picture) != len(self.objectives):
+            raise TargetError(f"{len(self.objectives)} objectives for {len(seen.picture)} pictures")
+        return torch.stack([each.values(seen)[index] for index, each in enumerate(self.objectives)])
+
+    @property
+    def text(self) -> str:
+        """All of them."""
+        return ", ".join(each.text for each in self.objectives)
+
+
+def layers_of(objectives: Any) -> tuple[LayerKey, ...]:
+    """Return the layers that some objectives ask for, each once."""
+    return tuple(dict.fromkeys(layer for each in objectives for layer in each.layers))
