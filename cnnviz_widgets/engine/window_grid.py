@@ -37,10 +37,17 @@ def placed(size: int, window: int, stride: int) -> NDArray[np.int64]:
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-def coarse_to_fine(rows: int, columns: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def coarse_to_fine(rows: int, columns: int, few: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return sets of places (indices of rows, indices of columns) that fill a grid, the first one all over it.
 
-    The first set is at most an eighth of the grid (or a single place); each set is all its rows with all its columns.
+    The first sets fill a coarser grid of at most an eighth of the places. Where these are more than ``few``, one that
+    is coarser still comes before it, and so on: whoever stops after few places has a map of the whole image. Each set
+    is all its rows with all its columns.
+
+    >>> [(len(down), len(along)) for down, along in coarse_to_fine(27, 27, 100)]
+    [(9, 9), (9, 18), (18, 27)]
+    >>> [(len(down), len(along)) for down, along in coarse_to_fine(27, 27, 16)]
+    [(3, 3), (3, 6), (6, 9), (9, 18), (18, 27)]
     """
     step = 1
     while _count(rows, step) * _count(columns, step) > max(1, rows * columns / _COARSE):
@@ -49,7 +56,11 @@ def coarse_to_fine(rows: int, columns: int) -> list[tuple[NDArray[np.int64], NDA
     others = [
         np.setdiff1d(np.arange(count), some) for count, some in zip((rows, columns), chosen, strict=True)
     ]
-    sets = [(chosen[0], chosen[1]), (chosen[0], others[1]), (others[0], np.arange(columns))]
+    first = [(chosen[0], chosen[1])]
+    if chosen[0].size * chosen[1].size > max(few, 1):
+        coarser = coarse_to_fine(chosen[0].size, chosen[1].size, few)
+        first = [(chosen[0][down], chosen[1][along]) for down, along in coarser]
+    sets = [*first, (chosen[0], others[1]), (others[0], np.arange(columns))]
     return [each for each in sets if each[0].size and each[1].size]
 
 

@@ -27,6 +27,9 @@ from cnnviz_widgets.engine.window_grid import COMBINATIONS, checked_pair, coarse
 from cnnviz_widgets.engine.window_questions import Asked
 from cnnviz_widgets.render.attribution import attribution_png
 
+# Places that come first, at most. Few of them at a time cost some 3 % more of the whole map.
+_FEW, _MANY = 16, 100
+
 
 @dataclass(frozen=True, eq=False)
 class OcclusionMap(Result):
@@ -141,7 +144,8 @@ def occlusion(
     does. All lie wholly inside the image.
 
     Only what a window changes is computed (see `WindowPasses`): many times as fast as whole images, with the same
-    numbers but for rounding. Places come coarse to fine: the first eighth of them lies all over the image.
+    numbers but for rounding. Places come coarse to fine: the first eighth of them lies all over the image, and with a
+    budget, or batches smaller than usual, the first 16 do.
 
     Parameters
     ----------
@@ -224,16 +228,23 @@ def occlusion(
         **asked.fields(passes, len(tops), len(lefts)),
     )
     with contextlib.suppress(StopEarly):
-        yield from _measured(passes, asked, found, began, budget)
+        yield from _measured(passes, asked, found, began, budget, memory_limit)
     return replace(found, heatmap=_heat(found, size))
 
 
 def _measured(
-    passes: WindowPasses, asked: Asked, found: OcclusionMap, began: float, budget: float | None
+    passes: WindowPasses,
+    asked: Asked,
+    found: OcclusionMap,
+    began: float,
+    budget: float | None,
+    memory_limit: int,
 ) -> Generator[Step, None, None]:
     """Fill the arrays of a result batch by batch, as long as the next batch is likely to fit in the budget."""
     done, before = 0, time.monotonic()
-    for rows, columns in coarse_to_fine(*found.scores.shape):
+    # Who has a budget, or asks for small batches to see the map grow, may end at any time.
+    is_watched = budget is not None or memory_limit < MEMORY_LIMIT
+    for rows, columns in coarse_to_fine(*found.scores.shape, few=_FEW if is_watched else _MANY):
         for down, along, answers in passes.batches(found.tops[rows], found.lefts[columns], found.window):
             place = np.ix_(rows[down], columns[along])
             for name, numbers in asked.read(answers).items():
@@ -260,7 +271,7 @@ def _checked(
     if window[0] > size[0] or window[1] > size[1]:
         raise ValueError(
             f"the window of {window[0]} x {window[1]} pixels is larger than the image, which the network sees as "
-            f"{size[0]} x {size[1]}; take a smaller one"
+            f"{size[0]} x {size[1]}; take a smaller one, such as window={max(1, min(size) // 7)}"
         )
     if stride[0] > window[0] or stride[1] > window[1]:
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cnnviz_widgets.engine.window_grid import checked_pair, coarse_to_fine, combined, filled_in, placed
 
@@ -66,17 +67,39 @@ def test_what_is_not_measured_takes_the_nearest_number() -> None:
     assert np.isnan(filled_in(np.full((2, 2), nan))).all()
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(27, 27), (1, 40), (5, 5), (1, 1), (2, 3), (9, 4), (64, 2)])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(27, 27), (1, 40), (5, 5), (1, 1), (2, 3), (9, 4), (64, 2), (193, 193)]
+)
 def test_coarse_to_fine_visits_each_place_once(rows: int, columns: int) -> None:
     visits = np.zeros((rows, columns), int)
-    sets = coarse_to_fine(rows, columns)
+    sets = coarse_to_fine(rows, columns, 16)
     for down, along in sets:
         visits[np.ix_(down, along)] += 1
     assert (visits == 1).all()
-    down, along = sets[0]
-    assert len(down) * len(along) <= max(1, rows * columns / 8)
+    first = len(sets[0][0]) * len(sets[0][1])
+    assert first <= 16
+    assert first <= max(1, rows * columns / 8)
     if (rows, columns) == (27, 27):
+        down, along = coarse_to_fine(rows, columns, 100)[0]
         assert down.tolist() == along.tolist() == [*range(1, 27, 3)]
+
+
+@pytest.mark.parametrize("places", [27, 97, 193])
+def test_whoever_stops_early_has_a_map_of_the_whole_image(places: int) -> None:
+    measured = np.zeros((places, places), bool)
+    for down, along in coarse_to_fine(places, places, 16):
+        measured[np.ix_(down, along)] = True
+        # Each place is as near to a measured one as so many, spread evenly, would let it be, but for a factor.
+        farthest = ndimage.distance_transform_edt(~measured).max()
+        assert farthest <= 2 * places / np.sqrt(measured.sum())
+    eighth = np.zeros_like(measured)
+    sets = coarse_to_fine(places, places, 16)
+    for down, along in sets[:-2]:
+        eighth[np.ix_(down, along)] = True
+    assert places**2 / 12 < eighth.sum() <= places**2 / 8
+    rows = np.flatnonzero(eighth.any(axis=1))
+    assert set(np.diff(rows)) == {3}
+    assert eighth[np.ix_(rows, rows)].sum() == eighth.sum()
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, (3,), (3, 4, 5), (3, 0), "ab", None])

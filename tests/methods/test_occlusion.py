@@ -175,6 +175,9 @@ def test_a_budget_ends_it_early(monkeypatch: pytest.MonkeyPatch) -> None:
     assert taken == 3
     assert 0 < part.measured < 1
     assert np.isfinite(part.heatmap).all()
+    known = np.isfinite(part.scores)
+    assert known.sum() < 625 / 8  # so early, and yet there are places in each of nine parts of the image
+    assert all(known[row : row + 9, column : column + 9].any() for row in (0, 8, 16) for column in (0, 8, 16))
     assert cv.occlusion(NET, IMAGE, 3, budget=1e9, **options).measured == 1
 
 
