@@ -383,7 +383,8 @@ def _lbfgs_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
         def loss() -> Tensor:
             # It asks first for what is known.
             values, gradient = known.pop() if known else evaluate()
-            leaf.grad = -gradient
+            # It views gradients as rows; those of convolutions may lie channels last.
+            leaf.grad = (-gradient).contiguous()
             return -torch.stack(list(values.values())).sum()
 
         chosen.step(loss)
