@@ -17,6 +17,7 @@ from torch import Tensor
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import OutputError, UnsupportedModuleError
 from cnnviz_widgets.engine.input_gradients import backward_pass
+from cnnviz_widgets.engine.norm_balls import steepest
 from cnnviz_widgets.engine.objectives import Objective, Seen, layers_of
 from cnnviz_widgets.engine.parameterizations import Parameterization
 from cnnviz_widgets.engine.private_copy import private_copy
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
 
 Picturing = Callable[[Tensor], NDArray[np.uint8]]
-OptimizerName = Literal["adam", "momentum", "lbfgs", "sign", "normalized"]
-OPTIMIZERS: tuple[str, ...] = ("adam", "momentum", "lbfgs", "sign", "normalized")
+OptimizerName = Literal["adam", "momentum", "lbfgs", "sign", "unit", "normalized"]
+OPTIMIZERS: tuple[str, ...] = ("adam", "momentum", "lbfgs", "sign", "unit", "normalized")
 # A value that has fallen so many times its own size below the first one has diverged.
 _FALL = 1000.0
 _ADVICE = ": these are the last good pictures; lower the rate"
@@ -43,8 +44,8 @@ class Optimizer:
     ----------
     name
         ``"adam"``; ``"momentum"``; ``"lbfgs"`` (with a line search; not with transforms, under which no two steps
-        have the same objective); ``"sign"``: by ``rate`` along the gradient's sign; ``"normalized"``: by ``rate`` times
-        the gradient over its mean magnitude, for each picture.
+        have the same objective); ``"sign"``: by ``rate`` along the gradient's sign; ``"unit"``: by ``rate`` times the
+        gradient over its length, ``"normalized"``: over its mean magnitude, for each picture.
     rate
         The step's size: a number, or a function of the step's index from 0.
     momentum
@@ -333,7 +334,7 @@ Mover = Callable[[int, Evaluated, Callable[[], Evaluated]], None]
 
 def _mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
     """Return what changes the leaf by a step, given what is known at it and a way to know it elsewhere."""
-    if optimizer.name in ("sign", "normalized"):
+    if optimizer.name in ("sign", "unit", "normalized"):
         return _plain_mover(optimizer, leaf)
     if optimizer.name == "lbfgs":
         return _lbfgs_mover(optimizer, leaf)
@@ -355,8 +356,8 @@ def _mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
 def _plain_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
     def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
         gradient = here[1]
-        if optimizer.name == "sign":
-            direction = gradient.sign()
+        if optimizer.name in ("sign", "unit"):
+            direction = steepest(gradient, "inf" if optimizer.name == "sign" else "2")
         else:
             size = gradient.abs().flatten(1).mean(1).view(-1, *[1] * (gradient.ndim - 1))
             direction = gradient / size.clamp(min=torch.finfo(gradient.dtype).tiny)

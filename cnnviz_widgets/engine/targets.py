@@ -29,15 +29,20 @@ def probabilities(scores: Tensor) -> Tensor:
     >>> probabilities(torch.tensor([[0.0, 0.0]]))
     tensor([[0.5000, 0.5000]])
     """
-    # Numbers of few bits sum to 1 less exactly.
-    tolerance = max(1e-3, torch.finfo(scores.dtype).eps)
+    are_ready = are_probabilities(scores)
     scores = scores.float() if scores.dtype.itemsize < 4 else scores
     if scores.shape[1] == 1:
         return torch.sigmoid(torch.cat([-scores, scores], dim=1))
-    detached = scores.detach()
-    if bool((detached >= 0).all()) and bool(((detached.sum(1) - 1).abs() <= tolerance).all()):
-        return scores
-    return torch.softmax(scores, dim=1)
+    return scores if are_ready else torch.softmax(scores, dim=1)
+
+
+def are_probabilities(scores: Tensor) -> bool:
+    """Return whether class scores [N, K] of more than one class are probabilities already."""
+    # Numbers of few bits sum to 1 less exactly.
+    tolerance = max(1e-3, torch.finfo(scores.dtype).eps)
+    values = scores.detach().float() if scores.dtype.itemsize < 4 else scores.detach()
+    sums_to_one = bool(((values.sum(1) - 1).abs() <= tolerance).all())
+    return scores.shape[1] > 1 and bool((values >= 0).all()) and sums_to_one
 
 
 @dataclass(frozen=True)

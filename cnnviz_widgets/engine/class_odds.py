@@ -1,0 +1,70 @@
+"""How sure a network is of a class, in a form whose gradient lives on where its probability is 1 or 0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from cnnviz_widgets.engine.capture import apart
+from cnnviz_widgets.engine.objectives import Objective, Seen
+from cnnviz_widgets.engine.targets import are_probabilities, probabilities
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+
+
+def logits(scores: Tensor) -> Tensor:
+    """Return class scores [N, K] as logits [N, K], or [N, 2] where there is one score; at least float32.
+
+    One score is the logit of class 1, and that of class 0 is 0. Probabilities become their logarithms, which differ by
+    what the logits that they were made from differ by; a probability of 0 counts as the smallest number there is.
+    """
+    scores = scores.float() if scores.dtype.itemsize < 4 else scores
+    if scores.shape[1] == 1:
+        return torch.cat([torch.zeros_like(scores), scores], dim=1)
+    if are_probabilities(scores):
+        return scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
+    return scores
+
+
+def log_odds(scores: Tensor, classes: Tensor) -> Tensor:
+    """Return log(p / (1 - p)) of one class for each image [N], where p is its probability; exact for p near 0 and 1."""
+    values = logits(scores)
+    own = torch.nn.functional.one_hot(classes, values.shape[1]).bool()
+    others = values.masked_fill(own, -torch.inf).logsumexp(1)
+    return values.gather(1, classes[:, None])[:, 0] - others
+
+
+class CrossEntropy(Objective):
+    """The cross-entropy -log p of one class for each picture, to be left; its negative for a class to be reached.
+
+    Its gradient is that of the log odds log((1 - p) / p): at each picture the same but for a positive factor, so that
+    steps along its sign or direction are the same, and not lost in rounding where p is nearly 1.
+
+    Parameters
+    ----------
+    classes
+        Each picture's class [N].
+    reach
+        Whether the classes are to be reached.
+    """
+
+    needs_output = True
+
+    def __init__(self, classes: Tensor, *, reach: bool = False) -> None:
+        self.classes, self.reach = classes, reach
+
+    def values(self, seen: Seen) -> Tensor:
+        """Return the value of each picture."""
+        odds = -log_odds(seen.class_scores, self.classes)
+        entropy = softplus(odds).detach() + (odds - odds.detach())
+        return -entropy if self.reach else entropy
+
+
+def class_probabilities(net: Network, x: Tensor) -> Tensor:
+    """Return the probabilities [N, K] of a prepared batch's classes, without gradients."""
+    with apart(net):
+        return probabilities(net.class_scores(x.detach()))
