@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.errors import OutputError
+from cnnviz_widgets.engine.errors import InputError, OutputError
 from cnnviz_widgets.engine.fills import Fill, filled
 from cnnviz_widgets.engine.incremental import WindowPasses
 from cnnviz_widgets.engine.layers import split_key
@@ -76,11 +76,26 @@ class Covering:
 
 def returns_classes(net: Network, x: Tensor) -> bool:
     """Return whether a network returns class scores: it need not be a classifier."""
+    return class_count(net, x) > 0
+
+
+def class_count(net: Network, x: Tensor) -> int:
+    """Return how many classes there are, 0 for a network that returns no class scores."""
+    try:
+        return max(net.class_scores(x).shape[1], 2)  # one score stands for two classes
+    except OutputError:
+        return 0
+
+
+def check_classes(net: Network, x: Tensor) -> None:
+    """Refuse to look for the most probable class of a network that returns no class scores, and say why."""
     try:
         net.class_scores(x)
-    except OutputError:
-        return False
-    return True
+    except OutputError as error:
+        raise InputError(
+            f"there is no most probable class to ask about: {error}; or give a target, such as "
+            "cv.Target(layer=..., channel=...)"
+        ) from error
 
 
 def check_target(net: Network, x: Tensor, target: Target, classes: int) -> None:

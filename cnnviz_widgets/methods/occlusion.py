@@ -244,7 +244,7 @@ def _measured(
     done, before = 0, time.monotonic()
     # Who has a budget, or asks for small batches to see the map grow, may end at any time.
     is_watched = budget is not None or memory_limit < MEMORY_LIMIT
-    for rows, columns in coarse_to_fine(*found.scores.shape, few=_FEW if is_watched else _MANY):
+    for rows, columns in coarse_to_fine(len(found.tops), len(found.lefts), _FEW if is_watched else _MANY):
         for down, along, answers in passes.batches(found.tops[rows], found.lefts[columns], found.window):
             place = np.ix_(rows[down], columns[along])
             for name, numbers in asked.read(answers).items():

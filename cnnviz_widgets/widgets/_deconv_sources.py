@@ -18,9 +18,9 @@ from cnnviz_widgets.engine.rectifiers import rectifiers
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.methods.deconvnet import Reconstruction, deconvnet_of_many
 from cnnviz_widgets.methods.top_patches import TopPatches
-from cnnviz_widgets.widgets._layer_browser_parts import view_of
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._patch_explorer_parts import by_layer, count_of, row_of
+from cnnviz_widgets.widgets._photos import view_of
 
 Found: TypeAlias = "Reconstruction | str"
 """A projection, or why there is none."""
@@ -119,7 +119,7 @@ class ImageSource:
 
     def take(self, image: Any) -> None:
         """Go on with another image; nothing changes where it can't be used."""
-        self._picture = view_of(self.net, image, "DeconvExplorer")
+        _, self._picture = view_of(self.net, image, "DeconvExplorer")
         self.image = image
 
     @property

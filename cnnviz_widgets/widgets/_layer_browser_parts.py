@@ -10,7 +10,7 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, OutputError
+from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.prediction import Prediction
@@ -159,21 +159,3 @@ def predict_or_reason(net: Network, image: Any) -> Prediction | OutputError:
         return net.predict(image)
     except OutputError as error:
         return error
-
-
-def view_of(net: Network, image: Any, who: str = "LayerBrowser") -> NDArray[np.uint8]:
-    """Return the one image as the network sees it; channels that make no picture are shown as their mean.
-
-    ``who`` shows it, for errors.
-    """
-    x = net.prepare(image)
-    if len(x) != 1:
-        raise InputError(
-            f"{who} shows one image at a time, got a batch of {len(x)}; give a list to choose from"
-        )
-    if net.input.channels in (1, 3):
-        picture: NDArray[np.uint8] = net.restore(x)[0]
-        return picture
-    gray = x[0].mean(dim=0).float().cpu().numpy()
-    span = float(gray.max() - gray.min()) or 1.0
-    return np.repeat((255 * (gray - gray.min()) / span).astype(np.uint8)[:, :, None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""Choose another photo: from a list, by path, or by upload."""
+"""The photo of a widget, and how to choose another one: from a list, by path, or by upload."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from itertools import chain, count
 from typing import Any
 
 import ipywidgets
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.widgets._base import Viewer, shown
 
 Handler = Callable[[Any, str], None]
 
@@ -110,6 +117,70 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         if files:
             # Taken: the bytes must not stay in the widget's saved state, nor be picked twice.
             self._upload.value = ()
+
+
+class PhotoViewer(Viewer):
+    """Base of the widgets that look at one photo: ``image`` and `set_image`, and a list to choose another from.
+
+    A subclass calls `_offer` before it makes its parts, and shows in `_show_image` what `_take_image` has kept.
+    """
+
+    net: Network
+    _photos: PhotoPicker
+    _image: Any
+    _x: torch.Tensor  # the photo as the network takes it [1, C, H, W]
+    _picture: NDArray[np.uint8]  # and as a person sees it
+
+    def _offer(self, images: Any) -> None:
+        """Let a person choose among these images, and take the first one."""
+        self._photos = PhotoPicker(images, self._pick_image)
+        self._take_image(next(iter(self._photos.images.values())))
+
+    @property
+    def image(self) -> Any:
+        """The photo."""
+        return self._image
+
+    @image.setter
+    def image(self, image: Any) -> None:
+        self.set_image(image)
+
+    def set_image(self, image: Any, name: str = "image") -> None:
+        """Show another photo; it joins the list under its name. Raises where it can't be used."""
+        with self.lock:
+            self._take_image(image)
+            self._photos.add(image, name)
+            self._show_image()
+
+    @shown
+    def _pick_image(self, image: Any, name: str) -> None:
+        self.set_image(image, name)
+
+    def _take_image(self, image: Any) -> None:
+        """Go on with another photo; nothing changes where it can't be used."""
+        x, self._picture = view_of(self.net, image, type(self).__name__)
+        self._image, self._x = image, x
+
+    def _show_image(self) -> None:
+        """Show the photo that was taken, and what there is to say of it."""
+        raise NotImplementedError
+
+
+def view_of(net: Network, image: Any, who: str) -> tuple[torch.Tensor, NDArray[np.uint8]]:
+    """Return the one image as the network takes it, and as a picture; of channels that make none, their mean.
+
+    ``who`` shows it, for errors.
+    """
+    x = net.prepare(image)
+    if len(x) != 1:
+        raise InputError(
+            f"{who} shows one image at a time, got a batch of {len(x)}; give a list to choose from"
+        )
+    if net.input.channels in (1, 3):
+        return x, net.restore(x)[0]
+    gray = x[0].mean(dim=0).float().cpu().numpy()
+    span = float(gray.max() - gray.min()) or 1.0
+    return x, np.repeat((255 * (gray - gray.min()) / span).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def _free_name(name: str, taken: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
+from cnnviz_widgets.engine.errors import OutputError, UnsupportedModuleError, ZeroGradientError
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.prediction import Prediction
@@ -22,10 +22,6 @@ from cnnviz_widgets.widgets._layer_choices import layer_choices
 
 GRAD_CAM = "Grad-CAM"
 LIKELIEST = 5
-NO_CLASSES = (
-    "this network returns no class scores, so there is no most probable class to explain; give a target, such as "
-    "cv.Target(layer=..., channel=...)"
-)
 # They pass on what they get, or stand for their last part: not what a person would name a layer by.
 _PASSING = ("Dropout", "Dropout2d", "Flatten", "Identity", "Sequential")
 
@@ -123,9 +119,7 @@ def explain(
     if known.prediction is None and classes:
         known.prediction = net.predict(image, k=LIKELIEST)
     if known.target is None:
-        if known.prediction is None:
-            raise InputError(NO_CLASSES)
-        known.target = Target(int(known.prediction.indices[0]))
+        known.target = Target(int((known.prediction or net.predict(image)).indices[0]))
     target = known.target
     for index, (name, call) in enumerate(calls.items()):
         yield Step(index, len(calls))

@@ -30,7 +30,7 @@ from cnnviz_widgets.methods.activations import ActivationMaps, activations
 from cnnviz_widgets.render.mosaic import mosaic_png
 from cnnviz_widgets.views._boxes import StageBox
 from cnnviz_widgets.views._traits import Enum, Int
-from cnnviz_widgets.widgets._base import Viewer, shown
+from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._job import once
 from cnnviz_widgets.widgets._layer_browser_parts import (
     BrowserParts,
@@ -39,9 +39,8 @@ from cnnviz_widgets.widgets._layer_browser_parts import (
     first_layer,
     predict_or_reason,
     summary_html,
-    view_of,
 )
-from cnnviz_widgets.widgets._photos import PhotoPicker
+from cnnviz_widgets.widgets._photos import PhotoViewer
 
 FIRST_RESULT_SECONDS = 5.0
 _ORDERS: dict[str, Callable[[ActivationMaps], NDArray[np.float32]]] = {
@@ -53,7 +52,7 @@ _ORDERS: dict[str, Callable[[ActivationMaps], NDArray[np.float32]]] = {
 }
 
 
-class LayerBrowser(Viewer):
+class LayerBrowser(PhotoViewer):
     """See every layer of a network as a tree, the chosen layer's channels as tiles, one channel on the photo.
 
     Move the pointer over the photo to see which pixels the unit under it depends on (its receptive field)
@@ -117,11 +116,8 @@ class LayerBrowser(Viewer):
         self.result: ActivationMaps | None = None
         self.prediction: Prediction | None = None
         self._field: ReceptiveField | None = None
-        self._photos = PhotoPicker(image, self._pick_image)
-        self._image = next(iter(self._photos.images.values()))
-        # A wrong image raises here, and not in a worker.
-        picture = view_of(net, self._image)
-        self.parts = BrowserParts(net, picture, list(_ORDERS))
+        self._offer(image)
+        self.parts = BrowserParts(net, self._picture, list(_ORDERS))
         super().__init__(layer=first_layer(net) if layer is None else layer)
         self.channel = channel
         self.children = self.parts.arranged(self._photos, self.status)
@@ -137,23 +133,9 @@ class LayerBrowser(Viewer):
         """The options of `activations` that give `result`."""
         return {"layer": self.layer}
 
-    @property
-    def image(self) -> Any:
-        """The image that is shown."""
-        return self._image
-
-    @image.setter
-    def image(self, image: Any) -> None:
-        self.set_image(image)
-
-    def set_image(self, image: Any, name: str = "image") -> None:
-        """Show another image; it joins the list under its name. Raises where it can't be used."""
-        picture = view_of(self.net, image)
-        with self.lock:
-            self._image = image
-            self.parts.stage.image = picture
-            self._photos.add(image, name)
-            self._run(new_image=True)
+    def _show_image(self) -> None:
+        self.parts.stage.image = self._picture
+        self._run(new_image=True)
 
     # -- what is chosen ---------------------------------------------------------------------------------
 
@@ -266,10 +248,6 @@ class LayerBrowser(Viewer):
         tile, row, column = change["new"]
         if tile >= 0:
             self.position = (row, column)
-
-    @shown
-    def _pick_image(self, image: Any, name: str) -> None:
-        self.set_image(image, name)
 
     def _on_layer(self, change: Any) -> None:
         with self.lock:

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from cnnviz_widgets.engine.covering import check_target, returns_classes
+from cnnviz_widgets.engine.covering import check_classes, check_target, class_count
 from cnnviz_widgets.engine.errors import InputError, did_you_mean
 from cnnviz_widgets.engine.fills import Fill, check_fill
 from cnnviz_widgets.engine.layers import LayerKey
@@ -24,12 +24,11 @@ from cnnviz_widgets.render.mosaic import mosaic_png
 from cnnviz_widgets.views._pacing import Pacer
 from cnnviz_widgets.views._text import as_html
 from cnnviz_widgets.views._traits import Float, TraitValueError
-from cnnviz_widgets.widgets._base import Viewer, shown
+from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._class_picker import class_names
-from cnnviz_widgets.widgets._layer_browser_parts import view_of
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._occlusion_parts import target_text
-from cnnviz_widgets.widgets._photos import PhotoPicker
+from cnnviz_widgets.widgets._photos import PhotoViewer
 from cnnviz_widgets.widgets._saliency_maps import (
     GRAD_CAM,
     Call,
@@ -47,7 +46,7 @@ FIRST_MAPS_SECONDS = 5.0
 TILE_INTERVAL = 0.1
 
 
-class SaliencyExplorer(Viewer):
+class SaliencyExplorer(PhotoViewer):
     """See all gradient maps of one answer side by side over the photo, and measure which of them to believe.
 
     The maps share one scale: the share of each map's largest value, red for what speaks for the target, blue for what
@@ -155,9 +154,10 @@ class SaliencyExplorer(Viewer):
             "deletion_fill": deletion_fill,
         }
         self.net = net
-        self._photos = PhotoPicker(image, self._pick_image)
-        self._take_image(next(iter(self._photos.images.values())))
-        self._classes = self._count_classes()
+        self._offer(image)
+        self._classes = class_count(net, self._x)
+        if target is None:
+            check_classes(net, self._x)
         self._choices = layer_choices(net, only_maps=True)
         self._known = Progress()
         self._is_filling = False
@@ -177,10 +177,6 @@ class SaliencyExplorer(Viewer):
         self._run()
         # So that the picture for viewers without widgets, which the cell stores, shows something.
         self.wait(timeout=FIRST_MAPS_SECONDS)
-
-    def _count_classes(self) -> int:
-        """Return how many classes there are, 0 for a network that returns no class scores."""
-        return max(self.net.class_scores(self._x).shape[1], 2) if returns_classes(self.net, self._x) else 0
 
     # -- what was found ---------------------------------------------------------------------------------
 
@@ -231,27 +227,10 @@ class SaliencyExplorer(Viewer):
 
     # -- what is chosen ---------------------------------------------------------------------------------
 
-    @property
-    def image(self) -> Any:
-        """The photo."""
-        return self._image
-
-    @image.setter
-    def image(self, image: Any) -> None:
-        self.set_image(image)
-
-    def set_image(self, image: Any, name: str = "image") -> None:
-        """Show another photo; it joins the list under its name. Raises where it can't be used."""
-        with self.lock:
-            self._take_image(image)
-            self.parts.stage.image = in_gray(self._picture)
-            self._photos.add(image, name)
-            self._known = Progress(None if self._follows else self.target)
-            self._run()
-
-    def _take_image(self, image: Any) -> None:
-        self._picture = view_of(self.net, image, "SaliencyExplorer")
-        self._image, self._x = image, self.net.prepare(image)
+    def _show_image(self) -> None:
+        self.parts.stage.image = in_gray(self._picture)
+        self._known = Progress(None if self._follows else self.target)
+        self._run()
 
     @traitlets.validate("target")
     def _check_target(self, proposal: Any) -> Target:
@@ -296,10 +275,6 @@ class SaliencyExplorer(Viewer):
     @shown
     def _pick_class(self, what: int | str) -> None:
         self.target = what
-
-    @shown
-    def _pick_image(self, image: Any, name: str) -> None:
-        self.set_image(image, name)
 
     @shown
     def _on_dropdown(self, change: Any) -> None:

@@ -14,8 +14,7 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.covering import Covered, Covering, check_target, returns_classes
-from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.covering import Covered, Covering, check_classes, check_target, class_count
 from cnnviz_widgets.engine.fills import Fill, check_fill
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
@@ -24,9 +23,8 @@ from cnnviz_widgets.engine.targets import Target, TargetLike, as_target, class_i
 from cnnviz_widgets.engine.window_grid import checked_pair, placed
 from cnnviz_widgets.methods.occlusion import OcclusionMap, occlusion
 from cnnviz_widgets.views._traits import Enum, Float, Int, TraitValueError
-from cnnviz_widgets.widgets._base import Viewer, shown
+from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._hand_cover import HandCover
-from cnnviz_widgets.widgets._layer_browser_parts import view_of
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._occluder import ERASE, MOVE, PAINT
 from cnnviz_widgets.widgets._occlusion_parts import (
@@ -40,7 +38,7 @@ from cnnviz_widgets.widgets._occlusion_parts import (
     progress_html,
     target_text,
 )
-from cnnviz_widgets.widgets._photos import PhotoPicker
+from cnnviz_widgets.widgets._photos import PhotoViewer
 from cnnviz_widgets.widgets._target_picker import TargetPicker
 
 FIRST_MAP_SECONDS = 5.0
@@ -48,7 +46,7 @@ FIRST_MAP_SECONDS = 5.0
 BATCH_MEMORY = 64 * 2**20
 
 
-class OcclusionExplorer(Viewer):
+class OcclusionExplorer(PhotoViewer):
     """See a heat map of what covering each part of a photo does grow over it, and cover a part by hand.
 
     Where the map is warm, the answer drops when a window covers the photo; the strongest and the weakest place are
@@ -137,9 +135,8 @@ class OcclusionExplorer(Viewer):
         self.answer: Covered | None = None
         self._stopping, self._first_map = threading.Event(), threading.Event()
         self._is_filling, self._done = False, 0
-        self._photos = PhotoPicker(image, self._pick_image)
-        self._take_image(next(iter(self._photos.images.values())))
-        self._classes = self._count_classes()
+        self._offer(image)
+        self._classes = class_count(net, self._x)
         picker = TargetPicker(
             net, self._classes, list(layer_choices(net).values()), self._pick_target, self.show_error
         )
@@ -163,18 +160,8 @@ class OcclusionExplorer(Viewer):
         # So that the picture for viewers without widgets, which the cell stores, shows a coarse map at least.
         self._first_map.wait(FIRST_MAP_SECONDS)
 
-    def _count_classes(self) -> int:
-        """Return how many classes there are, 0 for a network that returns no class scores."""
-        if not returns_classes(self.net, self._x):
-            return 0
-        return max(self.net.class_scores(self._x).shape[1], 2)
-
     def _most_probable(self) -> Target:
-        if not self._classes:
-            raise InputError(
-                "this network returns no class scores, so there is no most probable class to ask about; give a "
-                "target, such as cv.Target(layer=..., channel=...)"
-            )
+        check_classes(self.net, self._x)
         index = int(self.net.predict(self._image, k=1).indices[0])
         return Target(index, of="probability")
 
@@ -216,33 +203,16 @@ class OcclusionExplorer(Viewer):
         fill: Fill = proposal["value"]
         return fill
 
-    @property
-    def image(self) -> Any:
-        """The photo."""
-        return self._image
-
-    @image.setter
-    def image(self, image: Any) -> None:
-        self.set_image(image)
-
-    def set_image(self, image: Any, name: str = "image") -> None:
-        """Show another photo; it joins the list under its name. Raises where it can't be used."""
-        with self.lock:
-            self._take_image(image)
-            self.parts.stage.image = self._picture
-            self._photos.add(image, name)
-            self._covering = self.answer = None
-            self.parts.answer.value = ""
-            self._hand.take_photo()
-            if any(map(operator.gt, checked_pair("window", self.window), self._size)):
-                with self._filling():
-                    self.window, self.stride = default_window(self._size)
-            self._show_controls()
-            self.run()
-
-    def _take_image(self, image: Any) -> None:
-        self._picture = view_of(self.net, image, "OcclusionExplorer")
-        self._image, self._x = image, self.net.prepare(image)
+    def _show_image(self) -> None:
+        self.parts.stage.image = self._picture
+        self._covering = self.answer = None
+        self.parts.answer.value = ""
+        self._hand.take_photo()
+        if any(map(operator.gt, checked_pair("window", self.window), self._size)):
+            with self._filling():
+                self.window, self.stride = default_window(self._size)
+        self._show_controls()
+        self.run()
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -405,10 +375,6 @@ class OcclusionExplorer(Viewer):
 
     def _pick_target(self, target: Target) -> None:
         self.target = target
-
-    @shown
-    def _pick_image(self, image: Any, name: str) -> None:
-        self.set_image(image, name)
 
     def _on_question(self, change: Any) -> None:
         if self._is_filling:

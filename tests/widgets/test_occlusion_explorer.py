@@ -283,8 +283,11 @@ def test_a_dead_unit_is_the_same_wherever_the_window_lies() -> None:
 
 def test_a_network_without_classes(explorer: Any) -> None:
     net = made_net(classes=False)
-    with pytest.raises(cv.errors.InputError, match="returns no class scores"):
+    with pytest.raises(cv.errors.InputError, match=r"this network returns torch.float32 .* or give a target"):
         cv.OcclusionExplorer(net, IMAGE)
+    mislabeled = cv.Network(made_net().module, input=net.input, labels=["cat"])
+    with pytest.raises(cv.errors.InputError, match=r"classes, but 1 labels were given; or give a target"):
+        cv.OcclusionExplorer(mislabeled, IMAGE)
     made = cv.OcclusionExplorer(net, IMAGE, cv.Target(layer="2", channel=1), window=4)
     assert made.wait(30)
     press(made, (5, 5))

@@ -312,11 +312,10 @@ def test_what_is_wrong_is_refused(net: cv.Network) -> None:
 
 def test_without_classes_a_target_is_needed() -> None:
     maps = cv.Network(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()), input=cv.InputSpec(size=12))
-    explorer = _explorer(maps, PHOTOS[0])
-    assert "returns no class scores" in explorer.status.value
-    explorer.target = cv.Target(layer="0", channel=1, position=(3, 4))
+    with pytest.raises(cv.errors.InputError, match=r"this network returns torch.float32 .* or give a target"):
+        _explorer(maps, PHOTOS[0])
+    explorer = _explorer(maps, PHOTOS[0], cv.Target(layer="0", channel=1, position=(3, 4)))
     assert explorer.wait(30)
-    assert "returns no class scores" not in explorer.status.value
     assert set(explorer.results) | set(explorer.failures) == set(NAMES)
     assert explorer.parts.classes.layout.display == "none"
     explorer.close()
