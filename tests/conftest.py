@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,23 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
+# What this loads checks addresses that no test has, and takes more than two seconds: in each worker and server.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 HERE = Path(__file__).parent
 MARKED_FOLDERS = ("browser", "packaging")
+
+
+@pytest.fixture(scope="session")
+def jupyter_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """A folder for `JUPYTER_PATH` whose kernels start quickly, where processes can be forked for it."""
+    if sys.platform != "linux":
+        yield None
+        return
+    from tests.forked_kernels import forking_kernels
+
+    with forking_kernels(tmp_path_factory.mktemp("kernels")) as folder:
+        yield folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,8 @@ from typing import Any, Self
 
 import websocket
 
+# As `jupyter lab`, without the checks of addresses that take more than two seconds to load.
+START = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; main()"
 START_TIMEOUT = 60.0  # seconds; the first start of JupyterLab on a cold disk is slow
 
 BASE_SETTINGS: dict[str, dict[str, Any]] = {
@@ -42,11 +44,13 @@ class JupyterServer:
     """One server process that serves JupyterLab at /lab and Notebook 7 at /notebooks.
 
     It reads no settings and no data of the person who runs the tests: config, data, runtime and IPython
-    folders all lie in `folder`. Notebooks lie in ``server.root``. Use it as a context.
+    folders all lie in `folder`. Notebooks lie in ``server.root``. `jupyter_path` is a folder with kernels to use
+    in the place of the environment's own. Use it as a context.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, jupyter_path: Path | None = None) -> None:
         self.folder = folder
+        self.jupyter_path = jupyter_path
         self.root = folder / "notebooks"
         self.token = secrets.token_hex(16)
         self.url = ""
@@ -59,7 +63,7 @@ class JupyterServer:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.reset_settings()
         command = [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"),
+            *(sys.executable, "-c", START, "--no-browser", "--allow-root", "--expose-app-in-browser"),
             "--JupyterNotebookApp.expose_app_in_browser=True",
             *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={_free_port()}", "--ServerApp.port_retries=50"),
             f"--IdentityProvider.token={self.token}",
@@ -101,6 +105,7 @@ class JupyterServer:
             "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
             "JUPYTER_DATA_DIR": str(self.folder / "data"),
             "JUPYTER_NO_CONFIG": "",
+            "JUPYTER_PATH": "" if self.jupyter_path is None else str(self.jupyter_path),
             "JUPYTER_PREFER_ENV_PATH": "1",
             "JUPYTER_RUNTIME_DIR": str(self.folder / "runtime"),
             "JUPYTERLAB_SETTINGS_DIR": str(self._settings),

@@ -19,9 +19,11 @@ FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="package")
-def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+def jupyter_server(
+    tmp_path_factory: pytest.TempPathFactory, jupyter_path: Path | None
+) -> Iterator[JupyterServer]:
     """One Jupyter server for all browser tests."""
-    with JupyterServer(tmp_path_factory.mktemp("jupyter")) as server:
+    with JupyterServer(tmp_path_factory.mktemp("jupyter"), jupyter_path) as server:
         yield server
 
 

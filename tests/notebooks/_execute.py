@@ -117,11 +117,12 @@ def _references(value: Any) -> list[str]:
 
 
 @contextmanager
-def executed(path: Path, folder: Path) -> Iterator[Run]:
+def executed(path: Path, folder: Path, jupyter_path: Path | None = None) -> Iterator[Run]:
     """Execute the notebook in an empty working directory, without settings, caches or network."""
     notebook = nbformat.read(path, as_version=4)
-    # No folder of kernels: then "python3" is this interpreter's own, whatever the machine has installed.
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    # Without a folder of kernels "python3" is this interpreter's own, whatever the machine has installed.
+    kernels = KernelSpecManager(kernel_dirs=[] if jupyter_path is None else [str(jupyter_path / "kernels")])
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=kernels)
     work, startup = folder / "work", folder / "ipython" / "profile_default" / "startup"
     for each in (work, startup):
         each.mkdir(parents=True)

@@ -12,7 +12,9 @@ from tests.notebooks._execute import Run, executed
 
 
 @pytest.fixture(scope="package")
-def run_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Run]]:
+def run_of(
+    tmp_path_factory: pytest.TempPathFactory, jupyter_path: Path | None
+) -> Iterator[Callable[[Path], Run]]:
     """A function that executes a notebook, or finds it executed."""
     runs: dict[Path, Run] = {}
     failures: dict[Path, Exception] = {}
@@ -23,7 +25,8 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path]
                 raise failures[path]
             if path not in runs:
                 try:
-                    runs[path] = stack.enter_context(executed(path, tmp_path_factory.mktemp(path.stem)))
+                    folder = tmp_path_factory.mktemp(path.stem)
+                    runs[path] = stack.enter_context(executed(path, folder, jupyter_path))
                 except Exception as error:
                     # Its other tests fail the same way, without waiting for it again.
                     failures[path] = error
