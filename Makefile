@@ -27,10 +27,11 @@ demo: setup-demo
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01_layer_activations.ipynb \
 		$(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
-# Three workers with one thread each, also on two cores: the browser's tests wait most of the time.
+# Three workers with one thread each, also on two cores: the browser's tests wait much of the time. What Python
+# compiles is kept, whatever the environment says: a hundred processes load the same files.
 test: setup-dev setup-browser
 	npm --prefix js test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 $(ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .
