@@ -26,8 +26,11 @@ def test_the_code_runs():
     assert names["browser"].wait(60)
     assert names["maps"].maps.shape == names["browser"].result.maps.shape
     assert tuple(names["seen"]["features.3"].shape) == (1, 128, 55, 55)
-    box = names["field"].box(10, 20)
-    assert str(box) in (ROOT / "README.md").read_text("utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert str(names["field"].box(10, 20)) in readme
+    eye = names["cv"].receptive_field(names["cv"].samples.squeezenet(), "features.9").box(4, 3)
+    assert str(eye) in readme
+    assert ", ".join(map(str, names["at_the_eye"].argsort()[::-1][:2])) in readme
     names["browser"].close()
 
 

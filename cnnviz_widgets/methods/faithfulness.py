@@ -26,6 +26,9 @@ from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 CHANCE = "chance"
 
+_NOISE = 0.01  # of the largest answer: a smaller difference between areas tells nothing
+_MOST = 0.75
+
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness(Result):
@@ -70,13 +73,51 @@ class Faithfulness(Result):
         """The area under each insertion curve [M], by trapezoids: the larger, the better the map."""
         return _area(self.insertion, self.fractions)
 
+    def best(self, kind: str) -> str | None:
+        """Return which map does best by ``"deletion"`` or by ``"insertion"``; ``None``: none is better than chance.
+
+        A difference below 1 % of the largest answer on the curves counts as none.
+        """
+        areas, row = self._losses(kind)
+        noise = _NOISE * float(np.abs(getattr(self, kind)).max())
+        return self.names[row] if areas[-1] - areas[row] > noise else None
+
+    def _losses(self, kind: str) -> tuple[NDArray[np.float64], int]:
+        """Return areas of which the smaller is the better one, and the row of the best map."""
+        if kind not in ("deletion", "insertion"):
+            raise ValueError(f"kind is 'deletion' or 'insertion'; got {kind!r}")
+        areas = self.deletion_area if kind == "deletion" else -self.insertion_area
+        return areas, int(areas[:-1].argmin())
+
+    @property
+    def message(self) -> str:
+        """Which maps do best, beside pixels in random order, in words."""
+        return f"{self._said('deletion')} {self._said('insertion')}"
+
+    def _said(self, kind: str) -> str:
+        row = self._losses(kind)[1]
+        found = self.deletion_area if kind == "deletion" else self.insertion_area
+        areas = f"area {found[row]:.3g}, by chance {found[-1]:.3g}"
+        if self.best(kind) is not None:
+            how = "goes fastest without" if kind == "deletion" else "comes back fastest with"
+            return f"The answer {how} the pixels that {self.names[row]} calls important ({areas})."
+        said = f"By {kind} no map is better than pixels in random order ({areas})"
+        curve = self.deletion[-1]
+        if kind == "deletion" and curve[0] - curve[1] > _MOST * (curve[0] - curve.min()) > 0:
+            said += ": these take most of the answer away in the first step, so take more steps"
+        return said + "."
+
     def __str__(self) -> str:
         width = max(len(name) for name in self.names)
         lines = [f"{'':{width}}  deletion  insertion"]
         for name, lost, won in zip(self.names, self.deletion_area, self.insertion_area, strict=True):
             lines.append(f"{name:{width}}  {lost:8.4g}  {won:9.4g}")
         return "\n".join(
-            [*lines, "(areas; a good map has a small one for deletion and a large one for insertion)"]
+            [
+                *lines,
+                "(areas; a good map has a small one for deletion and a large one for insertion)",
+                self.message,
+            ]
         )
 
     def _repr_html_(self) -> str:
@@ -107,6 +148,10 @@ def faithfulness(
     difference: the area under its deletion curve is small, that under its insertion curve is large. A random order
     goes along for comparison. Equal pixels are ordered row by row.
 
+    The two need not agree. Coarse maps, as of `grad_cam` and `occlusion`, delete whole regions, of which a network may
+    make do with the rest; fine ones delete scattered pixels, which disturb it wherever they are. So by deletion compare
+    maps that are alike, and mind chance.
+
     Parameters
     ----------
     net
@@ -122,7 +167,8 @@ def faithfulness(
         In how many steps, of equal numbers of pixels.
     deletion_fill, insertion_fill
         What stands in for pixels that are not there: a number in the network's input space (0.0: the mean color of
-        a normalized input), ``"black"``, ``"gray"``, ``"blur"`` or ``"noise"``.
+        a normalized input), ``"black"``, ``"gray"``, ``"blur"`` or ``"noise"``. A plain color makes speckled images,
+        which no network knows: by deletion all fine maps then look good, and so does chance; ``"blur"`` tells more.
     seed
         Of the random order, and of noise.
     batch_size

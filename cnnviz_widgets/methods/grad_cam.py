@@ -71,6 +71,8 @@ class GradCam(Result):
             f"{self.target} is {self.value:.4g}; layer {self.layer!r} has a map of {height} x {width}, of which "
             f"{float((self.signed_map > 0).mean()):.0%} speaks for it."
         )
+        if height * width == 1:
+            said += " One number does not tell where: take an earlier layer."
         if not self.signed and not (self.signed_map > 0).any():
             said += " So the heat map is zero everywhere: signed=True shows what speaks against it."
         return said

@@ -65,16 +65,17 @@ def _letter_width(letter: str) -> float:
 
 
 def format_number(value: float, digits: int = 4) -> str:
-    """Return the number in so many significant digits, with a true minus sign.
+    """Return the number in so many significant digits, with a true minus sign; large ones, up to a million, whole.
 
-    >>> format_number(1234.5678)
-    '1235'
+    >>> format_number(1234.5678), format_number(1234.5678, 3), format_number(12345678.0)
+    ('1235', '1235', '1.235e+07')
     """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "∞" if value > 0 else MINUS + "∞"
-    return f"{value:.{digits}g}".replace("-", MINUS)
+    is_large = 10**digits <= abs(value) < 1e6
+    return (f"{value:.0f}" if is_large else f"{value:.{digits}g}").replace("-", MINUS)
 
 
 def format_share(probability: float) -> str:

@@ -29,6 +29,7 @@ STRONGEST_COLOR, WEAKEST_COLOR = "#ffb000", "#56b4e9"
 _SLIDER = {"width": "98%", "max_width": "420px"}
 _FOUND_HEIGHT = "84px"  # of four lines: what stands below stays in its place when a map begins anew
 _ARROW = "\u2192"
+_MOST_DIGITS = 7  # of a float32
 _PREPARING = '<progress aria-label="occlusion map"></progress>looking at the whole photo'
 _STYLE = """<style>
 .cnnviz-occlusion .widget-html-content { line-height: 1.45; white-space: normal; }
@@ -61,7 +62,9 @@ class OcclusionParts:
             )
             for name, tooltip in (("Window", "Side of the window"), ("Stride", "From one place to the next"))
         )
-        self.fill = _dropdown([("mean color", 0.0), *((name, name) for name in FILLS)], "Shows", "190px")
+        self.fill = _dropdown(
+            [("mean color", 0.0), *((name, name) for name in FILLS)], "Cover shows", "230px"
+        )
         self.opacity = ipywidgets.FloatSlider(
             0.5,
             min=0,
@@ -183,14 +186,33 @@ def target_text(net: Network, target: Target) -> str:
         return f"unit {target.position} of {of}" if target.position is not None else f"mean of {of}"
     if callable(target.what):
         return target.text
-    return (
-        f"{target.of} of {target.what if isinstance(target.what, str) else net.label(int(target.what or 0))}"
-    )
+    named = target.what if isinstance(target.what, str) else class_text(net, int(target.what or 0))
+    return f"{target.of} of {named}"
+
+
+def class_text(net: Network, index: int) -> str:
+    """Return a class's name; a bare number would read like a value."""
+    return net.label(index) if net.labels is not None else f"class {index}"
 
 
 def value_text(target: Target, value: float) -> str:
     """Return a target's value: a probability in percent."""
     return format_share(min(max(value, 0.0), 1.0)) if target.of == "probability" else format_number(value)
+
+
+def change_text(target: Target, before: float, after: float) -> str:
+    """Return two values of a target, in as many digits as it takes to tell them apart.
+
+    >>> change_text(Target(3, of="probability"), 0.4538, 0.1), change_text(Target(3), 0.123456, 0.123465)
+    ('45.4% → 10.0%', '0.12346 → 0.12347')
+    """
+    texts = [value_text(target, each) for each in (before, after)]
+    for digits in range(5, _MOST_DIGITS + 1):
+        if texts[0] != texts[1] or before == after:
+            break
+        scale, unit = (100, "%") if target.of == "probability" else (1, "")
+        texts = [format_number(scale * each, digits) + unit for each in (before, after)]
+    return f"{texts[0]} {_ARROW} {texts[1]}"
 
 
 def extremes(
@@ -227,7 +249,7 @@ def found_html(net: Network, target: Target, clean: float, found: Any) -> str:
     lines = []
     for name, (box, value) in zip(("strongest", "weakest"), found, strict=True):
         where = f"rows {box.top} to {box.bottom - 1}, columns {box.left} to {box.right - 1}"
-        change = f"{value_text(target, clean)} {_ARROW} {value_text(target, value)}"
+        change = change_text(target, clean, value)
         lines.append(f"<p><b>{name}</b>: {as_html(change)} with the window at {where}</p>")
     return "".join(lines)
 
@@ -245,14 +267,17 @@ def progress_html(done: int, total: int, seconds_left: float | None) -> str:
 
 def answer_html(net: Network, target: Target, clean: Covered, now: Covered, covered: float) -> str:
     """Return what a cover by hand does to the target, and to the most probable class."""
-    text = f"{target_text(net, target)}: {value_text(target, clean.value)}"
+    text = target_text(net, target)
     if not covered:
-        return f"<p>{as_html(text)}</p><p>Drag over the photo to cover a part of it.</p>"
-    text += f" {_ARROW} {value_text(target, now.value)}"
+        clean_text = as_html(f"{text}: {value_text(target, clean.value)}")
+        return f"<p>{clean_text}</p><p>Drag over the photo to cover a part of it.</p>"
+    text += f": {change_text(target, clean.value, now.value)}"
     lines = [f"<b>{as_html(text)}</b>", f"{covered:.1%} covered"]
     if now.probabilities is not None and clean.probabilities is not None:
         before, after = int(clean.probabilities.argmax()), int(now.probabilities.argmax())
-        lines[1] += f"; most probable {'still' if before == after else 'now'}: {as_html(net.label(after))}"
+        lines[1] += (
+            f"; most probable {'still' if before == after else 'now'}: {as_html(class_text(net, after))}"
+        )
     return "".join(f"<p>{line}</p>" for line in lines)
 
 

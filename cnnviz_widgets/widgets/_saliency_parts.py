@@ -97,7 +97,8 @@ class SaliencyParts:
         controls = ipywidgets.HBox([self.opacity, self.stop, self.running], layout=row)
         legend = ipywidgets.VBox([self.legend])
         legend.add_class("cvz-views")
-        maps = [_column(640, self.grid, legend), _column(360, self.reading, self.stage)]
+        # Three maps fit abreast.
+        maps = [_column(640, self.grid, legend, grow=3), _column(360, self.reading, self.stage)]
         self.measure = ipywidgets.VBox(
             [
                 _heading("Which map to believe?"),
@@ -217,9 +218,9 @@ def _heading(text: str) -> ipywidgets.HTML:
     return ipywidgets.HTML(f"<h4>{text}</h4>")
 
 
-def _column(basis: int, *views: ipywidgets.Widget) -> ipywidgets.VBox:
+def _column(basis: int, *views: ipywidgets.Widget, grow: int = 1) -> ipywidgets.VBox:
     layout = {
-        "flex": f"1 1 {min(basis, 300)}px",
+        "flex": f"{grow} 1 {min(basis, 300)}px",
         "max_width": f"{basis + 60}px",
         "min_width": "0",
         "width": "auto",

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz_widgets.methods.faithfulness import Faithfulness
 from cnnviz_widgets.methods.gradients import GradientMap
 from cnnviz_widgets.methods.randomization import RandomizationCheck
 from cnnviz_widgets.render.attribution import heat_scale
@@ -81,18 +80,28 @@ def said_of(found: Explained, target: str) -> str:
     return said + "."
 
 
+def stopped_text(names: Sequence[str], known: Progress) -> str:
+    """Return how far it was when it was stopped."""
+    done = len(known.results) + len(known.failures)
+    if done < len(names):
+        return f"stopped after {done} of {len(names)} maps"
+    if known.measured is None:
+        return "stopped before the curves were measured"
+    return f"stopped after {len(known.checks)} of {len(known.results)} checks"
+
+
 def table_html(names: Sequence[str], known: Progress) -> str:
     """Return the areas of all maps, and of chance, with the best in bold; and what is left under random weights."""
     measured = known.measured
     if measured is None:
         return ""
     lost, won = measured.deletion_area.tolist(), measured.insertion_area.tolist()
-    best = (min(lost[:-1]), max(won[:-1]))
+    best = (measured.best("deletion"), measured.best("insertion"))
     head = "<th></th><th>deletion (less is better)</th><th>insertion (more is better)</th>"
     head += "<th>survives random weights</th>" if known.checks else ""
     rows = []
     for name, down, up in zip(measured.names, lost, won, strict=True):
-        cells = [_cell(down, down == best[0]), _cell(up, up == best[1])]
+        cells = [_cell(down, name == best[0]), _cell(up, name == best[1])]
         if known.checks:
             check = known.checks.get(name)
             left = "" if check is None else f"{check.rank_correlation[-1]:.2f}".replace("-", MINUS)
@@ -103,23 +112,12 @@ def table_html(names: Sequence[str], known: Progress) -> str:
         f"<p>Constant, so without an order of pixels: {as_html(', '.join(left_out))}.</p>" if left_out else ""
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<p>{as_html(verdict(measured))}</p><div class="cnnviz-scrolls">{table}</div>{note}'
+    return f'<p>{as_html(measured.message)}</p><div class="cnnviz-scrolls">{table}</div>{note}'
 
 
 def _cell(value: float, is_best: bool) -> str:
     text = format_number(value, 3)
     return f"<td>{f'<b>{text}</b>' if is_best else text}</td>"
-
-
-def verdict(measured: Faithfulness) -> str:
-    """Return which maps do best by deletion and by insertion, beside pixels in random order."""
-    names, lost, won = measured.names, measured.deletion_area, measured.insertion_area
-    down, up = int(lost[:-1].argmin()), int(won[:-1].argmax())
-    areas = [format_number(float(each), 3) for each in (lost[down], lost[-1], won[up], won[-1])]
-    return (
-        f"The answer goes fastest without the pixels that {names[down]} calls important (area {areas[0]}, by chance "
-        f"{areas[1]}), and comes back fastest with those of {names[up]} ({areas[2]}, by chance {areas[3]})."
-    )
 
 
 def survival_lines(

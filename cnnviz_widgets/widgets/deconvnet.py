@@ -356,7 +356,7 @@ class DeconvExplorer(Viewer):
             self._is_filling = False
         parts.channels.show(self.channel, self.source.channels(self.layer))
         if patches is None:
-            text = f"channel {self.channel}, one image"
+            text = f"channel {self.channel}. Click the image to send back another unit."
             parts.summary.value = f"<p><b>{as_html(key_text(self.layer))}</b> {text}</p>"
         else:
             parts.summary.value = summary_html(patches, self.channel)

@@ -40,7 +40,7 @@ from cnnviz_widgets.widgets._saliency_maps import (
     usual_layer,
 )
 from cnnviz_widgets.widgets._saliency_parts import ANOTHER, SaliencyParts
-from cnnviz_widgets.widgets._saliency_report import in_gray, map_tiles, said_of
+from cnnviz_widgets.widgets._saliency_report import in_gray, map_tiles, said_of, stopped_text
 
 FIRST_MAPS_SECONDS = 5.0
 TILE_INTERVAL = 0.1
@@ -329,8 +329,12 @@ class SaliencyExplorer(PhotoViewer):
 
     def stop(self) -> None:
         """End with the maps so far, as soon as the one under way is there."""
-        self.stop_job()
-        self._show_busy()
+        with self.lock:
+            was_busy = self.busy
+            self.stop_job()
+            self._show_busy()
+            if was_busy:
+                self.parts.say(stopped_text(list(self.calls), self._known))
 
     def check(self) -> None:
         """Check all maps against random weights; where they are not all there yet, after them."""

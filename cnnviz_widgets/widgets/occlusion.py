@@ -31,6 +31,7 @@ from cnnviz_widgets.widgets._occlusion_parts import (
     OcclusionParts,
     answer_html,
     bar_classes,
+    class_text,
     default_window,
     extremes,
     found_html,
@@ -184,7 +185,7 @@ class OcclusionExplorer(PhotoViewer):
         if window[0] > size[0] or window[1] > size[1]:
             raise TraitValueError(
                 f"the window of {window[0]} x {window[1]} pixels is larger than the image, which the network sees "
-                f"as {size[0]} x {size[1]}; take a smaller one"
+                f"as {size[0]} x {size[1]}; take a smaller one, such as window={default_window(size)[0]}"
             )
         return window[0] if window[0] == window[1] else window
 
@@ -330,7 +331,7 @@ class OcclusionExplorer(PhotoViewer):
         classes = bar_classes(index, covering.clean, answer)
         self.parts.bars.layout.display = None if classes else "none"
         if answer.probabilities is not None:
-            labels = [self.net.label(each) for each in classes]
+            labels = [class_text(self.net, each) for each in classes]
             self.parts.bars.set_values(labels, answer.probabilities[classes].clip(0, 1).tolist())
         self.parts.answer.value = answer_html(self.net, self.target, covering.clean, answer, share)
         self.parts.clear.disabled = not share

@@ -80,9 +80,38 @@ def test_a_map_that_is_right_wins_and_its_opposite_loses() -> None:
     lost, won = found.deletion_area, found.insertion_area
     assert lost[0] < lost[2] < lost[1]
     assert won[1] < won[2] < won[0]
+    assert (found.best("deletion"), found.best("insertion")) == ("right", "right")
+    assert f"goes fastest without the pixels that right calls important (area {lost[0]:.3g}, by" in str(found)
     # What is gone on the one side is there on the other; the bias counts on both.
     whole = found.deletion[0, 0] + found.deletion[0, -1]
     np.testing.assert_allclose(found.deletion[0] + found.insertion[0], whole, rtol=1e-4)
+
+
+def test_a_map_that_is_as_good_as_chance_is_no_best_one() -> None:
+    def found(deletion: list[list[float]], insertion: list[list[float]]) -> cv.Faithfulness:
+        curves = (np.array(each, np.float32) for each in (deletion, insertion))
+        fractions = np.linspace(0, 1, 3, dtype=np.float32)
+        return cv.Faithfulness(("one", "two", "chance"), fractions, *curves, "cat", 0.0, "blur", 0)
+
+    # By deletion all is gone at once, whatever is deleted; by insertion one map is worse than chance, one better.
+    one = found([[1, 0.01, 0], [1, 0.006, 0], [1, 0.012, 0]], [[0, 0.2, 1], [0, 0.34, 1], [0, 0.3, 1]])
+    assert (one.best("deletion"), one.best("insertion")) == (None, "two")
+    assert (
+        "no map is better than pixels in random order (area 0.253, by chance 0.256): these take"
+        in one.message
+    )
+    assert (
+        "comes back fastest with the pixels that two calls important (area 0.42, by chance 0.4)"
+        in one.message
+    )
+    # Logits may be negative; without a steep beginning more steps would be no better.
+    two = found([[4, -2, -4], [4, -1, -4], [4, -2, -4]], [[-4, 3, 4], [-4, -1, 4], [-4, 3.01, 4]])
+    assert (two.best("deletion"), two.best("insertion")) == (None, None)
+    assert (
+        "By deletion no map is better than pixels in random order (area -1, by chance -1). By" in two.message
+    )
+    with pytest.raises(ValueError, match="kind is 'deletion' or 'insertion'; got 'delete'"):
+        two.best("delete")
 
 
 def test_results_of_other_methods_are_maps() -> None:

@@ -113,6 +113,14 @@ def test_nothing_speaks_for_it() -> None:
     assert not found.heatmap.any()
     assert "0% speaks for it. So the heat map is zero everywhere: signed=True" in found.message
     assert found._repr_png_().startswith(b"\x89PNG")
+    assert "One number" not in found.message
+
+
+def test_a_map_of_one_number_does_not_tell_where() -> None:
+    net = small(nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    found = cv.grad_cam(net, IMAGE, 0, "1", signed=True)
+    assert "a map of 1 x 1, of which" in found.message
+    assert "One number does not tell where: take an earlier layer." in found.message
 
 
 def test_what_is_refused() -> None:

@@ -213,6 +213,7 @@ def test_an_error_is_shown_in_the_widget_and_the_next_channel_takes_it_away(
 
 def test_of_one_image_units_are_chosen_by_click_and_by_hand(net: cv.Network) -> None:
     explorer = _explorer(net, IMAGES[0], layer="second", channel=3)
+    assert "Click the image to send back another unit" in explorer.parts.summary.value
     a_map = cv.activations(net, IMAGES[0], "second").maps[3]
     strongest = np.unravel_index(a_map.argmax(), a_map.shape)
     assert explorer.result is not None

@@ -16,6 +16,7 @@ import cnnviz_widgets as cv
 from cnnviz_widgets.engine.covering import Covering
 from cnnviz_widgets.engine.incremental import WindowPasses
 from cnnviz_widgets.widgets._occluder import Occluder
+from cnnviz_widgets.widgets._occlusion_parts import change_text, target_text
 from cnnviz_widgets.widgets._target_picker import unit_position
 
 LABELS = ["cat", "<b>dog</b>", "fox"]
@@ -279,6 +280,17 @@ def test_a_dead_unit_is_the_same_wherever_the_window_lies() -> None:
     assert "mean of channel 1 of 1 is the same wherever the window lies" in explorer.parts.found.value
     assert explorer.parts.stage._boxes == ()
     explorer.close()
+
+
+def test_values_are_told_apart_and_an_index_from_a_value() -> None:
+    unnamed = cv.Network(made_net().module, input=made_net().input)
+    assert target_text(unnamed, cv.Target(2)) == "logit of class 2"
+    assert target_text(made_net(), cv.Target(0, of="probability")) == "probability of cat"
+    chance = cv.Target(2, of="probability")
+    assert change_text(chance, 0.45, 0.116) == "45.0% \u2192 11.6%"
+    assert change_text(chance, 0.124161, 0.124153) == "12.416% \u2192 12.415%"
+    assert change_text(cv.Target(2), 28.62, 28.62) == "28.62 \u2192 28.62"
+    assert change_text(cv.Target(2), 1e6 + 1 / 16, 1e6) == "1000000 \u2192 1000000"  # no float32 tells more
 
 
 def test_a_network_without_classes(explorer: Any) -> None:

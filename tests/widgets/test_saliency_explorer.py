@@ -14,7 +14,8 @@ from torch import nn
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.render.colormaps import table
-from cnnviz_widgets.widgets._saliency_report import shares_of
+from cnnviz_widgets.widgets._saliency_maps import Progress
+from cnnviz_widgets.widgets._saliency_report import shares_of, stopped_text
 
 PHOTOS = np.random.default_rng(4).integers(0, 256, (3, 12, 12, 3), np.uint8)
 LABELS = ("cat", "dog", "<b>fox</b>")
@@ -82,8 +83,10 @@ def test_each_map_is_that_of_its_call_and_the_numbers_are_those_of_the_method(ne
     assert explorer.measured.names == (*NAMES, "chance")
     assert explorer.parts.curves["deleted"].to_text().count("at % of pixels deleted 100") >= 8
     table_html = explorer.parts.table.value
-    best = measured.deletion_area[:-1].min()
-    assert f"<b>{best:.3g}</b>" in table_html
+    lost, won = measured.deletion_area, measured.insertion_area
+    for kind, best in (("deletion", lost[:-1].min()), ("insertion", won[:-1].max())):
+        assert (f"<b>{best:.3g}</b>" in table_html) == (measured.best(kind) is not None)
+    assert measured.message in table_html
     assert "logit of dog" in explorer.parts.said.value
     assert f"but for a gap of {by_hand['integrated'].completeness_gap:.2g}" in explorer.to_text()
     explorer.close()
@@ -264,10 +267,14 @@ def test_what_is_late_is_dropped_what_is_stopped_can_go_on_and_closing_ends_it()
         assert (job.state, explorer.busy, explorer.measured) == ("stopped", False, None)
         if act != explorer.close:
             assert explorer.parts.stop.description == "Go on"
+            assert "stopped after 0 of 7 maps" in explorer.parts.running.value
             explorer.parts.stop.click()
             assert explorer.wait(30)
             assert (list(explorer.results), explorer.measured is not None) == (NAMES, True)
             assert (explorer.parts.stop.description, explorer.parts.stop.disabled) == ("Stop", True)
+            assert explorer.parts.running.value == ""
+    every = Progress(failures=dict.fromkeys(NAMES, "gradient is zero"))
+    assert stopped_text(NAMES, every) == "stopped before the curves were measured"
 
 
 def test_an_error_is_shown_in_the_widget(net: cv.Network) -> None:
