@@ -1,0 +1,291 @@
+"""How fast a network's accuracy falls with the size of the changes that an attack may make."""
+
+from __future__ import annotations
+
+import html
+import warnings
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnviz_widgets.engine.attacks import (
+    AttackName,
+    Plan,
+    checked_plan,
+    gradient_step,
+    levels_of,
+    pixels_of,
+    push,
+)
+from cnnviz_widgets.engine.class_odds import class_probabilities
+from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.norm_balls import NormName, network_numbers
+from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.targets import class_index
+from cnnviz_widgets.engine.whole_numbers import checked_whole, whole_number
+
+EPSILONS = tuple(level / 255 for level in (0, 1, 2, 4, 8, 16))
+_NOT_ASKED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class AttackCurve(Result):
+    """Which images a network still gets right when each of them may be changed so much; shows itself as a table.
+
+    Attributes
+    ----------
+    epsilons
+        How much, on the scale where white is 1 above black [E].
+    accuracy
+        The share of images that are answered rightly, unchanged as well as attacked [E]; NaN where none was attacked.
+    answers
+        What the network took each attacked image for [E, N], as an index of a class; -1 where it was not asked, because
+        the run was stopped.
+    clean
+        What it takes the unchanged ones for [N].
+    labels
+        What is right [N]: the labels that were given, or ``clean``.
+    unmoved
+        Which images had a gradient of zero, so that they could not be attacked [N]: they look more robust than they
+        are.
+    method, norm, quantize, steps, restarts, seed
+        The options.
+    """
+
+    epsilons: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    answers: NDArray[np.int64]
+    clean: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    unmoved: NDArray[np.bool_]
+    method: str
+    norm: str
+    quantize: bool
+    steps: int
+    restarts: int
+    seed: int
+
+    def __str__(self) -> str:
+        lines = [
+            f"{epsilon * 255:7.4g}/255  {share:8.1%}"
+            for epsilon, share in zip(self.epsilons, self.accuracy, strict=True)
+        ]
+        return "\n".join([f"{'epsilon':>11}  accuracy", *lines, f"({self.method}, {len(self.clean)} images)"])
+
+    def _repr_html_(self) -> str:
+        """Return the table as a notebook shows it for the bare result."""
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def __repr__(self) -> str:
+        ends = f"{self.accuracy[0]:.1%} at {self.epsilons[0]:.3g}, {self.accuracy[-1]:.1%} at {self.epsilons[-1]:.3g}"
+        return f"AttackCurve({self.method}, {len(self.clean)} images: {ends})"
+
+
+@streamed
+def attack_curve(
+    net: Network,
+    images: Images,
+    epsilons: Sequence[float] = EPSILONS,
+    *,
+    labels: Sequence[str | int] | None = None,
+    method: AttackName = "fgsm",
+    norm: NormName = "inf",
+    quantize: bool = True,
+    steps: int | None = None,
+    restarts: int = 1,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Generator[Step, None, AttackCurve]:
+    """See how a network's accuracy falls as images may be changed more: steeply, for one that was not trained for it.
+
+    Each image is attacked at each epsilon as by `attack`, without a target. It counts as right at an epsilon if the
+    network gets right both the unchanged image and the attacked one: an attacker may also change nothing.
+
+    Parameters
+    ----------
+    net
+        The network.
+    images
+        Images, in any form that `InputSpec.prepare` takes.
+    epsilons
+        The sizes of the changes, on the scale where white is 1 above black.
+    labels
+        What is right for each image, by label or index; left out, the network's own answers for the unchanged images.
+    method
+        ``"fgsm"``, ``"ifgsm"`` or ``"pgd"``. (DeepFool knows no epsilon: see the norms in its result.)
+    norm, steps, restarts, seed
+        See `attack`; steps have the length 2.5 * epsilon / steps.
+    quantize
+        Whether the attacked images are in 8 bits, as `attack` makes them; otherwise the network is given exact numbers.
+    batch_size
+        How many images are attacked at once.
+
+    Returns
+    -------
+    AttackCurve
+        The accuracy at each epsilon, and the answers.
+
+    Raises
+    ------
+    LabelNotFoundError
+        A label that is not there (with the nearest ones).
+    ValueError
+        No epsilons, or one below 0; another number of labels than of images.
+
+    Warns
+    -----
+    UserWarning
+        The gradient is zero for some images, which only look robust then.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> net, (images, labels) = cv.samples.fashion_cnn(), cv.samples.fashion_mnist("test")
+    >>> found = cv.attack_curve(net, images[:50], [0, 4 / 255, 16 / 255], labels=labels[:50])
+    >>> [bool(share > 0.6) for share in found.accuracy]
+    [True, True, False]
+    """
+    check_network(net, "attack_curve")
+    if method == "deepfool":
+        raise ValueError(
+            "deepfool knows no epsilon, so that there is no curve; take 'fgsm', 'ifgsm' or 'pgd'"
+        )
+    values = _checked_epsilons(epsilons)
+    plans = [
+        checked_plan(method, each, norm, steps=steps, restarts=restarts, seed=seed)
+        for each in values.tolist()
+    ]
+    size = checked_whole("batch_size", batch_size)
+    levels = levels_of(net, images)
+    parts = [slice(begin, begin + size) for begin in range(0, len(levels), size)]
+    clean, classes = _clean_answers(net, levels, parts)
+    truth = clean if labels is None else _checked_labels(net, labels, len(levels), classes)
+    answers = np.full((len(plans), len(levels)), _NOT_ASKED, np.int64)
+    unmoved = np.zeros(len(levels), bool)
+    yield from _fill(net, levels, parts, truth, plans, bool(quantize), answers, unmoved)
+    if unmoved.any():
+        warnings.warn(
+            f"the gradient is zero for {int(unmoved.sum())} of {len(levels)} images, which could not be attacked: they "
+            "look more robust than they are",
+            UserWarning,
+            stacklevel=3,
+        )
+    return AttackCurve(
+        epsilons=values,
+        accuracy=_accuracy(answers, clean, truth),
+        answers=answers,
+        clean=clean,
+        labels=truth,
+        unmoved=unmoved,
+        method=plans[0].method,
+        norm=plans[0].ball.norm,
+        quantize=bool(quantize),
+        steps=plans[0].steps,
+        restarts=plans[0].restarts,
+        seed=plans[0].seed,
+    )
+
+
+def _checked_epsilons(epsilons: Any) -> NDArray[np.float64]:
+    if isinstance(epsilons, str) or not isinstance(epsilons, Iterable):
+        raise ValueError(f"epsilons is a list of numbers from 0, got {epsilons!r}")
+    given = list(epsilons)
+    if not given:
+        raise ValueError("epsilons is empty; name one at least, such as [0, 2 / 255, 8 / 255]")
+    return np.array([checked_plan("fgsm", each, "inf").ball.epsilon for each in given], np.float64)
+
+
+def _checked_labels(net: Network, labels: Any, images: int, classes: int) -> NDArray[np.int64]:
+    given = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else None
+    if given is None or len(given) != images:
+        got = repr(labels) if given is None else f"{len(given)} of them"
+        raise InputError(f"labels is one label or index for each of the {images} images, got {got}")
+    found = []
+    for index, each in enumerate(given):
+        what = each if isinstance(each, str) else whole_number(each)
+        if what is None:
+            raise TypeError(
+                f"label {index} is {each!r}, of type {type(each).__name__}; give labels or indices"
+            )
+        found.append(class_index(net, what, classes))
+    return np.array(found, np.int64)
+
+
+def _clean_answers(
+    net: Network, levels: NDArray[np.uint8], parts: Sequence[slice]
+) -> tuple[NDArray[np.int64], int]:
+    """Return the answers for unchanged images [N], and how many classes there are."""
+    found = [class_probabilities(net, network_numbers(net, pixels_of(net, levels[part]))) for part in parts]
+    return torch.cat(found).argmax(1).cpu().numpy(), found[0].shape[1]
+
+
+def _fill(
+    net: Network,
+    levels: NDArray[np.uint8],
+    parts: Sequence[slice],
+    truth: NDArray[np.int64],
+    plans: Sequence[Plan],
+    quantize: bool,
+    answers: NDArray[np.int64],
+    unmoved: NDArray[np.bool_],
+) -> Generator[Step, None, None]:
+    """Attack batch by batch, and write down the answers as far as it comes."""
+    each_total = plans[0].steps * plans[0].restarts
+    total, first = len(parts) * len(plans) * each_total, 0
+    for part in parts:
+        center = pixels_of(net, levels[part])
+        classes = torch.from_numpy(truth[part]).to(net.device)
+        direction = (
+            gradient_step(net, center, classes, plans[0].ball.norm) if plans[0].method == "fgsm" else None
+        )
+        for row, plan in enumerate(plans):
+            for restart in range(plan.restarts):
+                starts = [plan.start(one, restart, part.start + index) for index, one in enumerate(center)]
+                begin = torch.stack(starts)
+                if direction is not None:
+                    pixels = plan.ball.project(center, center + plan.ball.epsilon * direction)
+                    try:
+                        yield Step(first, total)
+                    except StopEarly:
+                        return
+                else:
+                    pushed = yield from push(net, center, begin, classes, plan, first=first, total=total)
+                    if pushed.stopped:
+                        return
+                    pixels = pushed.pixels
+                first += plan.steps
+                if plan.ball.epsilon > 0:
+                    unmoved[part] |= (pixels == begin).flatten(1).all(1).cpu().numpy()
+                now = _answers(net, levels[part], pixels, plan, quantize)
+                # Over several restarts, the first wrong answer stands.
+                old = answers[row, part]
+                answers[row, part] = np.where((old == _NOT_ASKED) | (old == truth[part]), now, old)
+
+
+def _answers(
+    net: Network, levels: NDArray[np.uint8], pixels: Tensor, plan: Plan, quantize: bool
+) -> NDArray[np.int64]:
+    """Return what the network takes attacked images for."""
+    if quantize:
+        exact = pixels.cpu().numpy()
+        changed = [one + plan.ball.in_levels(one, other) for one, other in zip(levels, exact, strict=True)]
+        pixels = pixels_of(net, np.stack(changed).astype(np.uint8))
+    return class_probabilities(net, network_numbers(net, pixels)).argmax(1).cpu().numpy()
+
+
+def _accuracy(
+    answers: NDArray[np.int64], clean: NDArray[np.int64], truth: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    asked = answers != _NOT_ASKED
+    right = ((answers == truth) & (clean == truth)).sum(axis=1)
+    counts = asked.sum(axis=1)
+    return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)
