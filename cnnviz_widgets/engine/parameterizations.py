@@ -122,8 +122,17 @@ def frequencies(height: int, width: int) -> Tensor:
 
 
 def _falling(height: int, width: int) -> Tensor:
-    """Return 1 / frequency, the fall of natural images; the mean counts as the lowest wave."""
-    return 1 / frequencies(height, width).clamp(min=1 / max(height, width))
+    """Return c / frequency, the fall of natural images, of a spectrum whose picture has a mean square of 1.
+
+    The mean counts as the lowest wave.
+    """
+    magnitude = 1 / frequencies(height, width).clamp(min=1 / max(height, width))
+    # By Parseval: waves other than those of the first and the middle column stand for two each.
+    waves = torch.full((width // 2 + 1,), 2.0)
+    waves[0] = 1.0
+    if width % 2 == 0:
+        waves[-1] = 1.0
+    return magnitude * math.sqrt(height * width / float((magnitude.square() * waves).sum()))
 
 
 class Fourier(Parameterization):
@@ -143,7 +152,7 @@ class Fourier(Parameterization):
     start
         Pictures to begin with instead, prepared.
     deviation
-        Of the random numbers.
+        Of the random numbers; 1 gives the colors of `FourierPhase`.
     """
 
     def __init__(
@@ -153,15 +162,16 @@ class Fourier(Parameterization):
         *,
         random: torch.Generator | None = None,
         start: Tensor | None = None,
-        deviation: float = 0.01,
+        deviation: float = 0.02,
     ) -> None:
         batch, channels, height, width = like.shape
         self._size = (height, width)
-        # Transforms know neither half precision nor every device's kinds.
+        # Spectra are not for half precision.
         kind = torch.zeros((), dtype=torch.float32, device=like.device)
         self._dtype = like.dtype
         self._colors = _Colors(spec, kind)
-        self._scale = (_falling(height, width) * math.sqrt(height * width) / 4).to(kind)
+        # Real and imaginary part together have a mean square of 1.
+        self._scale = (_falling(height, width) / math.sqrt(2)).to(kind)
         if start is not None:
             spectrum = torch.fft.rfft2(self._colors.planes(start.to(kind)), norm="ortho") / self._scale
             self.leaf = torch.view_as_real(spectrum).contiguous()
@@ -180,8 +190,8 @@ class Fourier(Parameterization):
 class FourierPhase(Parameterization):
     """The phases of a spectrum whose magnitudes stay those of natural images: MACO, Fel et al. 2023.
 
-    The magnitude of a wave is c / its frequency, with c so that the colors have the network's deviations: no data set
-    is needed. High frequencies can't take over, so that no other prior is.
+    The magnitude of a wave is c / its frequency, with c so that the colors have the network's deviations, in place of
+    the mean over a data set that the paper takes. High frequencies can't take over.
 
     Parameters
     ----------
@@ -194,15 +204,7 @@ class FourierPhase(Parameterization):
         kind = torch.zeros((), dtype=torch.float32, device=like.device)
         self._size, self._dtype = (height, width), like.dtype
         self._colors = _Colors(spec, kind)
-        magnitude = _falling(height, width)
-        magnitude[0, 0] = 0.0
-        # By Parseval: waves other than those of the first and middle column stand for two each.
-        twice = torch.full((width // 2 + 1,), 2.0)
-        twice[0] = 1.0
-        if width % 2 == 0:
-            twice[-1] = 1.0
-        power = float((magnitude**2 * twice).sum()) / (height * width)
-        self._magnitude = (magnitude / math.sqrt(power)).to(kind)
+        self._magnitude = _falling(height, width).to(kind)
         drawn = torch.rand((batch, channels, height, width // 2 + 1), generator=random)
         self.leaf = (drawn * 2 * math.pi).to(kind)
 
