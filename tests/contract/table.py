@@ -472,6 +472,99 @@ TABLE: dict[str, Row] = {
         runs=False,
         wrong={"shuffles": (lambda method, s: method(s.net, s.layer, shuffles=-3), ValueError, "-3")},
     ),
+    "attack": Row(
+        lambda method, s: method(
+            s.net, s.image, method="pgd", epsilon=16 / 255, steps=2, restarts=2, seed=s.seed
+        ),
+        uses=("image",),
+        gradients=True,
+        wrong={
+            "epsilon": (lambda method, s: method(s.net, s.image, epsilon=-0.1), ValueError, r"got -0\.1"),
+            "endless": (lambda method, s: method(s.net, s.image, epsilon=np.inf), ValueError, "got inf"),
+            "method": (
+                lambda method, s: method(s.net, s.image, method="cw"),
+                ValueError,
+                "'deepfool'; got 'cw'",
+            ),
+            "norm": (lambda method, s: method(s.net, s.image, norm=2), ValueError, "'inf', '2'; got 2"),
+            "steps": (
+                lambda method, s: method(s.net, s.image, method="pgd", steps=0),
+                ValueError,
+                "steps .* got 0",
+            ),
+            "steps of fgsm": (lambda method, s: method(s.net, s.image, steps=2), ValueError, "steps=2"),
+            "rate": (
+                lambda method, s: method(s.net, s.image, method="pgd", rate=-1),
+                ValueError,
+                "rate .* got -1",
+            ),
+            "restarts": (lambda method, s: method(s.net, s.image, restarts=2), ValueError, "got 2"),
+            "overshoot": (
+                lambda method, s: method(s.net, s.image, method="deepfool", overshoot=-1),
+                ValueError,
+                "overshoot .* got -1",
+            ),
+            "candidates": (lambda method, s: method(s.net, s.image, candidates=1), ValueError, "got 1"),
+            "seed": (lambda method, s: method(s.net, s.image, seed=-1), ValueError, "seed .* got -1"),
+            "start": (
+                lambda method, s: method(s.net, s.image, start=np.zeros((5, 4, 3), np.uint8)),
+                ValueError,
+                "1 of 5 x 4",
+            ),
+            "target": (lambda method, s: method(s.net, s.image, target="no such"), LookupError, "no such"),
+            "index": (lambda method, s: method(s.net, s.image, target=99), LookupError, "class 99"),
+            "present": (
+                lambda method, s: method(s.net, s.image, target=int(s.net.predict(s.image, k=1).indices[0])),
+                ValueError,
+                "already takes the image for",
+            ),
+            "unit": (
+                lambda method, s: method(s.net, s.image, target=cv.Target(layer=s.layer, channel=0)),
+                ValueError,
+                "target is a class.*channel=0",
+            ),
+            "target of deepfool": (
+                lambda method, s: method(s.net, s.image, method="deepfool", target=1),
+                ValueError,
+                "no target.*got 1",
+            ),
+            "images": (lambda method, s: method(s.net, s.images), ValueError, "one image, got 3"),
+            "module": (lambda method, s: method(s.module, s.image), TypeError, "wrap it: cv.Network"),
+        },
+    ),
+    "attack_curve": Row(
+        lambda method, s: method(s.net, s.images, [0, 16 / 255], labels=[0, 1, 1], batch_size=2, seed=s.seed),
+        uses=("images",),
+        gradients=True,
+        wrong={
+            "epsilons": (lambda method, s: method(s.net, s.images, []), ValueError, "epsilons is empty"),
+            "epsilon": (lambda method, s: method(s.net, s.images, [0, -0.1]), ValueError, r"got -0\.1"),
+            "number": (lambda method, s: method(s.net, s.images, 0.1), ValueError, r"got 0\.1"),
+            "labels": (
+                lambda method, s: method(s.net, s.images, labels=[0]),
+                ValueError,
+                "3 images, got 1 of them",
+            ),
+            "label": (
+                lambda method, s: method(s.net, s.images, labels=[0, "no such", 1]),
+                LookupError,
+                "no such",
+            ),
+            "kind": (
+                lambda method, s: method(s.net, s.images, labels=[0, 0.5, 1]),
+                TypeError,
+                r"label 1 is 0\.5",
+            ),
+            "deepfool": (
+                lambda method, s: method(s.net, s.images, method="deepfool"),
+                ValueError,
+                "no epsilon",
+            ),
+            "method": (lambda method, s: method(s.net, s.images, method="cw"), ValueError, "got 'cw'"),
+            "batch_size": (lambda method, s: method(s.net, s.images, batch_size=0), ValueError, "got 0"),
+            "module": (lambda method, s: method(s.module, s.images), TypeError, "wrap it: cv.Network"),
+        },
+    ),
     "occlusion": Row(
         lambda method, s: method(
             s.net, s.image, s.target, window=5, stride=4, fill="noise", seed=s.seed, most_probable=True
