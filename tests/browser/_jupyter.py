@@ -21,9 +21,8 @@ failed all begins anew. Where a test changes the page itself, or counts what is 
 `open_notebook(source, own_page=True)`; each notebook in Notebook 7 has one in any case.
 
 To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test. Opening a page
-still takes seconds: each view and the layer browser have one test of what people do most in both; the other
-widgets, which are made of these views, are used in one of them, and all else is tested in Lab unless it is about
-a page that is loaded.
+still takes seconds: the layer browser, which is made of most views, is used in both front ends, by mouse and by
+keys; what one page proves of Notebook 7 (a reload, a saved notebook) is proved there once, all else in Lab.
 
 The state tests:
     nb.save(); nb.reload()             the page is loaded anew, the kernel goes on
@@ -59,7 +58,7 @@ from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playw
 from tests.browser._server import JupyterServer, Kernel
 
 FrontEnd = Literal["lab", "notebook"]
-SAVE_STATE_PLUGIN = "@jupyter-widgets/jupyterlab-manager:plugin"
+SAVE_STATE_COMMAND = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"  # on, and off again
 OPEN_TIMEOUT = 60_000  # milliseconds, the first page of a run included
 VIEWPORT: ViewportSize = {"width": 1280, "height": 900}
 STORED = "cookies,local_storage,indexeddb,websql,service_workers,cache_storage"  # all but the cache of files
@@ -172,8 +171,8 @@ class NotebookPage:
     ) -> None:
         self.server = server = profile.server
         self._profile = profile
-        # A page reads the settings when it is loaded.
-        self._shares_page = front_end == "lab" and not (own_page or save_widget_state)
+        self._shares_page = front_end == "lab" and not own_page
+        self._saves_state = save_widget_state
         self._themed = False
         self.front_end = front_end
         self.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{name}-{front_end}") + ".ipynb"
@@ -183,7 +182,6 @@ class NotebookPage:
         self.foreign_requests: list[str] = []
         self._kernel: Kernel | None = None
         write_notebook(self.path, source)
-        server.set_settings(SAVE_STATE_PLUGIN, {"saveState": save_widget_state})
         lab = profile.take_lab() if self._shares_page else None
         self.page = profile.new_page() if lab is None else lab
         self.page.set_viewport_size(viewport)
@@ -198,8 +196,13 @@ class NotebookPage:
             self._open()
         else:
             self.page.mouse.move(0, 0)
-            self.command("docmanager:open", {"path": self.name, "factory": "Notebook"})
-            self._wait_for_panel()
+            self._open_beside()
+        if save_widget_state:
+            self.command(SAVE_STATE_COMMAND)
+
+    def _open_beside(self) -> None:
+        self.command("docmanager:open", {"path": self.name, "factory": "Notebook"})
+        self._wait_for_panel()
 
     def _on_error(self, error: Any) -> None:
         if error.message not in KNOWN_ERRORS:
@@ -320,11 +323,15 @@ class NotebookPage:
         Both front ends restore widgets from a file only once a kernel has started ("No Kernel" in the
         dialog that asks for one leaves every widget at "Loading widget..."). So a fresh kernel, which has
         never heard of the widgets, starts with the page as it does for a person, and is shut down once
-        they are shown.
+        they are shown. A page that the test shares with others stays, and the notebook is opened in it anew.
         """
         self.shut_down_kernel()
-        self.page.goto("about:blank")
-        self._open()
+        if self._shares_page:
+            self._dispose_of_panel()
+            self._open_beside()
+        else:
+            self.page.goto("about:blank")
+            self._open()
         self._reload_until_widgets_show()
         self.shut_down_kernel()
 
@@ -390,14 +397,20 @@ class NotebookPage:
     def _close_notebook(self) -> None:
         if self._themed:
             self.set_theme("light")
+        if self._saves_state:
+            self.command(SAVE_STATE_COMMAND)
+        self.in_page("await panel.sessionContext.shutdown()")
+        self._dispose_of_panel()
+        for event, handler in self._handlers.items():
+            self.page.remove_listener(event, handler)
+
+    def _dispose_of_panel(self) -> None:
         # Disposed of, not closed: for the close of a notebook that is not saved Lab asks the person.
-        self.in_page("await panel.sessionContext.shutdown(); panel.dispose()")
+        self.in_page("panel.dispose()")
         self.page.wait_for_function(
             """() => !document.querySelector(".jp-Notebook") && !document.querySelector(".jp-Dialog")
                 && [...window.jupyterapp.shell.widgets("main")].every(widget => !widget.context)"""
         )
-        for event, handler in self._handlers.items():
-            self.page.remove_listener(event, handler)
 
 
 def write_notebook(path: Path, source: Sequence[str] | Path) -> None:

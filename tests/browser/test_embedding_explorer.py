@@ -175,7 +175,7 @@ def test_a_tsne_is_watched_paused_and_stopped(open_notebook, table):
     nb.screenshot("narrow")
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_a_saved_explorer_without_a_kernel(open_notebook, table):
     run = "explorer = cv.EmbeddingExplorer(table, iterations=150)\nexplorer.parts.map.thumbnails_shown = False\n"
     run += "explorer.wait()"

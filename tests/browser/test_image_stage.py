@@ -99,6 +99,7 @@ def expect_color(frame, place, color):
     raise AssertionError(f"{place} shows {shown[place]}, not {color}")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_pointer_and_clicks_come_in_image_pixels(open_notebook):
     nb, frame = open_stage(open_notebook)
     frame.hover(position={"x": 101, "y": 61})
@@ -154,7 +155,13 @@ def test_a_reload_shows_all_of_it_again(open_notebook):
     wait_until_drawn(nb, color=(255, 0, 255))
     frame.hover(position={"x": 101, "y": 61})
     nb.kernel.wait_for("stage.pointer == (30, 50)")
+    expect(nb.output(1).get_by_text("pixel (30, 50)")).to_contain_text("score")
     expect(nb.output(1).get_by_label("pixel column")).to_have_value("150")
+    frame.click(position={"x": 301, "y": 141})
+    nb.kernel.wait_for("stage.clicked == (70, 150)")
+    expect(nb.output(1).get_by_label("pixel row")).to_have_value("70")
+    nb.page.mouse.move(2, 2)
+    nb.kernel.wait_for("stage.pointer is None")
 
 
 @pytest.mark.parametrize("front_end", ["lab"])

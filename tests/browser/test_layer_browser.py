@@ -71,15 +71,24 @@ def test_a_person_browses_layers_and_channels(open_notebook, net):
     focused.press("ArrowDown")
     nb.page.locator(":focus").press("Enter")
     nb.kernel.wait_for("browser.layer == 'features.10' and not browser.busy")
+    nb.page.keyboard.press("h")  # a list of keys, where the notebook hears it
+    nb.page.keyboard.press("Home")
+    expect(output.get_by_role("treeitem").first).to_be_focused()
 
     # Sorting, and a channel by mouse.
     output.get_by_label("Sort by").select_option("mean")
     nb.kernel.wait_for("browser.sort == 'mean'")
     nb.settle()
     deep = cv.activations(net, cv.samples.photo("chelsea"), "features.10").maps
-    strongest = int(deep.mean(axis=(1, 2)).argmax())
+    strongest, second = deep.mean(axis=(1, 2)).argsort()[:-3:-1].tolist()
     nb.page.mouse.click(*_tiles(nb).place(0, 5, 5, rows=13, columns=13))
     nb.kernel.wait_for(f"browser.channel == {strongest}")
+    nb.page.keyboard.press("ArrowRight")
+    nb.kernel.wait_for(f"browser.channel == {second}")
+    nb.page.keyboard.press("ArrowLeft")
+    nb.kernel.wait_for(f"browser.channel == {strongest}")
+    # The notebook has heard none of the keys: its cells are as they were.
+    assert len(nb.cells()) == 1
 
     # One scale each.
     output.get_by_text("Each its own", exact=True).click()

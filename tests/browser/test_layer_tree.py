@@ -54,6 +54,7 @@ def test_rows_tell_kind_shape_and_parameters(open_notebook):
     nb.screenshot("dark")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_selecting_by_mouse_and_by_keys(open_notebook):
     nb, root = open_tree(open_notebook)
     key = "(tree.selected, tree.selected_call)"
@@ -97,7 +98,7 @@ def test_python_and_page_select_for_each_other(open_notebook):
     expect(root.locator("[aria-selected=true]")).to_have_count(0)
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_search_selection_and_folds_survive_a_reload_and_work_without_a_kernel(open_notebook):
     nb, root = open_tree(open_notebook, save_widget_state=True)
     item(root, "relu").locator(".cvz-tree-twisty").click()

@@ -145,6 +145,7 @@ def test_values_and_colors_are_those_of_the_arrays(tiles):
     tiles.nb.kernel.wait_for(f"{state} == ('shared', False, 'gray')")
 
 
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_mouse_and_keys_select_and_enlarge(tiles):
     kernel, page = tiles.nb.kernel, tiles.nb.page
     page.mouse.click(*tiles.place(1, 4, 6))
@@ -205,7 +206,7 @@ def test_python_swaps_filters_and_selects(tiles):
     expect(tiles.root).to_contain_text("No filters to show")
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_state_survives_a_reload_and_lives_on_without_a_kernel(open_notebook):
     nb = open_notebook([SETUP], save_widget_state=True)
     nb.run_all()

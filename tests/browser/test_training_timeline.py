@@ -196,7 +196,7 @@ timeline
 """
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_the_saved_notebook_scrubs_and_plays_without_a_kernel(open_notebook):
     nb = open_notebook([CHECKPOINTS], save_widget_state=True, **WIDE)
     nb.run_all()
