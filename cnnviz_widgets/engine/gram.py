@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, OutputError, TargetError
-from cnnviz_widgets.engine.layers import LayerKey, key_text, main_tensor, split_key
+from cnnviz_widgets.engine.layers import LayerKey, key_text, main_tensor
 from cnnviz_widgets.engine.objectives import Objective, Seen
 
 if TYPE_CHECKING:
@@ -203,15 +203,15 @@ def texture_layers(net: Network, most: int = 5) -> tuple[LayerKey, ...]:
 
 def _candidates(net: Network) -> dict[LayerKey, tuple[int, int, int]]:
     """Return shapes [C, H, W] by layer, in the order in which they return: of rectified ones, where there are any."""
-    places = {module: name for name, module in net.core.named_modules() if name}
+    names = {module: name for name, module in net.core.named_modules() if name}
     named: dict[LayerKey, tuple[int, int, int]] = {}
     for place, calls in net.survey.shapes.items():
         shape = calls[0]
-        pools = not isinstance(place, str) and "pool" in type(place).__name__.casefold()
-        if len(calls) > 1 or shape is None or len(shape) != 3 or min(shape[1:]) < 2 or pools:
+        # A rectifier called as a function is no layer to be named by default.
+        if place not in names or len(calls) > 1 or shape is None or len(shape) != 3 or min(shape[1:]) < 2:
             continue
-        if isinstance(place, str) or place in places:
-            named[place if isinstance(place, str) else places[place]] = (shape[0], shape[1], shape[2])
+        if "pool" not in type(place).__name__.casefold():
+            named[names[place]] = (shape[0], shape[1], shape[2])
     if not named:
         raise LayerNotFoundError(
             "this network has no layer that is called once and returns maps; name layers yourself"
@@ -241,18 +241,23 @@ def _whole_blocks(
     return {layer: shape for layer, shape in shapes.items() if not is_branch(layer, shape)}
 
 
-def checked_layers(net: Network, name: str, layers: object, default: Sequence[LayerKey]) -> tuple[LayerKey, ...]:
+def checked_layers(
+    net: Network, name: str, layers: object, default: Callable[[Network], tuple[LayerKey, ...]]
+) -> tuple[LayerKey, ...]:
     """Return layers as they were given, each of them checked: one key, or several of them; ``None``: the default."""
     if layers is None:
-        return tuple(default)
-    if isinstance(layers, str) or (isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int)):
+        return default(net)
+    if isinstance(layers, str) or (
+        isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int)
+    ):
         layers = [layers]
     if not isinstance(layers, list | tuple):
         raise TypeError(f"{name} takes a layer's name or a list of them, got {type(layers).__name__}")
     if not layers:
-        raise LayerNotFoundError(f"{name} is empty; name at least one layer, or leave it out for the usual ones")
+        raise LayerNotFoundError(
+            f"{name} is empty; name at least one layer, or leave it out for the usual ones"
+        )
     for each in layers:
-        _, call = split_key(each)
         net.layer(each)
     if len(set(layers)) < len(layers):
         raise ValueError(f"{name} names a layer twice: {layers!r}")

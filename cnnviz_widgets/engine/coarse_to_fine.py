@@ -1,0 +1,280 @@
+"""Losses made small from a coarse picture to a fine one: large structure first, where steps cost least."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from cnnviz_widgets.engine.ascent import Ascent, Optimizer, PictureStep, ascend
+from cnnviz_widgets.engine.errors import InputError, ZeroGradientError
+from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
+from cnnviz_widgets.engine.objectives import Objective
+from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels
+from cnnviz_widgets.engine.stream import Step, StopEarly
+from cnnviz_widgets.engine.whole_numbers import checked_whole
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.inputs import Images
+    from cnnviz_widgets.engine.network import Network
+
+PARAMETERIZATIONS = ("fourier", "pixels")
+_SHORTEST = 96
+# Of colors to begin with: half as strong as those of photographs.
+_CLOUD = 0.5
+# A relative distance as small as that is rounding: the goal is reached.
+_NOTHING = 1e-6
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One size of the picture, with what is to become small there.
+
+    Attributes
+    ----------
+    size
+        Rows and columns.
+    losses
+        By name.
+    """
+
+    size: tuple[int, int]
+    losses: Mapping[str, Objective]
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """What `coarse_to_fine` has come to.
+
+    Attributes
+    ----------
+    x
+        The picture in the network's numbers [1, C, H, W], at the last scale's size.
+    losses
+        By name: the loss before each step [steps], float32.
+    steps
+        How many steps were taken.
+    ended
+        Why before the last step, in words; empty if it was not.
+    """
+
+    x: Tensor
+    losses: dict[str, NDArray[np.float32]]
+    steps: int
+    ended: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a picture is optimized, checked.
+
+    Attributes
+    ----------
+    optimizer, rate
+        ``"lbfgs"`` or ``"adam"``, and its rate; ``None`` for the usual one.
+    parameterization
+        ``"fourier"`` or ``"pixels"``.
+    steps
+        Of all scales together.
+    seed
+        Of the noise to begin with.
+    """
+
+    optimizer: str
+    rate: float | None
+    parameterization: str
+    steps: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("lbfgs", "adam"):
+            raise ValueError(f"optimizer is 'lbfgs' or 'adam', got {self.optimizer!r}")
+        if self.parameterization not in PARAMETERIZATIONS:
+            raise ValueError(f"parameterization is 'fourier' or 'pixels', got {self.parameterization!r}")
+        checked_whole("steps", self.steps)
+        checked_whole("seed", self.seed, least=0)
+        if self.rate is not None:
+            checked_weight("rate", self.rate, above=True)
+
+    def moves(self) -> Optimizer:
+        """Return the optimizer."""
+        usual = 1.0 if self.optimizer == "lbfgs" else 0.05
+        return Optimizer(self.optimizer, usual if self.rate is None else self.rate)  # type: ignore[arg-type]
+
+    def image(
+        self, net: Network, like: Tensor, start: Tensor | None, random: torch.Generator
+    ) -> Parameterization:
+        """Return the picture to begin with: a given one, or a faint cloud of the network's colors."""
+        if self.parameterization == "fourier":
+            return Fourier(net.input, like, random=random, start=start, deviation=_CLOUD)
+        drawn = torch.randn(like.shape, generator=random) * _CLOUD
+        return Pixels(net.input, drawn.to(like) if start is None else start)
+
+
+def checked_weight(name: str, value: object, *, above: bool = False) -> float:
+    """Return a finite number from 0 (or above 0), or say what was got."""
+    good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not good or not 0 <= float(value) < float("inf") or (above and value == 0):  # type: ignore[arg-type]
+        raise ValueError(f"{name} must be a number {'above' if above else 'from'} 0, got {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def checked_weights(name: str, values: Any, count: int, of_what: str) -> tuple[float, ...]:
+    """Return one weight for each of so many things, not all of them 0; ``None``: 1 each."""
+    if values is None:
+        return (1.0,) * count
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+        raise TypeError(f"{name} takes a list of numbers, one for each of the {of_what}; got {values!r}")
+    if len(values) != count:
+        raise ValueError(f"{name} takes one number for each of the {count} {of_what}, got {len(values)}")
+    found = tuple(checked_weight(f"{name}[{index}]", each) for index, each in enumerate(values))
+    if not any(found):
+        raise ValueError(f"{name} are all 0, so that nothing of the {of_what} is left; got {values!r}")
+    return found
+
+
+def sizes_of(size: tuple[int, int], scales: int | None, steps: int) -> list[tuple[int, int]]:
+    """Return the sizes from coarse to fine, each about twice the one before.
+
+    Left out, there are as many as keep the shorter side at 96 pixels or more.
+    """
+    if scales is None:
+        scales = 1
+        while min(size) >= _SHORTEST * 2**scales and scales < steps:
+            scales += 1
+    count = checked_whole("scales", scales)
+    if count > steps:
+        raise ValueError(f"steps={steps} are too few for scales={count}: each takes one step at least")
+    return [(max(1, round(size[0] / 2**k)), max(1, round(size[1] / 2**k))) for k in reversed(range(count))]
+
+
+def prepared(net: Network, image: Images, size: tuple[int, int] | None, user: str) -> Tensor:
+    """Return one picture [1, C, H, W]: as the network sees it, or of some size, scaled to cover it and cut."""
+    if size is None:
+        return one_image(net, image, user)
+    x = replace(net.input, size=size, resize=None).prepare(image)
+    if len(x) != 1:
+        raise InputError(f"{user} takes one image, got {len(x)}; call it once for each")
+    return x.to(net.device, net.dtype)
+
+
+def resampled(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return pictures [N, C, H, W] at another size, smoothed where they shrink."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    # Half precision can't be resampled everywhere.
+    return functional.interpolate(x.float(), size=size, mode="bicubic", antialias=True).to(x.dtype)
+
+
+def coarse_to_fine(
+    net: Network,
+    scales: Sequence[Scale],
+    settings: Settings,
+    start: Tensor | None = None,
+    picturing: Callable[[Tensor], NDArray[np.uint8]] | None = None,
+) -> Generator[Step, None, Descent]:
+    """Change a picture so that losses become small, one scale after the other; returns a `Descent`.
+
+    Each scale takes an even share of the steps, and begins with what the one before has made, to which the fine
+    detail of a given start is added again. A step's picture has the last scale's size; its values are the losses.
+
+    Parameters
+    ----------
+    net
+        The network.
+    scales
+        From coarse to fine.
+    settings
+        How.
+    start
+        The picture to begin with, prepared [1, C, H, W], of the last scale's size; ``None``: a random cloud.
+    picturing
+        Makes a picture of prepared ones; the usual way if left out.
+
+    Raises
+    ------
+    ZeroGradientError
+        The gradient is zero from the first step on, though the losses are not.
+    OutputError
+        NaN or infinity at the first step.
+    """
+    random = torch.Generator().manual_seed(settings.seed)
+    draw, size = picturing or (lambda x: pictures_of(net, x)[0]), scales[-1].size
+    like = torch.zeros((1, net.input.channels or 3, *scales[0].size), device=net.device, dtype=net.dtype)
+    curves: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scales[-1].losses}
+    beginning = None if start is None else resampled(start, scales[0].size)
+    done, ended, x = 0, "", like
+    for index, scale in enumerate(scales):
+        if index:
+            beginning = _enlarged(x, start, scale.size)
+        share = settings.steps // len(scales) + (index < settings.steps % len(scales))
+        steps = ascend(
+            net,
+            settings.image(net, like if beginning is None else beginning, beginning, random),
+            {name: -each for name, each in scale.losses.items()},
+            steps=share,
+            optimizer=settings.moves(),
+            random=random,
+            picturing=lambda x: draw(resampled(x, size)),
+            first=done,
+            total=settings.steps,
+        )
+        found, stopped = yield from _positive(steps)
+        x, done, ended = found.x, done + found.steps, found.ended
+        for name, values in found.values.items():
+            curves[name].append(-values[:, 0])
+        # With no step taken the gradient was zero at this size; at another one it may not be.
+        if stopped or (ended and found.steps):
+            break
+    losses = {name: np.concatenate(each) for name, each in curves.items()}
+    _check_moved(ended, done, losses)
+    return Descent(resampled(x, size), losses, done, ended)
+
+
+def _enlarged(x: Tensor, start: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """Return a picture at the next size; what has changed since the start, where there was one with detail."""
+    if start is None:
+        return resampled(x, size)
+    before = resampled(start, (x.shape[2], x.shape[3]))
+    return resampled(start, size) + resampled(x - before, size)
+
+
+def _positive(steps: Generator[Step, None, Ascent]) -> Generator[Step, None, tuple[Ascent, bool]]:
+    """Take steps whose values are losses with a minus, as losses; return what they come to, and whether stopped."""
+    stopped = False
+    with closing(steps):
+        try:
+            step = next(steps)
+            while True:
+                values = {name: -np.asarray(each)[()] for name, each in step.values.items()}
+                try:
+                    yield PictureStep(step.index, step.total, partial(getattr, step, "image"), values)
+                except StopEarly as stop:
+                    stopped = True
+                    step = steps.throw(stop)
+                else:
+                    step = next(steps)
+        except StopIteration as end:
+            return end.value, stopped
+
+
+def _check_moved(ended: str, done: int, losses: Mapping[str, NDArray[np.float32]]) -> None:
+    """Say what went wrong: with an error where nothing was done, with a warning where there is a result."""
+    if not ended:
+        return
+    if done:
+        warnings.warn(ended, UserWarning, stacklevel=4)
+    elif sum(float(each[0]) for each in losses.values()) > _NOTHING:
+        raise ZeroGradientError(
+            f"{ended}, though the losses are not: from this picture on there is no way to follow; begin with another "
+            "one (start=..., or another seed), or take other layers"
+        )

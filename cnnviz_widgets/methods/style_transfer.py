@@ -1,0 +1,341 @@
+"""Style transfer: the content of one picture in the colors, strokes and textures of others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnviz_widgets.engine.coarse_to_fine import (
+    Scale,
+    Settings,
+    checked_weights,
+    coarse_to_fine,
+    prepared,
+    resampled,
+    sizes_of,
+)
+from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.gram import checked_layers, texture_layers
+from cnnviz_widgets.engine.input_gradients import pictures_of
+from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.layers import LayerKey
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.pictures import split_images
+from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.style_terms import StyleWeights, style_terms
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.window_grid import checked_pair
+from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.render.mosaic import PNG_BYTES, mosaic_png, pad_alike
+from cnnviz_widgets.render.recolor import gray_picture, luminance, matched_luminance, with_luminance
+
+STARTS = ("content", "style", "noise")
+
+
+@dataclass(frozen=True, eq=False)
+class StyleTransfer(Result):
+    """A picture with the content of one and the style of others; shows itself between them.
+
+    Attributes
+    ----------
+    image
+        The picture, uint8 [H, W, 3]; [0, 0, 3] where the network's channels make no picture.
+    x
+        What was optimized, in the network's numbers [C, H, W], float32. With ``keep_colors`` only its brightness is in
+        ``image``.
+    content
+        The content as the network saw it, uint8 [H, W, 3].
+    styles
+        The styles, uint8 [h, w, 3] each.
+    losses
+        ``"content"``, ``"style"`` and ``"variation"``: the term before each step [steps], float32, times its weight, at
+        the scale of that step. They add up to what was minimized; terms of weight 0 are left out.
+    content_layers, style_layers
+        The layers that were compared.
+    content_weight, style_weight, variation_weight, style_layer_weights, keep_colors, seed
+        As they were given.
+    blend
+        Each style's share; they add up to 1.
+    start
+        ``"content"``, ``"style"``, ``"noise"``, or ``"picture"`` for one that was given.
+    sizes
+        Rows and columns of each scale, from coarse to fine.
+    steps
+        How many steps were taken, at all scales together.
+    optimizer, rate, parameterization
+        As they were given.
+    ended
+        Why before the last step, in words; empty if it was not.
+    """
+
+    image: NDArray[np.uint8]
+    x: NDArray[np.float32]
+    content: NDArray[np.uint8]
+    styles: tuple[NDArray[np.uint8], ...]
+    losses: dict[str, NDArray[np.float32]]
+    content_layers: tuple[LayerKey, ...]
+    style_layers: tuple[LayerKey, ...]
+    content_weight: float
+    style_weight: float
+    variation_weight: float
+    style_layer_weights: tuple[float, ...]
+    blend: tuple[float, ...]
+    start: str
+    keep_colors: bool
+    sizes: tuple[tuple[int, int], ...]
+    steps: int
+    optimizer: str
+    rate: float | None
+    parameterization: str
+    seed: int
+    ended: str
+
+    @property
+    def loss(self) -> NDArray[np.float32]:
+        """What was minimized, before each step [steps]: the sum of the terms."""
+        total: NDArray[np.float32] = np.sum(list(self.losses.values()), axis=0)
+        return total
+
+    def _repr_png_(self) -> bytes:
+        """Return content, picture and styles, side by side, as a notebook shows them for the bare result."""
+        if not self.image.size:
+            return mosaic_png(self.x)
+        return mosaic_png(pad_alike([self.content, self.image, *self.styles]))
+
+    def to_png(self) -> bytes:
+        """Return the picture alone as a PNG."""
+        return png(self.image, max_bytes=PNG_BYTES) if self.image.size else mosaic_png(self.x)
+
+    def __repr__(self) -> str:
+        height, width = self.x.shape[1:]
+        terms = ", ".join(f"{name} {each[-1]:.3g}" for name, each in self.losses.items() if len(each))
+        styles = f"{len(self.styles)} style{'s' * (len(self.styles) != 1)}"
+        early = f"; ended early: {self.ended}" if self.ended else ""
+        return f"StyleTransfer({height}x{width}, {styles}, {self.steps} steps: {terms}{early})"
+
+
+@streamed
+def transfer_style(
+    net: Network,
+    content: Images,
+    style: Images,
+    *,
+    content_layers: Sequence[LayerKey] | LayerKey | None = None,
+    style_layers: Sequence[LayerKey] | LayerKey | None = None,
+    style_layer_weights: Sequence[float] | None = None,
+    content_weight: float = 1.0,
+    style_weight: float = 10.0,
+    variation_weight: float = 1.0,
+    blend: Sequence[float] | None = None,
+    start: Images = "content",
+    keep_colors: bool = False,
+    size: int | tuple[int, int] | None = None,
+    scales: int | None = None,
+    optimizer: str = "lbfgs",
+    rate: float | None = None,
+    parameterization: str = "fourier",
+    steps: int = 100,
+    seed: int = 0,
+) -> Generator[Step, None, StyleTransfer]:
+    """See one picture painted as another one: its things, in the other's colors, strokes and textures.
+
+    Gatys, Ecker and Bethge, Image Style Transfer Using Convolutional Neural Networks, CVPR 2016 (arXiv:1508.06576). The
+    sum of three terms is made small:
+
+    - ``content_weight`` times sum (F - P)^2 / sum P^2, with a deep layer's maps F, and P those of the content: what is
+      where (the mean over the layers; the paper's 1/2 sum (F - P)^2 on a scale that is alike for all networks);
+    - ``style_weight`` times the mean over the layers of sum (G / M - A / M)^2 / sum (A / M)^2, with the Gram matrices
+      of `synthesize_texture`, and A those of the style: what goes together, wherever it is;
+    - ``variation_weight`` times the total variation of a pixel, (right - here)^2 + (below - here)^2 summed over its
+      colors, the mean over the pixels, black being 0 and white 1: against noise.
+
+    Parameters
+    ----------
+    net
+        The network.
+    content
+        One picture, in any form that `InputSpec.prepare` takes.
+    style
+        Another one, or a list of several whose Gram matrices are blended: the weighted mean of their losses has the
+        same gradient.
+    content_layers, style_layers
+        Layers that return maps. Left out, the style has those of `synthesize_texture`, and the content the last but one
+        of these.
+    style_layer_weights
+        One number from 0 for each style layer; 1 each if left out. They are divided by their sum.
+    content_weight, style_weight, variation_weight
+        Numbers from 0. More style for the same content is another ratio of the first two.
+    blend
+        One number from 0 for each style; they are divided by their sum. Left out, all styles have the same share.
+    start
+        Where to begin: with the ``"content"``, the (first) ``"style"``, ``"noise"``, or a picture: to go on from an
+        earlier step.
+    keep_colors
+        Whether the content's colors are kept: only brightness is transferred, from a style with the content's mean and
+        deviation of brightness, and the content's chroma is put back (Gatys et al., Preserving Color in Neural Artistic
+        Style Transfer, arXiv:1606.05897, section 4).
+    size
+        Of the picture, in pixels: (rows, columns), or one number for both; any that the layers can take. Content and
+        styles are scaled to cover it, and cut. Left out, they are as the network sees them.
+    scales
+        How many sizes to go through, each twice the one before. Left out, as many as keep the shorter side at 96 pixels
+        or more; 1 where ``start`` is a picture.
+    optimizer
+        ``"lbfgs"``, or ``"adam"``, which takes less time a step, and more steps.
+    rate
+        Of the optimizer; left out, 1 for ``"lbfgs"`` and 0.05 for ``"adam"``.
+    parameterization
+        What is optimized: ``"fourier"``, the spectrum of decorrelated colors, or the ``"pixels"`` themselves, as in the
+        paper.
+    steps
+        How many, for all scales together; each takes an even share.
+    seed
+        Of the noise to begin with. The same seed gives the same picture.
+
+    Yields
+    ------
+    Step
+        The picture so far, at the size of the result, and in ``values`` the weighted terms: ``"content"``, ``"style"``,
+        ``"variation"``.
+
+    Returns
+    -------
+    StyleTransfer
+        ``image`` uint8 [H, W, 3], ``losses`` by term, and the rest.
+
+    Raises
+    ------
+    LayerNotFoundError
+        An empty list of layers, or one that is not there.
+    InputError
+        A size too small for the layers, or one that the network can't take.
+    TargetError
+        A layer whose values have no places, or are all 0.
+    ValueError
+        Negative weights, all weights 0, as many as there are no styles or layers; other options that can't be.
+    ZeroGradientError
+        There is no way to go from the start.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> net = cv.samples.squeezenet()
+    >>> cat, gravel = cv.samples.photo("chelsea"), cv.samples.photo("gravel")
+    >>> found = cv.transfer_style(net, cat, gravel, size=(40, 56), style_layers=["features.1", "features.3"], steps=3)
+    >>> found.image.shape, list(found.losses)
+    ((40, 56, 3), ['content', 'style', 'variation'])
+    """
+    check_network(net, "transfer_style")
+    settings = Settings(optimizer, rate, parameterization, steps, seed)
+    weights = StyleWeights(content_weight, style_weight, variation_weight)
+    plan = _Plan(
+        net, content, style, None if size is None else checked_pair("size", size), start, keep_colors
+    )
+    sizes = sizes_of(plan.size, 1 if plan.started == "picture" and scales is None else scales, steps)
+    of_style = checked_layers(net, "style_layers", style_layers, texture_layers)
+    of_content = checked_layers(net, "content_layers", content_layers, lambda _: (of_style[-2:][0],))
+    layer_weights = checked_weights("style_layer_weights", style_layer_weights, len(of_style), "style layers")
+    shares = checked_weights("blend", blend, len(plan.styles), "styles")
+    stages = [
+        Scale(
+            each,
+            style_terms(
+                net,
+                *plan.at(each),
+                of_content,
+                dict(zip(of_style, layer_weights, strict=True)),
+                shares,
+                weights,
+            ),
+        )
+        for each in sizes
+    ]
+    found = yield from coarse_to_fine(net, stages, settings, plan.start, plan.picture)
+    return StyleTransfer(
+        image=plan.picture(found.x),
+        x=found.x[0].float().cpu().numpy(),
+        content=plan.pictures[0],
+        styles=plan.pictures[1:],
+        losses=found.losses,
+        content_layers=of_content,
+        style_layers=of_style,
+        content_weight=weights.content,
+        style_weight=weights.style,
+        variation_weight=weights.variation,
+        style_layer_weights=layer_weights,
+        blend=tuple(each / sum(shares) for each in shares),
+        start=plan.started,
+        keep_colors=keep_colors,
+        sizes=tuple(sizes),
+        steps=found.steps,
+        optimizer=optimizer,
+        rate=rate,
+        parameterization=parameterization,
+        seed=seed,
+        ended=found.ended,
+    )
+
+
+class _Plan:
+    """The pictures of a transfer: prepared, and gray where colors are to be kept."""
+
+    def __init__(
+        self,
+        net: Network,
+        content: Images,
+        style: Images,
+        size: tuple[int, int] | None,
+        start: Images,
+        keep_colors: bool,
+    ) -> None:
+        if keep_colors and net.input.channels != 3:
+            raise InputError(
+                f"keep_colors needs a network that sees colors; this one takes {net.input.channels} channels"
+            )
+        self._net, self._keep_colors = net, keep_colors
+        items = split_images(style, net.input.channels or 3)
+        self.content = prepared(net, content, size, "transfer_style")
+        self.size = (self.content.shape[2], self.content.shape[3])
+        self.styles = [prepared(net, each, size, "style") for each in items]
+        self.pictures = tuple(pictures_of(net, each)[0] for each in (self.content, *self.styles))
+        self.started, self.start = self._started(items, start)
+        if keep_colors:
+            self.content, *self.styles = self._grays()
+
+    def _started(self, styles: Sequence[Any], start: Images) -> tuple[str, Tensor | None]:
+        if isinstance(start, str) and start not in STARTS and not os.path.exists(start):
+            raise ValueError(f"start is 'content', 'style', 'noise' or a picture; got {start!r}")
+        if not isinstance(start, str) or start not in STARTS:
+            return "picture", prepared(self._net, start, self.size, "start")
+        if start == "content":
+            return start, self.content
+        return start, prepared(self._net, styles[0], self.size, "style") if start == "style" else None
+
+    def _grays(self) -> list[Tensor]:
+        """Return content and styles without color, the styles as bright, and with as much contrast, as the content."""
+        wanted = luminance(self.pictures[0])
+        bright = [wanted, *(matched_luminance(luminance(each), wanted) for each in self.pictures[1:])]
+        spec = replace(self._net.input, size=None, resize=None)
+        return [spec.prepare(gray_picture(each)).to(self._net.device, self._net.dtype) for each in bright]
+
+    def at(self, size: tuple[int, int]) -> tuple[Tensor, list[Tensor]]:
+        """Return content and styles scaled as the content is, from its size to another one."""
+        rows, columns = size[0] / self.size[0], size[1] / self.size[1]
+        sizes = [
+            (max(1, round(each.shape[2] * rows)), max(1, round(each.shape[3] * columns)))
+            for each in self.styles
+        ]
+        styles = [resampled(each, wanted) for each, wanted in zip(self.styles, sizes, strict=True)]
+        return resampled(self.content, size), styles
+
+    def picture(self, x: Tensor) -> NDArray[np.uint8]:
+        """Return the picture [H, W, 3] of what is optimized [1, C, H, W]."""
+        picture: NDArray[np.uint8] = pictures_of(self._net, x)[0]
+        return with_luminance(self.pictures[0], luminance(picture)) if self._keep_colors else picture
