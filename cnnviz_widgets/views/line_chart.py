@@ -22,7 +22,7 @@ from cnnviz_widgets.views._chart_data import (
     value_limits,
 )
 from cnnviz_widgets.views._style import style_sheet
-from cnnviz_widgets.views._text import as_html, format_number, printable
+from cnnviz_widgets.views._text import as_html, format_number, printable, text_width
 
 LINE_COLORS = ("#2c9cb2", "#994c26", "#cc0a6b", "#7150b2", "#999907", "#9c0be5")
 """Told apart with any color blindness, and with a contrast of 3 or more to a light and a dark page."""
@@ -117,20 +117,17 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._points = bqplot.Scatter(scales=scales, default_size=14, stroke_width=0, **nothing)
         self._markers = [_marker(scale, bool(index)) for index, scale in enumerate(self._marker_scales)]
         grid = {"grid_lines": "solid", "grid_color": "var(--cvz-border)"}
-        self._y_axis = bqplot.Axis(
-            scale=self._upward, side="left", label_offset="48px", tick_format="~g", **grid
-        )
-        self._rescale_values()
+        self._y_axis = bqplot.Axis(scale=self._upward, side="left", tick_format="~g", **grid)
         self._figure = bqplot.Figure(
             marks=[*self._markers, *self._marks, self._points],
             axes=[self._x_axis, self._y_axis],
-            fig_margin={"top": 8, "bottom": 42, "left": 64, "right": 24},
             padding_y=0,
             padding_x=0,
             display_toolbar=False,
             layout={"height": f"{height}px", "width": "100%", "min_width": "0"},
         )
         self._figure.add_class("cvz-chart")
+        self._rescale_values()
 
     def set_lines(self, steps: ArrayLike, lines: Mapping[str, ArrayLike], *, describe: bool = True) -> None:
         """Show other lines in the same chart; may be called from any thread.
@@ -193,6 +190,9 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
             axis.tick_values = np.array([self._place(tick) for tick in ticks])
             axis.tick_labels = log_tick_labels(ticks) if self._log else {}
             axis.label = f"{self._name} ({in_brackets})" if in_brackets else self._name
+            beside = _room(list(axis.tick_labels.values()) or [f"{tick:.9g}" for tick in ticks])
+            axis.label_offset = f"{beside}px"
+        self._figure.fig_margin = {"top": 8, "bottom": 42, "left": beside + 16, "right": 24}
 
     def _place(self, value: float) -> float:
         """Return where on bqplot's scale a value stands."""
@@ -292,6 +292,11 @@ def step_axis(name: str = "step") -> bqplot.Axis:
     return bqplot.Axis(
         scale=scale, label=printable(name), label_offset="32px", grid_lines="none", tick_format=",d"
     )
+
+
+def _room(labels: Sequence[str]) -> int:
+    """Return how many pixels left of the axis its name stands, so that it does not lie over the ticks' labels."""
+    return max(48, 20 + round(10 * max(map(text_width, labels), default=0.0)))
 
 
 def _marker(scale: bqplot.LinearScale, dashed: bool) -> bqplot.Lines:

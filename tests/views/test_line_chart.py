@@ -170,6 +170,18 @@ def test_limits_must_rise(limits: tuple[float, float]) -> None:
         LineChart("a", limits=(0, 1), log=True)
 
 
+def test_long_numbers_beside_the_axis_push_its_name_away() -> None:
+    chart = LineChart("answer")
+    rooms = []
+    for values in ([0.0, 0.5, 1.0], [0.1241, 0.12413, 0.12416], [0.0, 0.5, 1.0]):
+        chart.set_lines([0, 50, 100], {"map": values})
+        rooms.append((int(chart._y_axis.label_offset.removesuffix("px")), chart._figure.fig_margin["left"]))
+    assert rooms[0] == rooms[2] == (48, 64)
+    # "0.12416" is about 46 pixels wide at 11 pixels, and bqplot puts it 9 pixels beside the axis.
+    assert rooms[1][0] >= 46 + 9 + 4
+    assert rooms[1][1] == rooms[1][0] + 16
+
+
 def test_axes_hold_what_they_show() -> None:
     rng = np.random.default_rng(0)
     for log in (False, True):
