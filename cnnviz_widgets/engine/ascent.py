@@ -85,6 +85,8 @@ class Ascent:
         Why before the last step, in words; empty if it was not.
     relaxed
         For each picture, in how many steps a relaxed rectifier helped it out of a zero gradient [N].
+    stopped
+        Whether it was told to stop (`StopEarly`), be it after the last step.
     """
 
     x: Tensor
@@ -93,6 +95,7 @@ class Ascent:
     steps: int
     ended: str
     relaxed: NDArray[np.int64]
+    stopped: bool = False
 
 
 class PictureStep(Step):
@@ -165,6 +168,19 @@ class Climber:
             yield
 
 
+def judged(net: Network, objective: Objective, x: Tensor) -> NDArray[np.float32]:
+    """Return an objective's value [N] for prepared pictures, without gradients."""
+    with apart(net), torch.no_grad():
+        if not objective.layers:
+            seen = Seen(net, x, {}, net(x) if objective.needs_output else None)
+        else:
+            with capture(net, objective.layers, stop=not objective.needs_output) as captured:
+                output = net(x)
+            seen = Seen(net, x, {key: captured[key] for key in objective.layers}, output)
+        values: NDArray[np.float32] = objective.values(seen).float().cpu().numpy()
+        return values
+
+
 class _Evaluation:
     """One step's objective: its value, and its gradient left in the leaf."""
 
@@ -200,10 +216,10 @@ class _Evaluation:
             shown = transformed(picture, self._transforms, self._random)
             values = self._climber.values(picture, shown)
             total = torch.stack([each.float() for each in values.values()]).sum()
-            gradient = torch.zeros_like(leaf)
             if total.requires_grad:
-                (found,) = torch.autograd.grad(total, leaf, allow_unused=True)
-                gradient = gradient if found is None else found
+                (gradient,) = torch.autograd.grad(total, leaf, materialize_grads=True)
+            else:
+                gradient = torch.zeros_like(leaf)
         return {name: each.detach().float().cpu() for name, each in values.items()}, gradient
 
 
@@ -264,7 +280,7 @@ def ascend(
     evaluate = _Evaluation(Climber(net, terms), image, transforms, random)
     mover = _mover(optimizer, image.leaf)
     history: dict[str, list[Tensor]] = {name: [] for name in terms}
-    good, ended, done, lowest = image.leaf.detach().clone(), "", 0, -math.inf
+    good, ended, done, lowest, stopped = image.leaf.detach().clone(), "", 0, -math.inf, False
     try:
         for index in range(steps):
             evaluate.relax = index < relax
@@ -295,7 +311,7 @@ def ascend(
             done = index + 1
             yield _step(net, image, picturing, first + index, total or steps, values)
     except StopEarly:
-        pass
+        stopped = True
     if not bool(image.leaf.isfinite().all()):
         image.leaf.copy_(good)
         ended = ended or f"step {first + done} led to NaN or infinity{_ADVICE}"
@@ -305,7 +321,7 @@ def ascend(
         name: (torch.stack(each).numpy() if each else np.zeros((0, len(x)), np.float32))
         for name, each in history.items()
     }
-    return Ascent(x, image.leaf, curves, done, ended, evaluate.relaxed)
+    return Ascent(x, image.leaf, curves, done, ended, evaluate.relaxed, stopped)
 
 
 def _step(

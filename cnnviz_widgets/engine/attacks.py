@@ -204,7 +204,7 @@ def push(
     ascent = yield from ascend(
         net,
         BallPixels(net, center, plan.ball, start),
-        {"loss": CrossEntropy(classes, reach=reach)},
+        {"log_probability" if reach else "loss": CrossEntropy(classes, reach=reach)},
         steps=plan.steps,
         # A function, since with epsilon 0 the rate is 0.
         optimizer=Optimizer("sign" if plan.ball.norm == "inf" else "unit", rate=lambda index: plan.rate),
@@ -213,13 +213,7 @@ def push(
         first=first,
         total=total,
     )
-    return Pushed(
-        pixels=ascent.leaf,
-        curves={"loss": -ascent.values["loss"] if reach else ascent.values["loss"]},
-        steps=ascent.steps,
-        ended=ascent.ended,
-        stopped=ascent.steps < plan.steps and not ascent.ended,
-    )
+    return Pushed(ascent.leaf, ascent.values, ascent.steps, ascent.ended, ascent.stopped)
 
 
 def gradient_step(net: Network, pixels: Tensor, classes: Tensor, norm: NormName) -> Tensor:

@@ -67,9 +67,9 @@ class Attack(Result):
     norm_inf, norm_2
         The largest change of a number, and the square root of the sum of all squared changes.
     curves
-        By name, what was noted before each step: ``"loss"`` [steps, restarts], the cross-entropy of the class to leave
-        or to reach; of DeepFool ``"margin"`` [steps, 1], by how much the present class's logit exceeds that of the
-        class with the nearest boundary, and ``"distance"``, how far that seems to be.
+        By name, what was noted before each step: ``"loss"`` [steps, restarts], the cross-entropy of the class to leave,
+        or ``"log_probability"`` of the class to reach; of DeepFool ``"margin"`` [steps, 1], by how much the present
+        class's logit exceeds that of the class with the nearest boundary, and ``"distance"``, how far that seems to be.
     steps
         How many steps were taken.
     ended
