@@ -19,7 +19,7 @@ from cnnviz_widgets.engine.ascent import Ascent, Optimizer, PictureStep, ascend
 from cnnviz_widgets.engine.errors import InputError, ZeroGradientError
 from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
 from cnnviz_widgets.engine.objectives import Objective
-from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels
+from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels, frequencies
 from cnnviz_widgets.engine.stream import Step, StopEarly
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 PARAMETERIZATIONS = ("fourier", "pixels")
 _SHORTEST = 96
-# Of colors to begin with: half as strong as those of photographs.
-_CLOUD = 0.5
+# What a run begins with has half the contrast of its source, and no structure that is larger than this.
+_CONTRAST = 0.5
+_LARGEST_WAVE = 16.0
 # A relative distance as small as that is rounding: the goal is reached.
 _NOTHING = 1e-6
 
@@ -110,14 +111,13 @@ class Settings:
         usual = 1.0 if self.optimizer == "lbfgs" else 0.05
         return Optimizer(self.optimizer, usual if self.rate is None else self.rate)  # type: ignore[arg-type]
 
-    def image(
-        self, net: Network, like: Tensor, start: Tensor | None, random: torch.Generator
-    ) -> Parameterization:
-        """Return the picture to begin with: a given one, or a faint cloud of the network's colors."""
-        if self.parameterization == "fourier":
-            return Fourier(net.input, like, random=random, start=start, deviation=_CLOUD)
-        drawn = torch.randn(like.shape, generator=random) * _CLOUD
-        return Pixels(net.input, drawn.to(like) if start is None else start)
+    def image(self, net: Network, start: Tensor) -> Parameterization:
+        """Return what stands for a picture."""
+        return (
+            Fourier(net.input, start, start=start)
+            if self.parameterization == "fourier"
+            else Pixels(net.input, start)
+        )
 
 
 def checked_weight(name: str, value: object, *, above: bool = False) -> float:
@@ -179,7 +179,8 @@ def coarse_to_fine(
     net: Network,
     scales: Sequence[Scale],
     settings: Settings,
-    start: Tensor | None = None,
+    start: Tensor | None,
+    palette: Tensor,
     picturing: Callable[[Tensor], NDArray[np.uint8]] | None = None,
 ) -> Generator[Step, None, Descent]:
     """Change a picture so that losses become small, one scale after the other; returns a `Descent`.
@@ -196,7 +197,9 @@ def coarse_to_fine(
     settings
         How.
     start
-        The picture to begin with, prepared [1, C, H, W], of the last scale's size; ``None``: a random cloud.
+        The picture to begin with, prepared [1, C, H, W], of the last scale's size; ``None`` for a random `cloud`.
+    palette
+        The picture that gives the cloud its colors.
     picturing
         Makes a picture of prepared ones; the usual way if left out.
 
@@ -209,17 +212,15 @@ def coarse_to_fine(
     """
     random = torch.Generator().manual_seed(settings.seed)
     draw, size = picturing or (lambda x: pictures_of(net, x)[0]), scales[-1].size
-    like = torch.zeros((1, net.input.channels or 3, *scales[0].size), device=net.device, dtype=net.dtype)
     curves: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scales[-1].losses}
-    beginning = None if start is None else resampled(start, scales[0].size)
-    done, ended, x = 0, "", like
+    x = cloud(palette, scales[0].size, random) if start is None else resampled(start, scales[0].size)
+    done, ended = 0, ""
     for index, scale in enumerate(scales):
-        if index:
-            beginning = _enlarged(x, start, scale.size)
+        x = _enlarged(x, start, scale.size) if index else x
         share = settings.steps // len(scales) + (index < settings.steps % len(scales))
         steps = ascend(
             net,
-            settings.image(net, like if beginning is None else beginning, beginning, random),
+            settings.image(net, x),
             {name: -each for name, each in scale.losses.items()},
             steps=share,
             optimizer=settings.moves(),
@@ -238,6 +239,26 @@ def coarse_to_fine(
     losses = {name: np.concatenate(each) for name, each in curves.items()}
     _check_moved(ended, done, losses)
     return Descent(resampled(x, size), losses, done, ended)
+
+
+def cloud(palette: Tensor, size: tuple[int, int], random: torch.Generator) -> Tensor:
+    """Return a random picture in the colors of another one [1, C, h, w], without any of its structure.
+
+    Its mean is that of the palette, the covariance of its channels a quarter of the palette's. Its spectrum falls as
+    natural ones do, 1 / frequency, but is flat where waves are longer than 16 pixels: larger clouds would stay.
+    """
+    colors = palette[0].flatten(1).double().cpu()
+    mean = colors.mean(1, keepdim=True)
+    covariance = (colors - mean) @ (colors - mean).T / colors.shape[1]
+    levels, axes = torch.linalg.eigh(covariance)
+    mixing = axes * levels.clamp(min=0).sqrt() * _CONTRAST
+    noise = torch.randn((len(colors), *size), generator=random, dtype=torch.float64)
+    waves = frequencies(*size).clamp(min=1 / _LARGEST_WAVE)
+    noise = torch.fft.irfft2(torch.fft.rfft2(noise) / waves, s=size)
+    deviations = noise.flatten(1).std(1, correction=0)[:, None, None]
+    noise = (noise - noise.mean((1, 2), keepdim=True)) / deviations.clamp(min=torch.finfo(noise.dtype).tiny)
+    x: Tensor = mixing @ noise.flatten(1) + mean
+    return x.view(1, -1, *size).to(palette)
 
 
 def _enlarged(x: Tensor, start: Tensor | None, size: tuple[int, int]) -> Tensor:

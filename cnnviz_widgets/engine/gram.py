@@ -49,13 +49,20 @@ class GramDistance(Objective):
     balanced
         Whether E is divided by what it is for a Gram matrix of zeros: then it is the relative squared distance
         sum (G / M - A / M)^2 / sum (A / M)^2, on one scale for all layers and networks.
+    away
+        By layer, the `mean_grams` [C, C] for which a balanced E is 1, in place of zeros.
     """
 
     def __init__(
-        self, grams: Mapping[LayerKey, Tensor], weights: Mapping[LayerKey, float], *, balanced: bool = True
+        self,
+        grams: Mapping[LayerKey, Tensor],
+        weights: Mapping[LayerKey, float],
+        *,
+        balanced: bool = True,
+        away: Mapping[LayerKey, Tensor] | None = None,
     ) -> None:
         self.layers = tuple(grams)
-        self._grams, self._balanced = dict(grams), balanced
+        self._grams, self._balanced, self._away = dict(grams), balanced, dict(away or {})
         self._scales = {layer: weights[layer] / self._unit(layer) for layer in self.layers}
 
     def _unit(self, layer: LayerKey) -> float:
@@ -68,7 +75,8 @@ class GramDistance(Objective):
                 f"layer {key_text(layer)!r} returns nothing but zeros for this picture, so there is nothing to reach; "
                 "leave it out"
             )
-        return size
+        # Where the two are the same there is no way to measure, and nothing to be done.
+        return float((self._away[layer] - gram).square().sum()) or size if layer in self._away else size
 
     def values(self, seen: Seen) -> Tensor:
         """Return the weighted sum of each picture's distances [N]."""

@@ -54,7 +54,10 @@ def style_terms(
         terms["content"] = ContentDistance(maps, weights.content)
     if weights.style:
         kept = {layer: each for layer, each in layer_weights.items() if each}
-        maps_of(net, content, list(kept), "the picture")
+        away = {
+            layer: mean_grams(each)[0]
+            for layer, each in maps_of(net, content, list(kept), "the content").items()
+        }
         each_style = [maps_of(net, x, list(kept), "a style") for x in styles]
         parts = [share / sum(shares) for share in shares]
         grams = {
@@ -64,7 +67,7 @@ def style_terms(
             for layer in kept
         }
         scale = weights.style / sum(kept.values())
-        terms["style"] = GramDistance(grams, {layer: scale * each for layer, each in kept.items()})
+        terms["style"] = GramDistance(grams, {layer: scale * each for layer, each in kept.items()}, away=away)
     if weights.variation:
         height, width = content.shape[2:]
         terms["variation"] = TotalVariation(weights.variation / (height * width))

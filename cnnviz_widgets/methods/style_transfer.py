@@ -141,7 +141,7 @@ def transfer_style(
     optimizer: str = "lbfgs",
     rate: float | None = None,
     parameterization: str = "fourier",
-    steps: int = 100,
+    steps: int = 150,
     seed: int = 0,
 ) -> Generator[Step, None, StyleTransfer]:
     """See one picture painted as another one: its things, in the other's colors, strokes and textures.
@@ -151,8 +151,9 @@ def transfer_style(
 
     - ``content_weight`` times sum (F - P)^2 / sum P^2, with a deep layer's maps F, and P those of the content: what is
       where (the mean over the layers; the paper's 1/2 sum (F - P)^2 on a scale that is alike for all networks);
-    - ``style_weight`` times the mean over the layers of sum (G / M - A / M)^2 / sum (A / M)^2, with the Gram matrices
-      of `synthesize_texture`, and A those of the style: what goes together, wherever it is;
+    - ``style_weight`` times the mean over the layers of sum (G / M - A / M)^2 / sum (C / M - A / M)^2, with the Gram
+      matrices of `synthesize_texture`, A those of the style and C those of the content: what goes together, wherever it
+      is, from 1 for the content itself to 0;
     - ``variation_weight`` times the total variation of a pixel, (right - here)^2 + (below - here)^2 summed over its
       colors, the mean over the pixels, black being 0 and white 1: against noise.
 
@@ -175,8 +176,8 @@ def transfer_style(
     blend
         One number from 0 for each style; they are divided by their sum. Left out, all styles have the same share.
     start
-        Where to begin: with the ``"content"``, the (first) ``"style"``, ``"noise"``, or a picture: to go on from an
-        earlier step.
+        Where to begin: with the ``"content"``, the (first) ``"style"``, ``"noise"`` in the style's colors, or a
+        picture: to go on from an earlier step.
     keep_colors
         Whether the content's colors are kept: only brightness is transferred, from a style with the content's mean and
         deviation of brightness, and the content's chroma is put back (Gatys et al., Preserving Color in Neural Artistic
@@ -257,7 +258,7 @@ def transfer_style(
         )
         for each in sizes
     ]
-    found = yield from coarse_to_fine(net, stages, settings, plan.start, plan.picture)
+    found = yield from coarse_to_fine(net, stages, settings, plan.start, plan.styles[0], plan.picture)
     return StyleTransfer(
         image=plan.picture(found.x),
         x=found.x[0].float().cpu().numpy(),

@@ -115,7 +115,7 @@ def synthesize_texture(
     optimizer: str = "lbfgs",
     rate: float | None = None,
     parameterization: str = "fourier",
-    steps: int = 100,
+    steps: int = 200,
     match_histogram: bool = False,
     seed: int = 0,
 ) -> Generator[Step, None, Texture]:
@@ -151,7 +151,7 @@ def synthesize_texture(
         that is larger than a layer's receptive field is caught while it is small. Left out, as many as keep the shorter
         side at 96 pixels or more; 1 where ``start`` is given.
     start
-        A picture to begin with in place of a random cloud of colors: to go on from an earlier step.
+        A picture to begin with in place of a random cloud in the source's colors: to go on from an earlier step.
     optimizer
         ``"lbfgs"``, or ``"adam"``, which takes less time a step, and more steps.
     rate
@@ -210,7 +210,7 @@ def synthesize_texture(
         Scale(each, _losses(net, _shrunk(x, 2.0 ** (index + 1 - len(sizes))), each, kept, balanced))
         for index, each in enumerate(sizes)
     ]
-    found = yield from coarse_to_fine(net, stages, settings, beginning)
+    found = yield from coarse_to_fine(net, stages, settings, beginning, x)
     source, picture = pictures_of(net, x)[0], pictures_of(net, found.x)[0]
     return Texture(
         image=with_histogram_of(picture, source) if match_histogram else picture,

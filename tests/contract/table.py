@@ -623,6 +623,116 @@ TABLE: dict[str, Row] = {
             ),
         },
     ),
+    "synthesize_texture": Row(
+        lambda method, s: method(s.net, s.image, layers=[s.layer], steps=3, seed=s.seed),
+        uses=("image", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        gradients=True,
+        wrong={
+            "layers": (
+                lambda method, s: method(s.net, s.image, layers=[]),
+                LookupError,
+                "layers is empty; name at least one",
+            ),
+            "size": (
+                lambda method, s: method(s.net, s.image, layers=s.layer, size=(8, 0)),
+                ValueError,
+                r"size .* got \(8, 0\)",
+            ),
+            "small": (
+                lambda method, s: method(s.net, s.image, layers=s.layer, size=1),
+                ValueError,
+                "fails for a picture of 1 x 1 pixels",
+            ),
+            "negative": (
+                lambda method, s: method(s.net, s.image, layers=s.layer, layer_weights=[-1]),
+                ValueError,
+                "from 0, got -1",
+            ),
+            "weights": (
+                lambda method, s: method(s.net, s.image, layers=s.layer, layer_weights=[1, 2]),
+                ValueError,
+                "each of the 1 layers, got 2",
+            ),
+            "scales": (
+                lambda method, s: method(s.net, s.image, layers=s.layer, scales=4, steps=3),
+                ValueError,
+                "steps=3 are too few for scales=4",
+            ),
+            "optimizer": (
+                lambda method, s: method(s.net, s.image, layers=s.layer, optimizer="sgd"),
+                ValueError,
+                "got 'sgd'",
+            ),
+            "steps": (
+                lambda method, s: method(s.net, s.image, layers=s.layer, steps=0),
+                ValueError,
+                "steps .* got 0",
+            ),
+            "images": (lambda method, s: method(s.net, s.images), ValueError, "one image, got 3"),
+            "module": (lambda method, s: method(s.module, s.image), TypeError, "wrap it: cv.Network"),
+        },
+    ),
+    "transfer_style": Row(
+        lambda method, s: method(
+            s.net, s.image, s.images[1:], content_layers=s.layer, style_layers=[s.layer], steps=3, seed=s.seed
+        ),
+        uses=("image", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        gradients=True,
+        wrong={
+            "style_layers": (
+                lambda method, s: method(s.net, s.image, s.image, style_layers=[]),
+                LookupError,
+                "style_layers is empty",
+            ),
+            "content_layers": (
+                lambda method, s: method(s.net, s.image, s.image, style_layers=s.layer, content_layers="no"),
+                LookupError,
+                "'no' not found",
+            ),
+            "style": (
+                lambda method, s: method(s.net, s.image, [], style_layers=s.layer),
+                ValueError,
+                "list of images is empty",
+            ),
+            "blend": (
+                lambda method, s: method(s.net, s.image, s.images, style_layers=s.layer, blend=[1, 2]),
+                ValueError,
+                "each of the 3 styles, got 2",
+            ),
+            "negative": (
+                lambda method, s: method(s.net, s.image, s.image, style_layers=s.layer, style_weight=-1),
+                ValueError,
+                "style_weight .* got -1",
+            ),
+            "nothing": (
+                lambda method, s: method(s.net, s.image, s.image, content_weight=0, style_weight=0),
+                ValueError,
+                "both 0",
+            ),
+            "start": (
+                lambda method, s: method(s.net, s.image, s.image, style_layers=s.layer, start="middle"),
+                ValueError,
+                "got 'middle'",
+            ),
+            "small": (
+                lambda method, s: method(
+                    s.net, s.image, s.image, style_layers=s.layer, content_layers=s.layer, size=1
+                ),
+                ValueError,
+                "fails for the content of 1 x 1 pixels",
+            ),
+            "images": (lambda method, s: method(s.net, s.images, s.image), ValueError, "one image, got 3"),
+            "module": (
+                lambda method, s: method(s.module, s.image, s.image),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+        },
+    ),
     "TrainingRecorder": Row(
         _recorded,
         uses=("images", "layer"),
