@@ -44,6 +44,7 @@ Enter and letters for themselves, unless the focused element or one around it ha
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -53,7 +54,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, FloatRect, Locator, Page, ViewportSize, sync_playwright
 
 from tests.browser._server import JupyterServer, Kernel
 
@@ -378,6 +380,18 @@ class NotebookPage:
         path = Path(folder) / f"{self.path.stem}-{name}.png"
         self.page.screenshot(path=path)
         return path
+
+    def colors_around(self, x: float, y: float, reach: int = 0) -> Image.Image:
+        """Return the colors on the screen up to so many pixels around a point of the page, the pointer elsewhere."""
+        self.page.mouse.move(1, 1)
+        self.next_frame()
+        side = 2 * reach + 1
+        clip: FloatRect = {"x": round(x) - reach, "y": round(y) - reach, "width": side, "height": side}
+        return Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
+
+    def color(self, x: float, y: float) -> Any:
+        """Return the color (red, green, blue) on the screen at a point of the page, the pointer elsewhere."""
+        return self.colors_around(x, y).getpixel((0, 0))
 
     def problems(self) -> list[str]:
         """Return what no test may leave behind: uncaught errors and requests to other hosts."""

@@ -8,8 +8,8 @@ from playwright.sync_api import expect
 
 import cnnviz_widgets as cv
 from tests.browser.test_filter_grid import click
-from tests.browser.test_filter_grid import grid_of as found_grid
-from tests.browser.test_patch_explorer import WIDE, colors_around, expect_box
+from tests.browser.test_filter_grid import top_grid_of as grid_of
+from tests.browser.test_patch_explorer import WIDE, expect_box
 
 SOURCE = """
 import cnnviz_widgets as cv
@@ -19,14 +19,6 @@ found = cv.top_patches(net, images[:300], "relu2")
 explorer = cv.DeconvExplorer(net, found, channel=6)
 explorer
 """
-
-
-def grid_of(nb, index=0):
-    """One of the grids, scrolled to the top of the page: the widget is higher than that."""
-    tiles = found_grid(nb, index)
-    tiles.area.evaluate("node => node.scrollIntoView({ block: 'start' })")
-    nb.next_frame()
-    return tiles
 
 
 @pytest.mark.parametrize("front_end", ["lab"])
@@ -51,7 +43,7 @@ def test_a_person_sees_patches_beside_their_projections(open_notebook):
     nb.settle()
     for index, tiles in enumerate((list(found.patches[7]), [each.patch for each in sent_back])):
         grid = grid_of(nb, index)
-        colors = colors_around(nb, *grid.place(0, 8, 5, **shape))
+        colors = np.array(nb.colors_around(*grid.place(0, 8, 5, **shape), reach=3), float)
         np.testing.assert_allclose(colors[3, 3], tiles[0][8, 5], atol=4)
     nb.screenshot("first")
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 import cnnviz_widgets as cv
@@ -39,13 +37,18 @@ def grid_of(nb, index=0):
     return tiles
 
 
+def top_grid_of(nb, index=0):
+    """One of the grids, scrolled to the top of the page, where the widget is higher than that."""
+    tiles = grid_of(nb, index)
+    tiles.area.evaluate("node => node.scrollIntoView({ block: 'start' })")
+    nb.next_frame()
+    return tiles
+
+
 def pixel(tiles, slot, x, y):
     """The color on the screen at a point given from the top left of a tile, in CSS pixels."""
     left, top = tiles.place(slot, -0.5, -0.5, rows=3, columns=3)
-    tiles.nb.page.mouse.move(1, 1)
-    tiles.nb.next_frame()
-    clip = {"x": round(left + x), "y": round(top + y), "width": 1, "height": 1}
-    return Image.open(io.BytesIO(tiles.nb.page.screenshot(clip=clip))).convert("RGB").getpixel((0, 0))
+    return tiles.nb.color(left + x, top + y)
 
 
 def badge_color(tiles, slot):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 import cnnviz_widgets as cv
@@ -42,14 +40,6 @@ def grid_of(nb, space):
     return tiles
 
 
-def shown_color(tiles, x, y):
-    """The color on the screen, the pointer elsewhere."""
-    tiles.nb.page.mouse.move(1, 1)
-    tiles.nb.next_frame()
-    clip = {"x": round(x), "y": round(y), "width": 1, "height": 1}
-    return Image.open(io.BytesIO(tiles.nb.page.screenshot(clip=clip))).convert("RGB").getpixel((0, 0))
-
-
 def check_tiles(nb, table, row, k=5):
     """Each tile in the page is the thumbnail, the label and the mark of the neighbor that Python finds."""
     own = table.labels[row]
@@ -62,15 +52,13 @@ def check_tiles(nb, table, row, k=5):
             assert table.label_texts[found[slot]] in text
             assert mark in text
             x, y = tiles.place(slot, 14, 14, **SHAPE)
-            np.testing.assert_allclose(
-                shown_color(tiles, x, y), table.thumbnails[found[slot], 14, 14], atol=2
-            )
+            np.testing.assert_allclose(nb.color(x, y), table.thumbnails[found[slot], 14, 14], atol=2)
             # The left end of the badge, below the caption of 15 pixels; "same class" is some 55 wide.
             left, top = tiles.place(slot, -0.5, -0.5, **SHAPE)
             width, height = (
                 float(tiles.root.get_attribute(f"data-tile-{side}")) for side in ("width", "height")
             )
-            badge = shown_color(tiles, left + width / 2 - 25, top + height + 15 + 2.5)
+            badge = nb.color(left + width / 2 - 25, top + height + 15 + 2.5)
             np.testing.assert_allclose(badge, COLORS[mark], atol=3)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 import cnnviz_widgets as cv
@@ -30,14 +27,6 @@ def found():
     return cv.top_patches(cv.samples.fashion_cnn(), images[:300], ["conv1", "conv2"])
 
 
-def colors_around(nb, x, y):
-    """The colors on the screen around a point of the page."""
-    nb.page.mouse.move(1, 1)
-    nb.next_frame()
-    clip = {"x": round(x) - 3, "y": round(y) - 3, "width": 7, "height": 7}
-    return np.asarray(Image.open(io.BytesIO(nb.page.screenshot(clip=clip))).convert("RGB"), float)
-
-
 def expect_box(nb, output, box):
     """Wait until all four sides of the box are on the image, in the color of boxes, #ffb000."""
     frame = output.locator(".cvz-frame")
@@ -47,9 +36,8 @@ def expect_box(nb, output, box):
     for row, column in ((top, middle[1]), (bottom, middle[1]), (middle[0], left), (middle[0], right)):
         for _ in range(40):
             place = frame.bounding_box()
-            colors = colors_around(
-                nb, place["x"] + column / 28 * place["width"], place["y"] + row / 28 * place["height"]
-            )
+            x, y = place["x"] + column / 28 * place["width"], place["y"] + row / 28 * place["height"]
+            colors = np.array(nb.colors_around(x, y, reach=3), float)
             if (np.abs(colors - (255, 176, 0)).max(axis=2) < 40).any():
                 break
             nb.page.wait_for_timeout(50)
@@ -78,7 +66,7 @@ def test_a_person_looks_at_what_excites_channels(open_notebook, found):
     tiles, shape = grid_of(nb), {"rows": 16, "columns": 16}
     row, column = conv2.positions[7, 0]
     assert f"image {conv2.image_indices[7, 0]} ({row}, {column})" in tiles.hover(0, 5, 5, **shape)
-    colors = colors_around(nb, *tiles.place(0, 5, 5, **shape))
+    colors = np.array(nb.colors_around(*tiles.place(0, 5, 5, **shape), reach=3), float)
     np.testing.assert_allclose(colors[3, 3], conv2.patches[7][0][5, 5], atol=3)
     expect_box(nb, output, conv2.boxes[7, 0])
 

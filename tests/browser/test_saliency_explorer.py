@@ -9,8 +9,8 @@ from playwright.sync_api import expect
 import cnnviz_widgets as cv
 from cnnviz_widgets.widgets._saliency_report import over_picture
 from tests.browser.test_filter_grid import click
-from tests.browser.test_filter_grid import grid_of as found_grid
-from tests.browser.test_patch_explorer import WIDE, colors_around
+from tests.browser.test_filter_grid import top_grid_of as grid_of
+from tests.browser.test_patch_explorer import WIDE
 
 SOURCE = """
 import cnnviz_widgets as cv
@@ -19,14 +19,6 @@ image = cv.samples.fashion_mnist("test")[0][0]
 explorer = cv.SaliencyExplorer(net, image, samples=2, steps=4, measure_steps=4, stages=2)
 explorer
 """
-
-
-def grid_of(nb, index=0):
-    """One of the grids, scrolled to the top of the page: the widget is higher than that."""
-    tiles = found_grid(nb, index)
-    tiles.area.evaluate("node => node.scrollIntoView({ block: 'start' })")
-    nb.next_frame()
-    return tiles
 
 
 @pytest.mark.parametrize("front_end", ["lab"])
@@ -48,7 +40,7 @@ def test_a_person_compares_maps_and_finds_out_which_to_believe(open_notebook):
     gray = np.repeat(image[:, :, None], 3, axis=2)
     shape = {"rows": 28, "columns": 28}
     nb.settle()
-    colors = colors_around(nb, *grid_of(nb).place(6, 14, 9, **shape))
+    colors = np.array(nb.colors_around(*grid_of(nb).place(6, 14, 9, **shape), reach=3), float)
     np.testing.assert_allclose(colors[3, 3], over_picture(gray, cam.heatmap, 0.7)[14, 9], atol=4)
     lost = nb.kernel.value("explorer.measured.deletion_area[-2].item()")
     expect(output.get_by_role("row").filter(has_text="Grad-CAM")).to_contain_text(f"{lost:.3g}")

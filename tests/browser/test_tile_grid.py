@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image, ImageColor
+from PIL import ImageColor
 from playwright.sync_api import expect
 
 from cnnviz_widgets.render.colormaps import apply, table
@@ -65,11 +64,7 @@ class Tiles:
 
     def color(self, slot, row, column):
         """The color on the screen at the center of a value."""
-        x, y = self.place(slot, row, column)
-        self.nb.page.mouse.move(1, 1)
-        self.nb.next_frame()
-        clip = {"x": round(x), "y": round(y), "width": 1, "height": 1}
-        return Image.open(io.BytesIO(self.nb.page.screenshot(clip=clip))).convert("RGB").getpixel((0, 0))
+        return self.nb.color(*self.place(slot, row, column))
 
 
 def number_in(text):

@@ -108,13 +108,13 @@ def timm_configurations() -> list[dict[str, Any]]:
     """One of timm's configurations for each way to prepare an image, up to a size that is quick to test."""
     found: dict[Any, dict[str, Any]] = {}
     for name in list_pretrained():
-        config = get_pretrained_cfg(name).to_dict()
-        size = config["input_size"]
-        kind = config["crop_mode"]
-        unusual = size[1] != size[2] or config["crop_pct"] > 1
+        config = get_pretrained_cfg(name)
+        size, kind = config.input_size, config.crop_mode
+        unusual = size[1] != size[2] or config.crop_pct > 1
         if kind in ("center", "squash") and (max(size) <= 256 or unusual):
-            key = (size, kind, config["crop_pct"], config["interpolation"])
-            found.setdefault(key, config)
+            key = (size, kind, config.crop_pct, config.interpolation)
+            if key not in found:
+                found[key] = config.to_dict()
     return list(found.values())
 
 

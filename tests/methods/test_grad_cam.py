@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import captum.attr
 import numpy as np
 import pytest
 import torch
@@ -80,6 +79,8 @@ def test_against_the_formula(layer: object, overwrites: bool) -> None:
 
 @pytest.mark.parametrize(("name", "layer"), [("resnet18", "layer3"), ("mnasnet0_5", "layers.10")])
 def test_against_captum(name: str, layer: str) -> None:
+    import captum.attr
+
     torch.manual_seed(0)
     module = models.get_model(name, weights=None).eval()
     net = cv.Network(module, input=cv.InputSpec(size=64, mean=0.4, std=0.25))

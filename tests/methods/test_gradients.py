@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import captum.attr
 import numpy as np
 import pytest
 import torch
@@ -21,11 +19,7 @@ from tests.untouched import untouched
 from tests.written_out import NETWORKS, STYLES, Written, backward, forward
 
 RULES = ("plain", "guided", "deconvnet")
-CAPTUM: dict[str, Callable[[nn.Module], Any]] = {
-    "plain": captum.attr.Saliency,
-    "guided": captum.attr.GuidedBackprop,
-    "deconvnet": captum.attr.Deconvolution,
-}
+CAPTUM = {"plain": "Saliency", "guided": "GuidedBackprop", "deconvnet": "Deconvolution"}
 
 
 def without_in_place(module: nn.Module) -> nn.Module:
@@ -53,7 +47,9 @@ def picture(net: cv.Network) -> Any:
 
 
 def by_captum(net: cv.Network, x: Tensor, rule: str, target: int) -> Tensor:
-    method = CAPTUM[rule](without_in_place(net.core))
+    import captum.attr  # and with it Matplotlib, which only the worker that needs it loads
+
+    method = getattr(captum.attr, CAPTUM[rule])(without_in_place(net.core))
     options = {"abs": False} if rule == "plain" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about its hooks
@@ -117,6 +113,8 @@ def test_captum_does_not_see_functions() -> None:
 
 
 def test_times_input() -> None:
+    import captum.attr
+
     net = zoo("resnet18")
     image = picture(net)
     x = net.prepare(image)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import captum.attr
 import numpy as np
 import pytest
 import torch
@@ -56,6 +55,8 @@ class _Power(nn.Module):
 
 @pytest.mark.parametrize("name", ["fashion_cnn", "resnet18", "mnasnet0_5"])
 def test_against_captum(name: str) -> None:
+    import captum.attr
+
     torch.manual_seed(0)
     if name == "fashion_cnn":
         net, image = cv.samples.fashion_cnn(), cv.samples.fashion_mnist("test")[0][0]

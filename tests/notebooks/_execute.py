@@ -25,7 +25,7 @@ from nbformat import NotebookNode
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-CELL_TIMEOUT = 240
+CELL_TIMEOUT = 90
 
 # Runs before the first cell. What a notebook asks of another host is refused, and noted: a refusal may be caught.
 OFFLINE = """

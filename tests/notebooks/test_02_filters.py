@@ -9,7 +9,7 @@ import pytest
 
 from tests.notebooks._execute import NOTEBOOKS, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from tests.notebooks._execute import NOTEBOOKS, Run
 
 # Limits are wide: rounding differs between machines, and a training that diverges magnifies it.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 import cnnviz_widgets as cv
 from tests.notebooks._execute import NOTEBOOKS, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

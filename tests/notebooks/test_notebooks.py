@@ -21,7 +21,7 @@ every_notebook = pytest.mark.parametrize(
     "path", notebook_paths(), ids=lambda path: path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
 )
 # The first test that asks for a notebook waits for all of it.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 RunOf = Callable[[Path], Run]
 
 
