@@ -142,14 +142,16 @@ def checked_weights(name: str, values: Any, count: int, of_what: str) -> tuple[f
     return found
 
 
-def sizes_of(size: tuple[int, int], scales: int | None, steps: int) -> list[tuple[int, int]]:
+def sizes_of(
+    size: tuple[int, int], scales: int | None, steps: int, *others: tuple[int, int]
+) -> list[tuple[int, int]]:
     """Return the sizes from coarse to fine, each about twice the one before.
 
-    Left out, there are as many as keep the shorter side at 96 pixels or more.
+    Left out, there are as many as keep the shorter side, also of the other pictures, at 96 pixels or more.
     """
     if scales is None:
-        scales = 1
-        while min(size) >= _SHORTEST * 2**scales and scales < steps:
+        scales, shortest = 1, min(*size, *(side for each in others for side in each))
+        while shortest >= _SHORTEST * 2**scales and scales < steps:
             scales += 1
     count = checked_whole("scales", scales)
     if count > steps:

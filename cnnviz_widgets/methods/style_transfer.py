@@ -239,7 +239,9 @@ def transfer_style(
     plan = _Plan(
         net, content, style, None if size is None else checked_pair("size", size), start, keep_colors
     )
-    sizes = sizes_of(plan.size, 1 if plan.started == "picture" and scales is None else scales, steps)
+    sizes = sizes_of(
+        plan.size, 1 if plan.started == "picture" and scales is None else scales, steps, *plan.style_sizes
+    )
     of_style = checked_layers(net, "style_layers", style_layers, texture_layers)
     of_content = checked_layers(net, "content_layers", content_layers, lambda _: (of_style[-2:][0],))
     layer_weights = checked_weights("style_layer_weights", style_layer_weights, len(of_style), "style layers")
@@ -306,6 +308,7 @@ class _Plan:
         self.size = (self.content.shape[2], self.content.shape[3])
         self.styles = [prepared(net, each, size, "style") for each in items]
         self.pictures = tuple(pictures_of(net, each)[0] for each in (self.content, *self.styles))
+        self.style_sizes = [(each.shape[2], each.shape[3]) for each in self.styles]
         self.started, self.start = self._started(items, start)
         if keep_colors:
             self.content, *self.styles = self._grays()

@@ -149,7 +149,7 @@ def synthesize_texture(
     scales
         How many sizes to go through, each twice the one before, together with a source that shrinks as well: structure
         that is larger than a layer's receptive field is caught while it is small. Left out, as many as keep the shorter
-        side at 96 pixels or more; 1 where ``start`` is given.
+        side of both at 96 pixels or more; 1 where ``start`` is given.
     start
         A picture to begin with in place of a random cloud in the source's colors: to go on from an earlier step.
     optimizer
@@ -200,8 +200,9 @@ def synthesize_texture(
     check_network(net, "synthesize_texture")
     settings = Settings(optimizer, rate, parameterization, steps, seed)
     x = prepared(net, image, None, "synthesize_texture")
-    wanted = (x.shape[2], x.shape[3]) if size is None else checked_pair("size", size)
-    sizes = sizes_of(wanted, 1 if start is not None and scales is None else scales, steps)
+    own = (x.shape[2], x.shape[3])
+    wanted = own if size is None else checked_pair("size", size)
+    sizes = sizes_of(wanted, 1 if start is not None and scales is None else scales, steps, own)
     chosen = checked_layers(net, "layers", layers, texture_layers)
     weights = checked_weights("layer_weights", layer_weights, len(chosen), "layers")
     beginning = None if start is None else prepared(net, start, wanted, "start")

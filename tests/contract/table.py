@@ -627,7 +627,6 @@ TABLE: dict[str, Row] = {
         lambda method, s: method(s.net, s.image, layers=[s.layer], steps=3, seed=s.seed),
         uses=("image", "layer"),
         per_call=True,
-        ends_at_layer=True,
         gradients=True,
         wrong={
             "layers": (
@@ -639,11 +638,6 @@ TABLE: dict[str, Row] = {
                 lambda method, s: method(s.net, s.image, layers=s.layer, size=(8, 0)),
                 ValueError,
                 r"size .* got \(8, 0\)",
-            ),
-            "small": (
-                lambda method, s: method(s.net, s.image, layers=s.layer, size=1),
-                ValueError,
-                "fails for a picture of 1 x 1 pixels",
             ),
             "negative": (
                 lambda method, s: method(s.net, s.image, layers=s.layer, layer_weights=[-1]),
@@ -680,7 +674,6 @@ TABLE: dict[str, Row] = {
         ),
         uses=("image", "layer"),
         per_call=True,
-        ends_at_layer=True,
         gradients=True,
         wrong={
             "style_layers": (
@@ -718,16 +711,45 @@ TABLE: dict[str, Row] = {
                 ValueError,
                 "got 'middle'",
             ),
-            "small": (
-                lambda method, s: method(
-                    s.net, s.image, s.image, style_layers=s.layer, content_layers=s.layer, size=1
-                ),
-                ValueError,
-                "fails for the content of 1 x 1 pixels",
-            ),
             "images": (lambda method, s: method(s.net, s.images, s.image), ValueError, "one image, got 3"),
             "module": (
                 lambda method, s: method(s.module, s.image, s.image),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+        },
+    ),
+    "maximize": Row(
+        lambda method, s: method(
+            s.net,
+            [s.target, cv.Target(layer=s.layer, channel=0)],
+            steps=2,
+            size=s.net.input.size,
+            seed=s.seed,
+        ),
+        uses=("layer", "target"),
+        per_call=True,
+        gradients=True,
+        wrong={
+            "steps": (lambda method, s: method(s.net, s.target, steps=0), ValueError, "steps .* got 0"),
+            "parameterization": (
+                lambda method, s: method(s.net, s.target, steps=1, parameterization="wavelet"),
+                ValueError,
+                "got 'wavelet'",
+            ),
+            "rate": (lambda method, s: method(s.net, s.target, steps=1, rate=0), ValueError, "got 0"),
+            "channel": (
+                lambda method, s: method(s.net, cv.Target(layer=s.layer, channel=999), steps=1),
+                ValueError,
+                "got 999",
+            ),
+            "start": (
+                lambda method, s: method(s.net, s.target, steps=1, start=s.images),
+                ValueError,
+                "3 pictures to start from for 1",
+            ),
+            "module": (
+                lambda method, s: method(s.module, s.target, steps=1),
                 TypeError,
                 "wrap it: cv.Network",
             ),
