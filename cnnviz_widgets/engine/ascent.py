@@ -144,12 +144,23 @@ class Climber:
             self.net = net
             self._guard = lambda: backward_pass(net)
 
+    # Convolutions are faster by a third and more.
+    _memory = torch.channels_last
+
     def values(self, picture: Tensor, shown: Tensor) -> dict[str, Tensor]:
         """Return each term's values [N] of pictures, of which the network is shown a changed version."""
+        if self._memory is torch.channels_last:
+            try:
+                return self._values(picture, shown)
+            except RuntimeError:
+                # Modules that use `.view` take no such memory. Whatever else it is comes again.
+                self._memory = torch.contiguous_format
+        return self._values(picture, shown)
+
+    def _values(self, picture: Tensor, shown: Tensor) -> dict[str, Tensor]:
         net = self.net
         output = None
-        # Where more than the first convolution is run, channels-last memory is faster by a third and more.
-        x = shown.contiguous(memory_format=torch.channels_last)
+        x = shown.contiguous(memory_format=self._memory)
         if not self._layers:
             seen = Seen(net, picture, {}, net(x) if self._needs_output else None)
             return self._of(seen)

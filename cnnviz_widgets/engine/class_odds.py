@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from cnnviz_widgets.engine.capture import apart
 from cnnviz_widgets.engine.objectives import Objective, Seen
-from cnnviz_widgets.engine.targets import are_probabilities, probabilities
+from cnnviz_widgets.engine.targets import Target, are_probabilities, class_index, probabilities
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -62,6 +62,43 @@ class CrossEntropy(Objective):
         odds = -log_odds(seen.class_scores, self.classes)
         entropy = softplus(odds).detach() + (odds - odds.detach())
         return -entropy if self.reach else entropy
+
+
+class LogOdds(Objective):
+    """The log odds log(p / (1 - p)) of a class: it grows with the probability p, and never stops growing."""
+
+    needs_output = True
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def values(self, seen: Seen) -> Tensor:
+        """Return the log odds for each picture."""
+        scores = seen.class_scores
+        index = class_index(seen.net, self.target.what, max(scores.shape[1], 2))
+        return log_odds(scores, torch.full((len(scores),), index, device=scores.device))
+
+    @property
+    def text(self) -> str:
+        """The target as it is written."""
+        return self.target.text
+
+
+class ClassImage(LogOdds):
+    """Logit plus log odds of a class: a picture of it rather than of a similar one.
+
+    The logit alone grows for similar classes, too, which may end above it; the log odds alone also grow by whatever
+    makes the others less probable.
+    """
+
+    def values(self, seen: Seen) -> Tensor:
+        """Return the sum for each picture."""
+        return self.target.of_scores(seen.net, seen.class_scores) + super().values(seen)
+
+    @property
+    def text(self) -> str:
+        """The class as it was given."""
+        return repr(self.target.what)
 
 
 def class_probabilities(net: Network, x: Tensor) -> Tensor:

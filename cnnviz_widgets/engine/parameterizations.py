@@ -122,16 +122,17 @@ def frequencies(height: int, width: int) -> Tensor:
 
 
 def _falling(height: int, width: int) -> Tensor:
-    """Return c / frequency, the fall of natural images, of a spectrum whose picture has a mean square of 1.
+    """Return c / frequency, the fall of natural images: with random phases the picture has a mean square of 1.
 
     The mean counts as the lowest wave.
     """
     magnitude = 1 / frequencies(height, width).clamp(min=1 / max(height, width))
-    # By Parseval: waves other than those of the first and the middle column stand for two each.
+    # By Parseval. Each wave stands for two, but in the first and the middle column, where both are written down, and
+    # only what they have in common, half of it, is in a real picture.
     waves = torch.full((width // 2 + 1,), 2.0)
-    waves[0] = 1.0
+    waves[0] = 0.5
     if width % 2 == 0:
-        waves[-1] = 1.0
+        waves[-1] = 0.5
     return magnitude * math.sqrt(height * width / float((magnitude.square() * waves).sum()))
 
 
@@ -197,9 +198,13 @@ class FourierPhase(Parameterization):
     ----------
     spec, like, random
         See `Fourier`; the phases are drawn evenly.
+    start
+        Pictures whose phases to begin with instead, prepared.
     """
 
-    def __init__(self, spec: InputSpec, like: Tensor, *, random: torch.Generator) -> None:
+    def __init__(
+        self, spec: InputSpec, like: Tensor, *, random: torch.Generator, start: Tensor | None = None
+    ) -> None:
         batch, channels, height, width = like.shape
         kind = torch.zeros((), dtype=torch.float32, device=like.device)
         self._size, self._dtype = (height, width), like.dtype
@@ -207,6 +212,10 @@ class FourierPhase(Parameterization):
         self._magnitude = _falling(height, width).to(kind)
         drawn = torch.rand((batch, channels, height, width // 2 + 1), generator=random)
         self.leaf = (drawn * 2 * math.pi).to(kind)
+        if start is not None:
+            self.leaf = (
+                torch.fft.rfft2(self._colors.planes(start.to(kind)), norm="ortho").angle().contiguous()
+            )
 
     def picture(self, leaf: Tensor) -> Tensor:
         """Return the pictures of some phases."""

@@ -17,6 +17,7 @@ from cnnviz_widgets.engine.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
+    from cnnviz_widgets.engine.objectives import Objective
 
 
 def probabilities(scores: Tensor) -> Tensor:
@@ -59,6 +60,8 @@ class Target:
         one unit of it.
     of
         For a class: its ``"logit"`` or its ``"probability"``.
+
+    Targets combine to what `maximize` can look for: ``a + 0.5 * b``, ``a - b``, ``-a``.
 
     Raises
     ------
@@ -122,6 +125,26 @@ class Target:
         ]
         given += [f"of={self.of!r}"] if self.of != "logit" else []
         return f"Target({', '.join(given)})"
+
+    def _objective(self) -> Objective:
+        from cnnviz_widgets.engine.objectives import TargetObjective
+
+        return TargetObjective(self)
+
+    # Sums and multiples are no targets, but what an image can be optimized for.
+    def __add__(self, other: Objective | Target) -> Objective:
+        return self._objective() + other
+
+    def __sub__(self, other: Objective | Target) -> Objective:
+        return self._objective() - other
+
+    def __mul__(self, weight: float) -> Objective:
+        return self._objective() * weight
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Objective:
+        return -self._objective()
 
     @property
     def text(self) -> str:

@@ -727,8 +727,7 @@ TABLE: dict[str, Row] = {
             size=s.net.input.size,
             seed=s.seed,
         ),
-        uses=("layer", "target"),
-        per_call=True,
+        uses=("target",),
         gradients=True,
         wrong={
             "steps": (lambda method, s: method(s.net, s.target, steps=0), ValueError, "steps .* got 0"),
@@ -738,6 +737,11 @@ TABLE: dict[str, Row] = {
                 "got 'wavelet'",
             ),
             "rate": (lambda method, s: method(s.net, s.target, steps=1, rate=0), ValueError, "got 0"),
+            "layer": (
+                lambda method, s: method(s.net, cv.Target(layer="nowhere", channel=0), steps=1),
+                LookupError,
+                "'nowhere' not found",
+            ),
             "channel": (
                 lambda method, s: method(s.net, cv.Target(layer=s.layer, channel=999), steps=1),
                 ValueError,

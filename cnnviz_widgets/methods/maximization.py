@@ -1,0 +1,364 @@
+"""Activation maximization: the picture that a class, a channel, a unit or a direction responds to most."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnviz_widgets.engine.ascent import Ascent, Optimizer, OptimizerName, ascend, judged
+from cnnviz_widgets.engine.class_odds import ClassImage, LogOdds
+from cnnviz_widgets.engine.diversity import Alikeness
+from cnnviz_widgets.engine.errors import InputError, TargetError, ZeroGradientError
+from cnnviz_widgets.engine.input_gradients import pictures_of
+from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.objectives import Objective, OneEach, TargetObjective, as_objective
+from cnnviz_widgets.engine.parameterizations import Fourier, FourierPhase, Parameterization, Pixels
+from cnnviz_widgets.engine.regularizers import AlphaNorm, Roughness, TotalVariation
+from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.targets import Target, TargetLike
+from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, Transform
+from cnnviz_widgets.engine.whole_numbers import checked_whole
+from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.render.mosaic import PNG_BYTES, mosaic
+
+ParameterizationName = Literal["fourier", "phase", "pixels"]
+Wanted: TypeAlias = "Objective | TargetLike"
+
+# Step sizes: of a spectrum whose numbers are near 1, of angles, of the network's numbers.
+_RATES = {"fourier": 0.05, "phase": 0.3, "pixels": 0.05}
+_RELAXED_STEPS = 16
+_MOST_PICTURES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Maximization(Result):
+    """Pictures that something in the network responds to most; shows itself as these pictures.
+
+    Attributes
+    ----------
+    images
+        The pictures, uint8 [N, H, W, 3]; [N, 0, 0, 3] where the network's channels make no picture.
+    inputs
+        The same in the network's numbers, before they were rounded, float32 [N, C, H, W].
+    targets
+        What each is for, as text.
+    values
+        The target's value for each picture [N], float32: of the picture as it is shown, rounded to 8 bits.
+    curves
+        By term (``"target"``, and what was subtracted from it), its value at each step, for each picture [steps, N].
+    relaxed
+        In how many steps a relaxed rectifier helped each picture out of a zero gradient [N].
+    ended
+        Why it ended before the last step, in words; empty if it did not.
+    parameterization, optimizer, rate, steps, size, seed
+        The options; ``steps`` as many as were taken.
+    """
+
+    images: NDArray[np.uint8]
+    inputs: NDArray[np.float32]
+    targets: tuple[str, ...]
+    values: NDArray[np.float32]
+    curves: Mapping[str, NDArray[np.float32]]
+    relaxed: NDArray[np.int64]
+    ended: str
+    parameterization: str
+    optimizer: str
+    rate: float
+    steps: int
+    size: tuple[int, int]
+    seed: int
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the pictures side by side, as a notebook shows them for the bare result."""
+        return png(mosaic(self.images), max_bytes=PNG_BYTES) if self.images.size else None
+
+    def __repr__(self) -> str:
+        found = ", ".join(
+            f"{text} {value:.4g}" for text, value in zip(self.targets[:4], self.values, strict=False)
+        )
+        more = f", and {len(self.targets) - 4} more" if len(self.targets) > 4 else ""
+        ended = f"; {self.ended}" if self.ended else ""
+        return f"Maximization({found}{more}; {self.steps} steps{ended})"
+
+
+@streamed
+def maximize(
+    net: Network,
+    target: Wanted | Sequence[Wanted],
+    *,
+    steps: int = 128,
+    size: int | tuple[int, int] | None = None,
+    parameterization: ParameterizationName = "fourier",
+    optimizer: OptimizerName = "adam",
+    rate: float | None = None,
+    transforms: Sequence[Transform] | None = None,
+    copies: int = 1,
+    diversity: float = 0.0,
+    total_variation: float = 0.0,
+    weight_decay: float = 0.0,
+    smoothness: float = 0.0,
+    start: Images | None = None,
+    seed: int = 0,
+) -> Generator[Step, None, Maximization]:
+    """See the picture that a class, a channel, a unit or a direction responds to most: what it looks for.
+
+    A picture of noise is changed, step by step, along the gradient of the target (Erhan et al. 2009 [1]_; for classes
+    Simonyan et al. 2014 [2]_). What keeps it from becoming noise of another kind: it is written as a Fourier spectrum
+    with decorrelated colors, so that coarse structure moves as fast as fine, and shifted, scaled and turned a little
+    before each step (Olah et al. 2017 [3]_); or the magnitudes of its spectrum stay those of natural images, and only
+    the phases are optimized (MACO [4]_).
+
+    Parameters
+    ----------
+    net
+        The network.
+    target
+        A class (label or index), a `Target` (a channel, a unit, a class), `Direction`, `Caricature`, a combination
+        such as ``Target(layer=a, channel=3) - 0.5 * Target(layer=a, channel=7)``; or a list of them, a picture for
+        each. A label or index is maximized by its logit plus its log odds, so that it ends above similar classes;
+        ``Target("tabby")`` by the logit alone, with ``of="probability"`` by the log odds log(p / (1 - p)) alone.
+    steps
+        How many steps.
+    size
+        Height and width of the picture, or one number; left out, what the network takes (224 if that is free).
+    parameterization
+        ``"fourier"``, ``"phase"`` (MACO), or ``"pixels"``: the network's numbers themselves, between black and white.
+    optimizer, rate
+        See `Optimizer`; the rate is 0.05 if left out, and 0.3 for phases.
+    transforms
+        What is done to the picture before each step, such as ``[cv.transforms.Jitter(8)]``; ``[]`` for nothing. Left
+        out: jitter, scale and rotation in proportion to its size.
+    copies
+        How many pictures for each target.
+    diversity
+        With copies: how much their being alike costs, in units of the target. The layer of the target compares them.
+    total_variation, weight_decay, smoothness
+        Weights of what is subtracted from the target: `TotalVariation` with beta 2, `AlphaNorm` with alpha 2, and
+        `Roughness`, the distance to the blurred picture. They judge pixels less the network's mean, where white is 1
+        above black, summed over the picture.
+    start
+        Picture or pictures to begin with in place of noise, one for each picture; resized to ``size``.
+    seed
+        Of the noise and the transforms. The same seed gives the same pictures.
+
+    Returns
+    -------
+    Maximization
+        ``images`` [N, H, W, 3], for each target its ``copies`` in a row.
+
+    Raises
+    ------
+    LabelNotFoundError, LayerNotFoundError, TargetError
+        No such class (with the nearest names), layer or unit.
+    ZeroGradientError
+        Nothing to follow from where it began, although rectifiers were relaxed for the first 16 steps.
+    InputError
+        A size that the network does not take; pictures to start from of another number.
+    ValueError
+        A value that an option can't have.
+
+    References
+    ----------
+    .. [1] Erhan, Bengio, Courville and Vincent, "Visualizing higher-layer features of a deep network", 2009.
+    .. [2] Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks", ICLR workshop 2014.
+    .. [3] Olah, Mordvintsev and Schubert, "Feature visualization", Distill 2017.
+    .. [4] Fel et al., "Unlocking feature visualization for deeper networks with MAgnitude Constrained Optimization",
+       NeurIPS 2023.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> net = cv.samples.squeezenet()
+    >>> found = cv.maximize(net, cv.Target(layer="features.3", channel=5), steps=4, size=64)
+    >>> found.images.shape, bool(found.curves["target"][-1] > found.curves["target"][0])
+    ((1, 64, 64, 3), True)
+    """
+    check_network(net, "maximize")
+    wanted = _wanted(target)
+    options = _Options(
+        count=checked_whole("steps", steps),
+        size=_size(net, size),
+        copies=checked_whole("copies", copies),
+        seed=checked_whole("seed", seed, least=0),
+        parameterization=_checked_parameterization(parameterization),
+    )
+    pictures = len(wanted) * options.copies
+    if pictures > _MOST_PICTURES:
+        raise ValueError(
+            f"{pictures} pictures at once are too many (at most {_MOST_PICTURES}); ask for them in parts"
+        )
+    if rate is None:
+        rate = _RATES[options.parameterization] if optimizer in ("adam", "sign") else 1.0
+    mover = Optimizer(optimizer, rate)
+    chosen = _default_transforms(options.size) if transforms is None else tuple(transforms)
+    if transforms is None and optimizer == "lbfgs":
+        chosen = ()
+    random = torch.Generator().manual_seed(options.seed)
+    each = [one.bound(net, options.size) for one in wanted for _ in range(options.copies)]
+    terms: dict[str, Objective] = {"target": OneEach(each)}
+    terms |= _penalties(wanted, options.copies, diversity, total_variation, weight_decay, smoothness)
+    image = _begin(net, options, pictures, start, random)
+    grown = yield from ascend(
+        net,
+        image,
+        terms,
+        steps=options.count,
+        optimizer=mover,
+        random=random,
+        transforms=chosen,
+        picturing=lambda x: _shown(net, x),
+        relax=_RELAXED_STEPS,
+    )
+    _check_begun(grown, each)
+    if grown.ended:
+        warnings.warn(f"maximize stopped early: {grown.ended}", stacklevel=2)
+    images, values = _as_shown(net, grown.x, each)
+    return Maximization(
+        images=images,
+        inputs=grown.x.float().cpu().numpy(),
+        targets=tuple(one.text for one in each),
+        values=values,
+        curves={name: curve if name == "target" else -curve for name, curve in grown.values.items()},
+        relaxed=grown.relaxed,
+        ended=grown.ended,
+        parameterization=options.parameterization,
+        optimizer=optimizer,
+        rate=float(rate),
+        steps=grown.steps,
+        size=options.size,
+        seed=options.seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What was asked for, checked."""
+
+    count: int
+    size: tuple[int, int]
+    copies: int
+    seed: int
+    parameterization: ParameterizationName
+
+
+def _wanted(target: Any) -> list[Objective]:
+    given = list(target) if isinstance(target, list | tuple | range | np.ndarray) else [target]
+    if not given:
+        raise TargetError("maximize needs a target, got an empty list")
+    return [_objective(each) for each in given]
+
+
+def _objective(target: Any) -> Objective:
+    found = as_objective(target)
+    if isinstance(found, TargetObjective) and not callable(target) and not isinstance(target, Target):
+        return ClassImage(found.target)
+    if isinstance(found, TargetObjective) and found.target.of == "probability":
+        return LogOdds(found.target)
+    return found
+
+
+def _checked_parameterization(name: Any) -> ParameterizationName:
+    if name not in _RATES:
+        raise ValueError(f"parameterization is one of {', '.join(map(repr, _RATES))}; got {name!r}")
+    return cast(ParameterizationName, name)
+
+
+def _size(net: Network, size: Any) -> tuple[int, int]:
+    if size is None:
+        return net.input.size_or(224)
+    both = size if isinstance(size, tuple | list) else (size, size)
+    if len(both) != 2:
+        raise ValueError(f"size is one number, or height and width; got {size!r}")
+    height, width = (checked_whole("size", each) for each in both)
+    return height, width
+
+
+def _default_transforms(size: tuple[int, int]) -> tuple[Transform, ...]:
+    """Return what Lucid does to pictures of 224 pixels, in proportion."""
+    unit = min(size) / 224
+    pad, wide, small = (round(pixels * unit) for pixels in (12, 8, 4))
+    moved: tuple[Transform, ...] = (Pad(pad), Jitter(wide), Scale(0.9, 1.1), Rotate(5), Jitter(small))
+    return moved if min(size) >= 64 else (*moved, Blur(0.5))
+
+
+def _penalties(
+    wanted: Sequence[Objective],
+    copies: int,
+    diversity: float,
+    total_variation: float,
+    weight_decay: float,
+    smoothness: float,
+) -> dict[str, Objective]:
+    found: dict[str, Objective] = {}
+    if diversity:
+        layers = {layer for each in wanted for layer in each.layers}
+        if copies < 2 or len(layers) != 1 or diversity < 0:
+            raise ValueError(
+                "diversity needs copies=2 or more, a number above 0, and targets of one layer, by whose maps the "
+                f"copies are compared; got diversity={diversity!r}, copies={copies}, {len(layers)} layers"
+            )
+        groups = [index for index in range(len(wanted)) for _ in range(copies)]
+        found["alikeness"] = -Alikeness(layers.pop(), groups, float(diversity))
+    if total_variation:
+        found["total variation"] = -TotalVariation(total_variation)
+    if weight_decay:
+        found["weight decay"] = -AlphaNorm(weight_decay, alpha=2)
+    if smoothness:
+        found["roughness"] = -Roughness(smoothness)
+    return found
+
+
+def _begin(
+    net: Network, options: _Options, pictures: int, start: Images | None, random: torch.Generator
+) -> Parameterization:
+    spec = net.input
+    like = torch.zeros(pictures, cast(int, spec.channels), *options.size, dtype=net.dtype, device=net.device)
+    begin: Tensor | None = None
+    if start is not None:
+        begin = replace(spec, size=options.size, resize=options.size).prepare(start).to(like)
+        if len(begin) not in (1, pictures):
+            raise InputError(f"{len(begin)} pictures to start from for {pictures}; give one, or one for each")
+        begin = begin.expand_as(like)
+    if options.parameterization == "phase":
+        return FourierPhase(spec, like, random=random, start=begin)
+    if options.parameterization == "fourier":
+        return Fourier(spec, like, random=random, start=begin)
+    if begin is None:
+        # A faint noise about the network's mean.
+        begin = (0.1 * torch.randn(like.shape, generator=random)).to(like)
+    return Pixels(spec, begin)
+
+
+def _shown(net: Network, x: Tensor) -> NDArray[np.uint8]:
+    images = pictures_of(net, x)
+    return mosaic(images) if len(images) > 1 and images.size else images[0]
+
+
+def _check_begun(grown: Ascent, wanted: Sequence[Objective]) -> None:
+    """Raise an error where there was nothing to follow from the beginning."""
+    if grown.steps or not grown.ended:
+        return
+    raise ZeroGradientError(
+        f"the gradient of {wanted[0].text} is zero everywhere for the picture to begin with, also with relaxed "
+        "rectifiers; take a value before a rectifier or a softmax (of='logit'), another seed, or a photo as start="
+    )
+
+
+def _as_shown(
+    net: Network, x: Tensor, wanted: Sequence[Objective]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return the pictures, and the value of each target for its picture as it is shown."""
+    images = pictures_of(net, x)
+    if images.size:
+        x = replace(net.input, size=None, resize=None).prepare(list(images)).to(x)
+    return images, judged(net, OneEach(wanted), x)

@@ -1,0 +1,177 @@
+"""Activation maximization, where the answer is known; and its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import cnnviz_widgets as cv
+from cnnviz_widgets.engine.transforms import Jitter
+
+SPEC = cv.InputSpec(size=7, channels=3, mean=0.5, std=0.25)
+
+
+def linear_unit(seed: int = 0) -> tuple[cv.Network, torch.Tensor]:
+    """A convolution as large as the picture, and the weights of its channel 1."""
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Conv2d(3, 2, 7))
+    return cv.Network(module, input=SPEC), module[0].weight[1].detach()
+
+
+TARGET = cv.Target(layer="0", channel=1)
+
+
+def test_under_a_penalty_of_the_norm_a_linear_unit_gives_its_weights() -> None:
+    """w x - c |s x|^2 is largest where x is along w: the ball that the penalty stands for has some radius."""
+    net, weights = linear_unit()
+    found = cv.maximize(
+        net, TARGET, parameterization="pixels", transforms=[], weight_decay=2.0, steps=300, rate=0.01
+    )
+    x = found.inputs[0].ravel()
+    w = weights.numpy().ravel()
+    assert x @ w / (np.linalg.norm(x) * np.linalg.norm(w)) > 0.9999
+    np.testing.assert_allclose(x, w / (2 * 2.0 * 0.25**2), atol=2e-3)
+
+
+def test_within_black_and_white_a_linear_unit_gives_the_sign_of_its_weights() -> None:
+    net, weights = linear_unit()
+    found = cv.maximize(net, TARGET, parameterization="pixels", transforms=[], steps=100, rate=0.1)
+    white = (weights > 0).permute(1, 2, 0).numpy()
+    assert np.array_equal(found.images[0], np.where(white, 255, 0))
+    np.testing.assert_allclose(
+        found.values, [weights.abs().sum().item() * 2 + net.module[0].bias[1].item()], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("parameterization", ["fourier", "phase"])
+def test_spectra_come_close_to_it(parameterization: Any) -> None:
+    net, weights = linear_unit()
+    found = cv.maximize(net, TARGET, parameterization=parameterization, transforms=[], steps=300)
+    agree = np.sign(found.inputs[0]) == np.sign(weights.numpy())
+    assert agree.mean() > 0.75
+    assert found.curves["target"][-1] > 5 * abs(found.curves["target"][0])
+
+
+def test_class_images_of_the_sample_network_are_of_their_class() -> None:
+    """From pixels of 8 bits. All hundred classes: python -m benchmarks.quality.class_images."""
+    net = cv.samples.squeezenet()
+    classes = [207, 967]
+    found = cv.maximize(net, classes, steps=48, size=160)
+    for index, image in zip(classes, found.images, strict=True):
+        top = net.predict(image, k=1)
+        assert top.indices.tolist() == [index]
+    assert found.targets == ("207", "967")
+
+
+def test_values_are_those_of_the_pictures_shown() -> None:
+    net = cv.samples.fashion_cnn()
+    found = cv.maximize(net, [cv.Target(1), cv.Target(2, of="probability"), 2], steps=20)
+    scores = net.class_scores(net.prepare(list(found.images)))
+    odds = scores[1:, 2] - torch.cat([scores[1:, :2], scores[1:, 3:]], 1).logsumexp(1)
+    expected = [scores[0, 1], odds[0], odds[1] + scores[2, 2]]
+    np.testing.assert_allclose(found.values, [each.item() for each in expected], rtol=1e-4)
+    assert scores.argmax(1).tolist() == [1, 2, 2]
+
+
+def test_copies_that_must_differ_do() -> None:
+    net = cv.samples.fashion_cnn()
+    target = cv.Target(layer="conv2", channel=3)
+    alike, different = (
+        cv.maximize(net, target, copies=3, diversity=weight, steps=30) for weight in (1e-6, 3.0)
+    )
+
+    def alikeness(images: np.ndarray) -> float:
+        with cv.capture(net, ["conv2"]) as seen:
+            net(net.prepare(list(images)))
+        flat = seen["conv2"].flatten(2)
+        grams = torch.stack([one @ one.T for one in flat]).flatten(1)
+        cosines = torch.cosine_similarity(grams[:, None], grams[None], dim=2)
+        return float(cosines.sum() - 3) / 6
+
+    assert alikeness(different.images) < alikeness(alike.images) - 0.05
+    first = different.curves["alikeness"][0] / 3.0
+    assert first.shape == (3,)
+    assert (first <= 2 + 1e-5).all()  # two others, each with a cosine of at most 1
+
+
+def test_it_goes_on_from_a_picture() -> None:
+    net = cv.samples.fashion_cnn()
+    half = cv.maximize(net, 4, steps=15)
+    more = cv.maximize(net, 4, steps=1, start=half.images, transforms=[])
+    assert more.curves["target"][0, 0] == pytest.approx(half.values[0], rel=0.05)
+    stay = cv.maximize(
+        net, 4, steps=1, rate=1e-9, start=half.images, parameterization="pixels", transforms=[]
+    )
+    assert np.array_equal(stay.images, half.images)
+
+
+def test_stopped_half_way_there_is_a_result() -> None:
+    net = cv.samples.fashion_cnn()
+    steps = cv.maximize.steps(net, 4, steps=50)
+    taken = [next(steps) for _ in range(3)]
+    found = cv.maximize.finish(steps)
+    assert found.steps == 3
+    assert found.curves["target"].shape == (3, 1)
+    assert np.array_equal(taken[-1].image, found.images[0])
+
+
+def test_a_unit_that_nothing_can_wake_is_an_error() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())
+    nn.init.zeros_(module[0].weight)
+    nn.init.constant_(module[0].bias, -1.0)
+    net = cv.Network(module, input=SPEC)
+    with pytest.raises(ValueError, match=r"gradient of Target.* is zero everywhere"):
+        cv.maximize(net, cv.Target(layer="1", channel=0), steps=20)
+
+
+def test_networks_of_other_channels_have_numbers_but_no_pictures() -> None:
+    net = cv.Network(
+        nn.Sequential(nn.Conv2d(5, 2, 3)), input=cv.InputSpec(size=6, channels=5, mean=0.5, std=0.2)
+    )
+    found = cv.maximize(net, cv.Target(layer="0", channel=1), steps=3)
+    assert found.images.shape == (1, 0, 0, 3)
+    assert found.inputs.shape == (1, 5, 6, 6)
+    assert found._repr_png_() is None
+
+
+def test_results_come_back_from_a_file(tmp_path: Any) -> None:
+    found = cv.maximize(cv.samples.fashion_cnn(), [0, 1], steps=2, total_variation=0.01, smoothness=0.1)
+    assert cv.load_result(found.save(tmp_path / "found.npz")) == found
+    assert set(found.curves) == {"target", "total variation", "roughness"}
+    assert (found.curves["total variation"] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"parameterization": "wavelet"}, "got 'wavelet'"),
+        ({"steps": 0}, "got 0"),
+        ({"copies": 2, "diversity": -1.0}, "diversity=-1"),
+        ({"diversity": 1.0}, "copies=1"),
+        ({"rate": -1.0}, "got -1"),
+        ({"total_variation": -1.0}, "got -1"),
+        ({"optimizer": "lbfgs", "transforms": [Jitter(1)]}, "leave out the transforms"),
+        ({"copies": 1000}, "1000 pictures at once"),
+        ({"size": (1, 2, 3)}, "height and width"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], text: str) -> None:
+    net, _ = linear_unit()
+    with pytest.raises(ValueError, match=text):
+        cv.maximize(net, TARGET, **options)
+
+
+def test_targets_that_are_not_there_are_named() -> None:
+    net = cv.samples.squeezenet()
+    with pytest.raises(LookupError, match="did you mean 'tabby'"):
+        cv.maximize(net, "taby", steps=1, size=64)
+    with pytest.raises(LookupError, match=r"did you mean 'features\.3'"):
+        cv.maximize(net, cv.Target(layer="feature.3", channel=1), steps=1, size=64)
+    with pytest.raises(ValueError, match="channels 0 to"):
+        cv.maximize(net, cv.Target(layer="features.3", channel=9999), steps=1, size=64)
+    with pytest.raises(ValueError, match="empty list"):
+        cv.maximize(net, [], steps=1)
