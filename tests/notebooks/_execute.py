@@ -140,7 +140,7 @@ def executed(path: Path, folder: Path, jupyter_path: Path | None = None) -> Iter
     client = NotebookClient(
         notebook, km=manager, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(work)}}
     )
-    with client.setup_kernel(env=environment):
+    with client.setup_kernel(cleanup_kc=True, env=environment):
         for index, cell in enumerate(notebook.cells):
             client.execute_cell(cell, index)
         client.set_widgets_metadata()
