@@ -131,7 +131,7 @@ def transfer_style(
     style_layers: Sequence[LayerKey] | LayerKey | None = None,
     style_layer_weights: Sequence[float] | None = None,
     content_weight: float = 1.0,
-    style_weight: float = 10.0,
+    style_weight: float = 3.0,
     variation_weight: float = 1.0,
     blend: Sequence[float] | None = None,
     start: Images = "content",
