@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from captum.attr import Occlusion
 
 import cnnviz_widgets as cv
-from benchmarks._timing import Row, pairs, timed
+from benchmarks._timing import Row, pairs, races, timed, timed_parts
+from cnnviz_widgets.engine.incremental_approximate import LEAST_CORRELATION
+from cnnviz_widgets.engine.map_similarity import rank_correlation
 
 WINDOW, STRIDE, CLASS = 16, 8, 281
 EXACT = 1e-4
@@ -71,7 +74,38 @@ def _error(net: cv.Network, x: torch.Tensor, found: cv.OcclusionMap) -> float:
     return float(np.max(errors))
 
 
+def approximate(name: str) -> Row:
+    """The same map with ``exact=False`` against the exact one, batch by batch in turn."""
+    net = (
+        cv.samples.squeezenet()
+        if name == "squeezenet1_1"
+        else cv.Network.from_torchvision(name, weights=None)
+    )
+    photo = cv.samples.photo("chelsea")
+    maps: dict[bool, np.ndarray] = {}
+
+    def parts(exact: bool) -> Iterator[object]:
+        for step in cv.occlusion.steps(net, photo, CLASS, window=WINDOW, stride=STRIDE, exact=exact):
+            maps[exact] = step.values["scores"]
+            yield step
+
+    ours, theirs = (timed_parts(partial(parts, exact)) for exact in (False, True))
+    times = races(ours, theirs, rounds=1)
+    correlation = rank_correlation(maps[False], maps[True])
+    if correlation < LEAST_CORRELATION:
+        raise RuntimeError(f"the rank correlation with the exact map is {correlation:.3f}")
+    return Row(
+        f"occlusion map, {name}, 729 places, exact=False",
+        "the exact map",
+        *times,
+        target=2,
+        note=f"rank correlation {correlation:.4f}",
+    )
+
+
 ROWS = {
+    "occlusion-approximate": partial(approximate, "squeezenet1_1"),
+    "occlusion-approximate-resnet18": partial(approximate, "resnet18"),
     "occlusion-squeezenet": partial(occlusion, "squeezenet1_1", 8),
     "occlusion-resnet18": partial(occlusion, "resnet18", 4),
     "occlusion-vgg16": partial(occlusion, "vgg16", 8),

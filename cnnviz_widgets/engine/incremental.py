@@ -215,9 +215,15 @@ class WindowPasses:
             raise NotIncremental("what was written down gives other numbers than the network")
 
     def _plan(
-        self, starts: tuple[Numbers, Numbers], window: tuple[int, int], places: tuple[Numbers, Numbers]
+        self,
+        starts: tuple[Numbers, Numbers],
+        window: tuple[int, int],
+        places: tuple[Numbers, Numbers],
+        share: float = 1.0,
     ) -> tuple[tuple[Intervals, Intervals], Layout]:
-        rows, columns = (changed_intervals(self._nodes, axis, starts[axis], window[axis]) for axis in (0, 1))
+        rows, columns = (
+            changed_intervals(self._nodes, axis, starts[axis], window[axis], share) for axis in (0, 1)
+        )
         return (rows, columns), self._costs.layout(
             (rows, columns), places, self.memory_limit // self._workers
         )

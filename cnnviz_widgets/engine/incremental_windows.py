@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.incremental_record import Node
-from cnnviz_widgets.engine.incremental_rules import reach
+from cnnviz_widgets.engine.incremental_rules import Reach, reach
 
 Numbers: TypeAlias = NDArray[np.int64]
 Intervals: TypeAlias = dict[Node, tuple[Numbers, Numbers]]
@@ -49,14 +50,30 @@ class Span:
         return self.length == other.length and np.array_equal(self.starts, other.starts)
 
 
+def longest(share: float, size: int) -> int:
+    """Return how long a window may be that is cut off at a share of a map.
+
+    >>> longest(0.45, 13), longest(0.45, 7)
+    (6, 4)
+    """
+    return math.ceil(share * size)
+
+
 def full_span(places: int, size: int) -> Span:
     """Return the whole map, for each place."""
     return Span(np.zeros(places, np.int64), size, size)
 
 
-def changed_intervals(nodes: Sequence[Node], axis: int, starts: Numbers, length: int) -> Intervals:
-    """Return, for each map and each place of a window of the image, which rows (columns) [lo, hi) may change."""
+def changed_intervals(
+    nodes: Sequence[Node], axis: int, starts: Numbers, length: int, share: float = 1.0
+) -> Intervals:
+    """Return, for each map and each place of a window of the image, which rows (columns) [lo, hi) may change.
+
+    With a ``share`` below 1, convolutions' are cut off on both sides to at most that share of the map, around the
+    middle of the window.
+    """
     found: Intervals = {}
+    middles: dict[Node, NDArray[np.float64]] = {}
     for node in nodes:
         if not node.is_map:
             continue
@@ -64,8 +81,10 @@ def changed_intervals(nodes: Sequence[Node], axis: int, starts: Numbers, length:
         along = reach(node)
         if node.name == "image":
             found[node] = (starts, starts + length)
+            middles[node] = starts.astype(np.float64) + (length - 1) / 2
         elif along is None:
             found[node] = (np.zeros_like(starts), np.full_like(starts, size))
+            middles[node] = np.full(len(starts), (size - 1) / 2)
         else:
             rule = along[axis]
             reads = [found[each] for each in node.inputs]
@@ -74,12 +93,37 @@ def changed_intervals(nodes: Sequence[Node], axis: int, starts: Numbers, length:
                 reads.append((np.zeros_like(starts), np.full_like(starts, size)))
             low = np.min([each[0] for each in reads], axis=0)
             high = np.max([each[1] for each in reads], axis=0)
-            low = -((-(low + rule.padding - (rule.kernel - 1) * rule.dilation)) // rule.stride)
-            high = (high - 1 + rule.padding) // rule.stride + 1
+            low, high = grown(rule, low, high)
+            reaches = (rule.kernel - 1) * rule.dilation
+            middles[node] = (middles[node.inputs[0]] + rule.padding - reaches / 2) / rule.stride
+            if share < 1 and node.name == "convolution":
+                most = longest(share, size)
+                first = np.round(middles[node] - (most - 1) / 2).astype(np.int64)
+                low, high = np.maximum(low, first), np.minimum(high, first + most)
             # Where strides pass the window by, one row that does not change stands for none.
             low = np.clip(low, 0, size - 1)
             found[node] = (low, np.clip(high, low + 1, size))
     return found
+
+
+def grown(rule: Reach, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
+    """Return which outputs [lo, hi) read inputs [low, high), also beyond the map."""
+    first = -((-(low + rule.padding - (rule.kernel - 1) * rule.dilation)) // rule.stride)
+    return first, (high - 1 + rule.padding) // rule.stride + 1
+
+
+def is_cut(node: Node, axis: int, intervals: Intervals) -> bool:
+    """Return whether an operation's inputs change more of its outputs than its intervals say, at any place."""
+    along = reach(node)
+    if along is None:
+        return False
+    reads = [intervals[each] for each in node.inputs]
+    low, high = grown(
+        along[axis], np.min([each[0] for each in reads], axis=0), np.max([each[1] for each in reads], axis=0)
+    )
+    size = node.value.shape[2 + axis]
+    told = intervals[node]
+    return bool((np.clip(low, 0, size - 1) < told[0]).any() or (np.clip(high, 1, size) > told[1]).any())
 
 
 def spans_of(intervals: Intervals, places: Numbers, axis: int) -> dict[Node, Span]:

@@ -60,8 +60,13 @@ class Asked:
         }
 
     def read(self, answers: list[Tensor]) -> dict[str, NDArray[Any]]:
-        """Return what the answers of a batch mean, one number for each image, by the name of the result's field."""
-        scores = self._scores(answers[0])
+        """Return what the answers of a batch mean, one number for each image, by the name of the result's field.
+
+        One answer more than was asked for is what the scores lack.
+        """
+        scores = self.scores(answers)
+        if len(answers) > len(self.questions):
+            scores = scores + answers[-1]
         if not bool(torch.isfinite(scores).all()):
             raise OutputError(
                 f"{self.target!r} is NaN or infinite where the window covers a part of this image"
@@ -78,7 +83,9 @@ class Asked:
             found["activations"] = _totals(answers[-1])
         return {name: each.detach().cpu().numpy() for name, each in found.items()}
 
-    def _scores(self, answer: Tensor) -> Tensor:
+    def scores(self, answers: list[Tensor]) -> Tensor:
+        """Return the target's value for each image of a batch, [N]."""
+        answer = answers[0]
         if self.target.layer is not None:
             return replace(self.target, channel=0).of_layer(answer)
         if callable(self.target.what):

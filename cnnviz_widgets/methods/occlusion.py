@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.fills import Fill, check_fill, filled
 from cnnviz_widgets.engine.incremental import MEMORY_LIMIT, WindowPasses
+from cnnviz_widgets.engine.incremental_approximate import ApproximatePasses, SampleError
+from cnnviz_widgets.engine.incremental_windows import Numbers
 from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
@@ -64,6 +66,9 @@ class OcclusionMap(Result):
         ``"incremental"``, or why whole images were run.
     picture
         The image as the network saw it, uint8 [H, W, 3]; [0, 0, 3] where its channels make no picture.
+    sample, sample_scores
+        With ``exact=False``: the places (row, column of the grid) that were computed exactly as well [S, 2], int64,
+        and their exact scores [S], float32. ``None`` where all scores are exact.
     """
 
     scores: NDArray[np.float32]
@@ -82,6 +87,15 @@ class OcclusionMap(Result):
     target: str
     way: str
     picture: NDArray[np.uint8]
+    sample: NDArray[np.int64] | None = None
+    sample_scores: NDArray[np.float32] | None = None
+
+    @property
+    def error(self) -> SampleError | None:
+        """How far approximate scores are from the exact ones of the sample; ``None`` where all scores are exact."""
+        if self.sample is None or self.sample_scores is None:
+            return None
+        return SampleError.between(self.scores[tuple(self.sample.T)], self.sample_scores)
 
     @property
     def drops(self) -> NDArray[np.float32]:
@@ -136,6 +150,7 @@ def occlusion(
     budget: float | None = None,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
+    exact: bool = True,
 ) -> Generator[Step, None, OcclusionMap]:
     """See which part of an image the answer hangs on: a window covers one part after the other.
 
@@ -173,6 +188,14 @@ def occlusion(
         Of the noise.
     memory_limit
         Bytes that a batch of windows may take, besides what the network takes for one image.
+    exact
+        ``False`` for an approximate map of the scores, somewhat quicker where windows grow over large parts of deep
+        maps: changes are followed within a part of each map only, and the rest is made up for to first order (see
+        `Rims`). How large a part is tried out on a sample of about one place in 25, so that scores there have a rank
+        correlation of 0.99 or more with the exact ones; ``result.error`` tells their errors. Where that takes whole
+        maps, there are fewer than 200 places or whole images are run, all scores are exact, and ``result.way`` says
+        so. For 729 places of SqueezeNet and ResNet-18 the rank correlation of whole maps was 0.993 to 0.999, and the
+        time about 0.85 of the exact map's (two thirds of it without the sample).
 
     Yields
     ------
@@ -208,11 +231,18 @@ def occlusion(
     x = one_image(net, image, "occlusion")
     size = (x.shape[2], x.shape[3])
     window, stride = _checked(size, window, stride, combine, budget)
+    _check_exact(exact, most_probable, feature_map)
     check_fill("fill", fill)
     memory_limit = checked_whole("memory_limit", memory_limit)
     asked = Asked(net, x, target, most_probable, feature_map)
     tops, lefts = (placed(size[axis], window[axis], stride[axis]) for axis in (0, 1))
-    passes = WindowPasses(net, x, filled(net, x, fill, seed=seed), asked.questions, memory_limit=memory_limit)
+    instead = filled(net, x, fill, seed=seed)
+    if exact:
+        passes = WindowPasses(net, x, instead, asked.questions, memory_limit=memory_limit)
+    else:
+        passes = ApproximatePasses(
+            net, x, instead, asked.questions, score=asked.scores, memory_limit=memory_limit
+        )
     found = OcclusionMap(
         scores=np.full((len(tops), len(lefts)), np.nan, np.float32),
         heatmap=np.zeros(size, np.float32),
@@ -223,13 +253,28 @@ def occlusion(
         fill=fill,
         combine=combine,
         target=repr(target),
-        way=passes.reason or "incremental",
         picture=pictures_of(net, x)[0],
+        **_way(passes, asked, tops, lefts, window),
         **asked.fields(passes, len(tops), len(lefts)),
     )
     with contextlib.suppress(StopEarly):
         yield from _measured(passes, asked, found, began, budget, memory_limit)
     return replace(found, heatmap=_heat(found, size))
+
+
+def _way(
+    passes: WindowPasses, asked: Asked, tops: Numbers, lefts: Numbers, window: tuple[int, int]
+) -> dict[str, Any]:
+    """Return the fields of a result that tell how its scores are computed; choose how, if they may be approximate."""
+    if passes.reason or not isinstance(passes, ApproximatePasses):
+        return {"way": passes.reason or "incremental"}
+    found = passes.tune(tops, lefts, window, lambda answers: asked.read(answers)["scores"])
+    if found is None:
+        return {"way": "incremental, exact: a sample of so few places would cost what it saves"}
+    if passes.share == 1:
+        return {"way": "incremental, exact: nothing quicker was near enough on a sample of places"}
+    way = f"incremental, within {passes.share:.0%} of each map's side, to first order beyond"
+    return {"way": way, "sample": found[0], "sample_scores": found[1]}
 
 
 def _measured(
@@ -283,3 +328,12 @@ def _checked(
     if budget is not None and (not is_number or not 0 < budget < math.inf):
         raise ValueError(f"budget is a positive number of seconds, or None; got {budget!r}")
     return window, stride
+
+
+def _check_exact(exact: object, most_probable: bool, feature_map: Target | None) -> None:
+    if not isinstance(exact, bool | np.bool_):
+        raise TypeError(f"exact is True or False, got {exact!r}")
+    if not exact and (most_probable or feature_map is not None):
+        raise ValueError(
+            "exact=False is for the target's scores alone; leave out most_probable and feature_map, or exact=False"
+        )

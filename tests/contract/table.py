@@ -606,6 +606,13 @@ TABLE: dict[str, Row] = {
                 ValueError,
                 "got 3",
             ),
+            "exact": (
+                lambda method, s: method(
+                    s.net, s.image, s.target, window=4, stride=4, exact=False, most_probable=True
+                ),
+                ValueError,
+                "exact=False is for the target's scores alone",
+            ),
             "memory_limit": (
                 lambda method, s: method(s.net, s.image, s.target, window=4, stride=4, memory_limit=0),
                 ValueError,

@@ -1,0 +1,273 @@
+"""Cut off how far a changed window grows, and make up for what is cut off to first order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.grad import conv2d_input
+
+from cnnviz_widgets.engine.incremental import WindowPasses
+from cnnviz_widgets.engine.incremental_batch import Batch, CleanMaps
+from cnnviz_widgets.engine.incremental_costs import Layout
+from cnnviz_widgets.engine.incremental_record import Node, call
+from cnnviz_widgets.engine.incremental_windows import Intervals, Numbers, Span, is_cut, spans_of
+from cnnviz_widgets.engine.map_similarity import rank_correlation
+
+SHARES = (0.38, 0.45, 0.55, 0.7)
+"""How much of a map's side a window may take, the quickest first."""
+LEAST_CORRELATION = 0.99
+MOST_ERROR = 0.15
+"""What is asked of a share on the sample: rank correlation, and RMS error in standard deviations of the scores."""
+FEWEST_PLACES = 200
+"""Where there are fewer, a sample would cost about what it saves."""
+_EVERY = 5
+
+
+@dataclass(frozen=True)
+class SampleError:
+    """How far approximate scores are from exact ones.
+
+    Attributes
+    ----------
+    places
+        How many were compared.
+    largest, root_mean_square
+        Of the differences, in the scores' unit.
+    rank_correlation
+        Spearman's, of both; NaN where one of them is the same everywhere.
+    spread
+        Standard deviation of the exact scores.
+    """
+
+    places: int
+    largest: float
+    root_mean_square: float
+    rank_correlation: float
+    spread: float
+
+    @classmethod
+    def between(cls, found: NDArray[np.float32], exact: NDArray[np.float32]) -> SampleError:
+        """Compare scores [S] with exact ones; those that are NaN were not measured and don't count."""
+        known = np.isfinite(found)
+        if not known.any():
+            return cls(0, np.nan, np.nan, np.nan, np.nan)
+        one, other = (each[known].astype(np.float64) for each in (found, exact))
+        return cls(
+            int(known.sum()),
+            float(np.abs(one - other).max()),
+            float(np.sqrt(np.mean((one - other) ** 2))),
+            rank_correlation(one, other),
+            float(other.std()),
+        )
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the order of the scores is right but for little; never where it is not known."""
+        near = self.root_mean_square <= MOST_ERROR * self.spread
+        return near and self.rank_correlation >= LEAST_CORRELATION
+
+
+class Rims:
+    """What a score loses where windows are cut off, to first order.
+
+    A convolution's output changes on a window that is larger than that of its input. The changes beyond the cut, its
+    rim, are linear in those of the input. So with the gradient g of the score by the output for the clean image, and
+    K^T g that by the input through this convolution alone, the rim's part of the score is
+
+        <K^T g, change of the input> - <g, change of the output within the cut>,
+
+    which takes no computing of the rim. All else of the change, within the cut, goes through the network exactly.
+
+    Parameters
+    ----------
+    nodes
+        The operations of a pass, in order.
+    answers
+        Those of them that answer its questions.
+    score
+        One number for each image [N] from the answers.
+
+    Attributes
+    ----------
+    nodes
+        The convolutions whose windows may be cut off.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], answers: Sequence[Node], score: Callable[[list[Tensor]], Tensor]
+    ) -> None:
+        convolutions = [each for each in nodes if each.name == "convolution" and each.is_map]
+        values: dict[Node, Tensor] = {}
+        with torch.inference_mode(False), torch.enable_grad():
+            for node in nodes:
+                values[node] = (
+                    node.value.detach().requires_grad_()
+                    if node.name == "image"
+                    else call(node, lambda each: values[each])
+                )
+            total = score([values[each] for each in answers]).sum()
+            found = torch.autograd.grad(
+                total, [values[each] for each in convolutions], allow_unused=True, materialize_grads=True
+            )
+        self.nodes = {each for each in convolutions if not each.arguments["transposed"]}
+        self._outputs: dict[Node, _Slope] = {}
+        self._inputs: dict[Node, _Slope] = {}
+        for node, gradient in zip(convolutions, found, strict=True):
+            given = node.arguments
+            if node in self.nodes:
+                options = (given["stride"], given["padding"], given["dilation"], given["groups"])
+                before = node.inputs[0].value
+                back = conv2d_input(tuple(before.shape), given["weight"], gradient, *options)
+                self._outputs[node] = _Slope(node.value, gradient)
+                self._inputs[node] = _Slope(before, back)
+
+    def lost(self, batch: Batch, node: Node) -> Tensor:
+        """Return the rim's part of the score for each window, [N], once a node's value is there."""
+        before = node.inputs[0]
+        return self._inputs[node].part(batch, before) - self._outputs[node].part(batch, node)
+
+
+class _Slope:
+    """A gradient, and what it makes of changes in a window."""
+
+    def __init__(self, value: Tensor, gradient: Tensor) -> None:
+        self._gradient = Node("gradient", {}, gradient.detach())
+        self._products = Node("products", {}, (value * gradient.detach()).sum(1, keepdim=True))
+
+    def part(self, batch: Batch, node: Node) -> Tensor:
+        """Return <gradient, change of a node's value in its windows>, [N]."""
+        rows, columns = batch.spans[node]
+        slopes = batch.clean.gather(self._gradient, rows, columns, 0.0)
+        changed, along = (each.permute(0, 2, 3, 1).flatten(1) for each in (batch.values[node], slopes))
+        products = (changed * along).sum(1)
+        return products - batch.clean.window_sums(self._products, rows, columns)[:, 0].to(products.dtype)
+
+
+class CutBatch(Batch):
+    """A run of the operations with windows that are cut off.
+
+    Attributes
+    ----------
+    lost
+        What the score of each window lacks for that, [N].
+    """
+
+    def __init__(
+        self,
+        clean: CleanMaps,
+        rows: Mapping[Node, Span],
+        columns: Mapping[Node, Span],
+        rims: Rims,
+        cut: frozenset[Node],
+    ) -> None:
+        super().__init__(clean, rows, columns)
+        self._rims, self._cut = rims, cut
+        self.lost: Tensor | float = 0.0
+
+    def _compute(self, node: Node, count: int, answers: Sequence[Node]) -> Tensor:
+        value = super()._compute(node, count, answers)
+        if node in self._cut:
+            # Now, before a rectifier writes to it.
+            self.values[node] = value
+            self.lost = self.lost + self._rims.lost(self, node)
+        return value
+
+
+class ApproximatePasses(WindowPasses):
+    """Answers to questions about one image in which a window shows something else, approximately.
+
+    As long as ``share`` is 1 they are exact. Below it, windows are cut off at that share of each map's side, and each
+    batch has one answer more: what the score lacks for that, [N].
+
+    Parameters
+    ----------
+    score
+        One number for each image [N] from the answers. The rest is as for `WindowPasses`.
+    """
+
+    def __init__(self, *given: Any, score: Callable[[list[Tensor]], Tensor], **options: Any) -> None:
+        self.share = 1.0
+        super().__init__(*given, **options)
+        if not self.reason:
+            self._rims = Rims(self._nodes, self._answers, score)
+
+    def tune(
+        self,
+        tops: Numbers,
+        lefts: Numbers,
+        window: tuple[int, int],
+        read: Callable[[list[Tensor]], NDArray[np.float32]],
+    ) -> tuple[Numbers, NDArray[np.float32]] | None:
+        """Set the least share that is good enough on a sample of places, or 1.
+
+        Returns
+        -------
+        tuple or None
+            The sample: indices of rows and columns [S, 2], and exact scores [S]. ``None`` where it was not worth one.
+        """
+        places = (np.arange(len(tops)), np.arange(len(lefts)))
+        if self.reason or len(tops) * len(lefts) < FEWEST_PLACES:
+            return None
+        if not self._pays(self._plan((tops, lefts), window, places), len(tops) * len(lefts)):
+            return None
+        rows, columns = sampled(len(tops), len(lefts))
+        sample = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+
+        def scores(share: float) -> NDArray[np.float32]:
+            self.share = share
+            found = np.empty((len(rows), len(columns)), np.float32)
+            for down, along, answers in self.batches(tops[rows], lefts[columns], window, quick=True):
+                found[np.ix_(down, along)] = read(answers).reshape(len(down), len(along))
+            return found.flatten()
+
+        exact = scores(1.0)
+        self.share = next((each for each in SHARES if SampleError.between(scores(each), exact).is_small), 1.0)
+        return sample, exact
+
+    def _plan(
+        self,
+        starts: tuple[Numbers, Numbers],
+        window: tuple[int, int],
+        places: tuple[Numbers, Numbers],
+        share: float = 1.0,
+    ) -> tuple[tuple[Intervals, Intervals], Layout]:
+        return super()._plan(starts, window, places, min(share, self.share))
+
+    def _run(
+        self, intervals: tuple[Intervals, Intervals], rows: Numbers, columns: Numbers, shown: Tensor
+    ) -> list[Tensor]:
+        if self.share == 1:
+            return super()._run(intervals, rows, columns, shown)
+        spans = (spans_of(intervals[0], rows, 0), spans_of(intervals[1], columns, 1))
+        with torch.inference_mode(False), torch.no_grad():
+            batch = CutBatch(self._clean, *spans, self._rims, self._cut_off(intervals))
+            answers = batch.run(self._nodes, self._answers, shown)
+            return [*answers, batch.lost + torch.zeros(len(shown), device=shown.device)]
+
+    def _cut_off(self, intervals: tuple[Intervals, Intervals]) -> frozenset[Node]:
+        """Return the convolutions whose windows are cut off."""
+        return frozenset(
+            node
+            for node in self._rims.nodes
+            if any(is_cut(node, axis, found) for axis, found in enumerate(intervals))
+        )
+
+
+def sampled(rows: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which rows x which columns of a grid make a sample of it: about one place in 25, all over it.
+
+    >>> sampled(27, 9)
+    (array([ 2,  7, 13, 18, 24]), array([2, 6]))
+    """
+    counts = (max(1, round(each / _EVERY)) for each in (rows, columns))
+    first, second = (
+        ((np.arange(count) + 0.5) * size / count).astype(np.int64)
+        for count, size in zip(counts, (rows, columns), strict=True)
+    )
+    return first, second
