@@ -1,7 +1,7 @@
 """Whether a synthesized texture's nearest neighbor in Gram space, among ten textures, is its source.
 
-``python -m benchmarks.quality.textures [pixels] [steps]``: crops of the sample photos, and textures drawn by a rule. The
-neighbors are looked for from the 8-bit picture, by the distances of Gram matrices scaled to length 1 at each layer.
+``python -m benchmarks.quality.textures [pixels] [steps]``: crops of the sample photos, and textures drawn by a rule.
+The neighbors are looked for from the 8-bit picture, by the distances of Gram matrices of length 1 at each layer.
 """
 
 from __future__ import annotations
