@@ -263,7 +263,7 @@ def sampled(rows: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     """Return which rows x which columns of a grid make a sample of it: about one place in 25, all over it.
 
     >>> sampled(27, 9)
-    (array([ 2,  7, 13, 18, 24]), array([2, 6]))
+    (array([ 2,  8, 13, 18, 24]), array([2, 6]))
     """
     counts = (max(1, round(each / _EVERY)) for each in (rows, columns))
     first, second = (
