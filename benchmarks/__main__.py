@@ -8,10 +8,18 @@ import sys
 
 import torch
 
-from benchmarks import capture, embedding, occlusion, scan, tile_grid, training
+from benchmarks import capture, embedding, maximization, occlusion, scan, tile_grid, training
 from benchmarks._timing import Row, table
 
-ROWS = {**capture.ROWS, **embedding.ROWS, **occlusion.ROWS, **scan.ROWS, **tile_grid.ROWS, **training.ROWS}
+ROWS = {
+    **capture.ROWS,
+    **embedding.ROWS,
+    **maximization.ROWS,
+    **occlusion.ROWS,
+    **scan.ROWS,
+    **tile_grid.ROWS,
+    **training.ROWS,
+}
 
 
 def main(names: list[str]) -> int:

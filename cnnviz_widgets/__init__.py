@@ -89,6 +89,7 @@ _PUBLIC = {
     "NeighborExplorer": "widgets.neighbors",
     "EmbeddingExplorer": "widgets.embedding",
     "samples": "samples",
+    "transforms": "engine.transforms",
 }
 
 __all__ = ["__version__", *_PUBLIC]
