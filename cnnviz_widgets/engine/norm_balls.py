@@ -113,6 +113,7 @@ class NormBall:
             rest = np.where(low < self.levels, size - low, 0.0)
         else:
             rest = size - low
+            low = _within(low, self.levels)
         order = np.argsort(-rest, kind="stable")
         missing = (size * size - low * size).sum() * (1 - 1e-9)
         needed = int(np.searchsorted(np.cumsum(size[order]), missing)) + 1 if missing > 0 else 0
@@ -123,6 +124,18 @@ class NormBall:
         low[order[:count]] += 1
         change: NDArray[np.int16] = (np.sign(wanted) * low).astype(np.int16).reshape(original.shape)
         return change
+
+
+def _within(low: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """Return whole numbers whose squares sum to no more than that; the largest are lowered, since they change least."""
+    excess = (low * low).sum() - most
+    if excess <= 0:
+        return low
+    largest = np.argsort(-low, kind="stable")
+    count = int(np.searchsorted(np.cumsum(2 * low[largest] - 1), excess)) + 1
+    lower = low.copy()
+    lower[largest[:count]] -= 1
+    return lower
 
 
 def sizes(change: NDArray[np.int16]) -> tuple[float, float]:

@@ -72,7 +72,7 @@ def test_random_pictures_fill_the_ball_evenly(norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", ["inf", "2"])
-@pytest.mark.parametrize("epsilon", [0.0, 1 / 510, 1 / 255, 0.03, 8 / 255, 0.1, 255 / 255])
+@pytest.mark.parametrize("epsilon", [0.0, 1 / 510, 1 / 255, 0.03, 7.9995 / 255, 8 / 255, 0.1, 255 / 255])
 def test_a_change_in_levels_never_leaves_the_ball(norm: str, epsilon: float) -> None:
     ball = NormBall(epsilon, norm)
     original = DRAW.integers(0, 256, (3, 6, 5), np.uint8)
@@ -88,6 +88,18 @@ def test_a_change_in_levels_never_leaves_the_ball(norm: str, epsilon: float) -> 
     assert np.abs(change - wanted).max() < 1
     if epsilon == 0:
         assert not change.any()
+
+
+def test_a_change_that_is_nearly_whole_does_not_leave_the_ball() -> None:
+    # 4.9995 levels are 5 but for rounding; and yet a ball of that radius ends before them.
+    original = np.full((1, 1, 3), 100, np.uint8)
+    exact = ((100 + np.array([[[4.9995, -4.9995, 0.0]]])) / 255).astype(np.float32)
+    assert NormBall(4.9995 / 255, "inf").in_levels(original, exact).tolist() == [[[4, -4, 0]]]
+    length = 4.9995 * math.sqrt(2) / 255
+    change = NormBall(length, "2").in_levels(original, exact)
+    assert change.tolist() == [[[4, -5, 0]]]
+    assert sizes(change)[1] <= length
+    assert NormBall(5 * math.sqrt(2) / 255, "2").in_levels(original, exact).tolist() == [[[5, -5, 0]]]
 
 
 def test_whole_levels_stay_as_they_are() -> None:

@@ -374,8 +374,19 @@ def test_right_is_what_the_labels_say(net: cv.Network) -> None:
     curve = cv.attack_curve(net, IMAGES[:4], [0, 1], labels=labels)
     assert curve.accuracy[0] == 0.75
     assert curve.labels.tolist() == [clean[0], clean[1], labels[2], clean[3]]
-    # An image that is wrong as it is stays wrong, whatever an attack does to it.
-    assert curve.accuracy[1] == np.mean((curve.answers[1] == curve.labels) & (curve.clean == curve.labels))
+
+
+def test_an_image_that_is_wrong_stays_wrong_whatever_an_attack_does_to_it() -> None:
+    # The score of class 0 is a wave; a step down its slope goes past its bottom and up to where class 0 is right.
+    def wave(module: Function, x: Tensor) -> Tensor:
+        height = torch.cos(2 + 35 * (x.flatten(1)[:, :1] - 100 / 255))
+        return torch.cat([height, torch.zeros_like(height)], dim=1)
+
+    net = cv.Network(Function(wave), input=cv.InputSpec(size=1, channels=1))
+    curve = cv.attack_curve(net, np.full((1, 1), 100, np.uint8), [0, 0.1], labels=[0], quantize=False)
+    assert curve.clean.tolist() == [1]
+    assert curve.answers.tolist() == [[1], [0]]
+    assert curve.accuracy.tolist() == [0, 0]
 
 
 def test_rounding_can_be_left_out_of_a_curve() -> None:
