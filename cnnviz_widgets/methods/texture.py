@@ -30,6 +30,7 @@ from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES, mosaic_png, pad_alike
+from cnnviz_widgets.render.recolor import match_covariance
 from cnnviz_widgets.render.recolor import match_histogram as with_histogram_of
 
 
@@ -116,7 +117,7 @@ def synthesize_texture(
     rate: float | None = None,
     parameterization: str = "fourier",
     steps: int = 200,
-    match_histogram: bool = False,
+    match_histogram: bool = True,
     seed: int = 0,
 ) -> Generator[Step, None, Texture]:
     """See a new picture of the same stuff: it has the source's features in the same company, elsewhere.
@@ -162,7 +163,8 @@ def synthesize_texture(
     steps
         How many, for all scales together; each takes an even share.
     match_histogram
-        Whether the picture gets exactly the source's colors in the end, channel by channel.
+        Whether what is shown gets the source's colors: by a linear change to their mean and covariance, and then,
+        channel by channel, exactly their histogram. Features say little about faint tints.
     seed
         Of the cloud to begin with. The same seed gives the same picture.
 
@@ -211,10 +213,19 @@ def synthesize_texture(
         Scale(each, _losses(net, _shrunk(x, 2.0 ** (index + 1 - len(sizes))), each, kept, balanced))
         for index, each in enumerate(sizes)
     ]
-    found = yield from coarse_to_fine(net, stages, settings, beginning, x)
-    source, picture = pictures_of(net, x)[0], pictures_of(net, found.x)[0]
+    source = pictures_of(net, x)[0]
+
+    def picture(made: Tensor) -> NDArray[np.uint8]:
+        plain: NDArray[np.uint8] = pictures_of(net, made)[0]
+        return (
+            with_histogram_of(match_covariance(plain, source), source)
+            if match_histogram and plain.size
+            else plain
+        )
+
+    found = yield from coarse_to_fine(net, stages, settings, beginning, x, picture)
     return Texture(
-        image=with_histogram_of(picture, source) if match_histogram else picture,
+        image=picture(found.x),
         x=found.x[0].float().cpu().numpy(),
         source=source,
         losses=found.losses,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,25 @@ from numpy.typing import NDArray
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def match_histogram(picture: NDArray[np.uint8], source: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def match_covariance(picture: NDArray[np.uint8], source: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return a picture's pixels [H, W, 3], changed linearly to the mean and covariance of another one's colors.
+
+    C_source^(1/2) C^(-1/2) (pixel - mean) + mean of the source, with symmetric roots: if the source is gray, this
+    becomes gray. Directions in which the picture's colors do not differ stay so.
+    """
+    pixels, given = (each.reshape(-1, 3).astype(np.float64) for each in (picture, source))
+    roots = []
+    for colors, power in ((given, 0.5), (pixels, -0.5)):
+        levels, axes = np.linalg.eigh(np.cov(colors, rowvar=False, bias=True))
+        # Differences below a thousandth of a level are rounding.
+        kept = levels > 1e-6
+        scales = np.where(kept, np.where(kept, levels, 1.0) ** power, 0.0)
+        roots.append(axes * scales @ axes.T)
+    changed: NDArray[np.float64] = (pixels - pixels.mean(0)) @ (roots[0] @ roots[1]).T + given.mean(0)
+    return changed.reshape(picture.shape)
+
+
+def match_histogram(picture: NDArray[Any], source: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """See a picture with exactly the colors of another one, channel by channel.
 
     A channel's pixels are put in order, and get the values of the source's pixels in theirs: the darkest gets the
@@ -18,7 +38,7 @@ def match_histogram(picture: NDArray[np.uint8], source: NDArray[np.uint8]) -> ND
 
     Parameters
     ----------
-    picture : uint8 array [H, W, 3]
+    picture : array [H, W, 3]
     source : uint8 array [h, w, 3]
         Not empty.
 
@@ -28,7 +48,7 @@ def match_histogram(picture: NDArray[np.uint8], source: NDArray[np.uint8]) -> ND
     >>> match_histogram(gray, np.array([[[0, 1, 2], [200, 201, 202]]], np.uint8)).tolist()
     [[[200, 201, 202], [0, 1, 2]]]
     """
-    matched = np.empty_like(picture)
+    matched = np.empty(picture.shape, np.uint8)
     count, given = picture[..., 0].size, source[..., 0].size
     if not given and count:
         raise ValueError("the source is empty, so it has no colors to give")

@@ -9,6 +9,7 @@ from PIL import Image
 from cnnviz_widgets.render.recolor import (
     gray_picture,
     luminance,
+    match_covariance,
     match_histogram,
     matched_luminance,
     with_luminance,
@@ -60,3 +61,14 @@ def test_matched_brightness_and_gray() -> None:
     assert (matched.mean(), matched.std()) == pytest.approx((like.mean(), like.std()))
     assert matched_luminance(np.full((2, 2), 9.0), like) == pytest.approx(np.full((2, 2), like.mean()))
     assert gray_picture(np.array([[-5.0, 99.6, 300.0]])).tolist() == [[[0] * 3, [100] * 3, [255] * 3]]
+
+
+def test_colors_get_the_sources_covariance_and_gray_sources_make_gray() -> None:
+    made = match_covariance(PICTURE, SOURCE).reshape(-1, 3)
+    np.testing.assert_allclose(made.mean(0), SOURCE.reshape(-1, 3).mean(0))
+    np.testing.assert_allclose(np.cov(made.T), np.cov(SOURCE.reshape(-1, 3).T), rtol=1e-9)
+    np.testing.assert_allclose(match_covariance(PICTURE, PICTURE), PICTURE, atol=1e-9)
+    gray = match_covariance(PICTURE, gray_picture(luminance(SOURCE)))
+    assert np.ptp(gray, axis=2).max() < 1e-9
+    flat = match_covariance(np.full_like(PICTURE, 7), SOURCE)
+    np.testing.assert_allclose(flat.reshape(-1, 3), np.tile(SOURCE.reshape(-1, 3).mean(0), (63, 1)))
