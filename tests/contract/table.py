@@ -726,6 +726,91 @@ TABLE: dict[str, Row] = {
             ),
         },
     ),
+    "invert": Row(
+        lambda method, s: method(s.net, s.image, s.layer, steps=3, seed=s.seed),
+        uses=("image", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        gradients=True,
+        wrong={
+            "steps": (
+                lambda method, s: method(s.net, s.image, s.layer, steps=0),
+                ValueError,
+                "steps .* got 0",
+            ),
+            "negative": (
+                lambda method, s: method(s.net, s.image, s.layer, total_variation=-1),
+                ValueError,
+                "total_variation must be a number from 0, got -1",
+            ),
+            "alpha": (
+                lambda method, s: method(s.net, s.image, s.layer, alpha=0),
+                ValueError,
+                "alpha must be a number above 0, got 0",
+            ),
+            "parameterization": (
+                lambda method, s: method(s.net, s.image, s.layer, parameterization="phase"),
+                ValueError,
+                "got 'phase'",
+            ),
+            "optimizer": (
+                lambda method, s: method(s.net, s.image, s.layer, optimizer="sign"),
+                ValueError,
+                "got 'sign'",
+            ),
+            "momentum": (
+                lambda method, s: method(
+                    s.net, s.image, s.layer, optimizer="momentum", parameterization="fourier"
+                ),
+                ValueError,
+                "for a spectrum take 'adam'",
+            ),
+            "size": (
+                lambda method, s: method(s.net, s.image, s.layer, size=(8, 0)),
+                ValueError,
+                r"size .* got \(8, 0\)",
+            ),
+            "several": (
+                lambda method, s: method(s.net, s.images, s.layer),
+                ValueError,
+                "takes one image, got 3",
+            ),
+            "start": (
+                lambda method, s: method(s.net, s.image, s.layer, start=s.images),
+                ValueError,
+                "3 pictures to start from for 1",
+            ),
+        },
+    ),
+    "invert_layers": Row(
+        lambda method, s: method(s.net, s.image, [s.layer], steps=3, seed=s.seed),
+        uses=("image", "layer"),
+        per_call=True,
+        ends_at_layer=True,
+        gradients=True,
+        wrong={
+            "empty": (
+                lambda method, s: method(s.net, s.image, []),
+                LookupError,
+                "layers is empty; name at least one",
+            ),
+            "unknown": (
+                lambda method, s: method(s.net, s.image, [s.layer, "nowhere"]),
+                LookupError,
+                "'nowhere' not found",
+            ),
+            "twice": (
+                lambda method, s: method(s.net, s.image, [s.layer, s.layer]),
+                ValueError,
+                "a layer twice",
+            ),
+            "negative": (
+                lambda method, s: method(s.net, s.image, [s.layer], alpha_norm=-0.5),
+                ValueError,
+                "alpha_norm must be a number from 0, got -0.5",
+            ),
+        },
+    ),
     "maximize": Row(
         lambda method, s: method(
             s.net,

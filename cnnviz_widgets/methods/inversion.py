@@ -1,0 +1,528 @@
+"""Inversion: a picture made from nothing but a layer's features, which shows what the layer still knows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnviz_widgets.engine.ascent import Ascent, Optimizer, OptimizerName, ascend, judged
+from cnnviz_widgets.engine.coarse_to_fine import checked_weight, prepared
+from cnnviz_widgets.engine.errors import InputError, ZeroGradientError
+from cnnviz_widgets.engine.feature_code import feature_code, relative_depth
+from cnnviz_widgets.engine.gram import ContentDistance, checked_layers
+from cnnviz_widgets.engine.input_gradients import pictures_of
+from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.layers import LayerKey, key_text
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.objectives import Objective
+from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels
+from cnnviz_widgets.engine.regularizers import AlphaNorm, TotalVariation
+from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.whole_numbers import checked_whole
+from cnnviz_widgets.engine.window_grid import checked_pair
+from cnnviz_widgets.render.mosaic import mosaic, mosaic_png
+
+InversionOptimizer = Literal["momentum", "adam", "lbfgs"]
+InversionParameterization = Literal["pixels", "fourier"]
+
+_RATES = {"momentum": 0.01, "adam": 0.05, "lbfgs": 1.0}
+# The deviation of photos about their mean color, where white is 1.
+_DEVIATION = 60 / 255
+_MOST_COPIES = 64
+# A relative distance as small as that is rounding.
+_REACHED = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion(Result):
+    """Pictures that a layer takes for an image; shows itself as the image and these pictures beside it.
+
+    Attributes
+    ----------
+    images
+        The pictures, uint8 [N, H, W, 3]; [N, 0, 0, 3] where the network's channels make no picture.
+    inputs
+        The same in the network's numbers, before they were rounded, float32 [N, C, H, W].
+    original
+        The image as the network sees it, uint8 [H, W, 3].
+    layer
+        The layer that was inverted.
+    errors
+        The feature error of each picture as it is shown, rounded to 8 bits [N], float32.
+    distances
+        How far each picture itself is from the image [N], float32: the root mean square of the differences, where
+        white is 1 above black.
+    curves
+        By term, as it was minimized: its value before each step, for each picture [steps, N]. ``"feature error"``, and
+        ``"alpha norm"`` and ``"total variation"`` with their weights, where these are not 0.
+    ended
+        Why it ended before the last step, in words; empty if it did not.
+    alpha_norm, alpha, total_variation, beta
+        The weights and exponents; a total variation that was left out is the one that was chosen.
+    parameterization, optimizer, rate, steps, size, seed
+        The options; ``steps`` as many as were taken.
+    """
+
+    images: NDArray[np.uint8]
+    inputs: NDArray[np.float32]
+    original: NDArray[np.uint8]
+    layer: LayerKey
+    errors: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    curves: Mapping[str, NDArray[np.float32]]
+    ended: str
+    alpha_norm: float
+    alpha: float
+    total_variation: float
+    beta: float
+    parameterization: str
+    optimizer: str
+    rate: float
+    steps: int
+    size: tuple[int, int]
+    seed: int
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the image and its inversions side by side, as a notebook shows them for the bare result."""
+        return mosaic_png(np.concatenate([self.original[None], self.images])) if self.images.size else None
+
+    def __repr__(self) -> str:
+        errors = ", ".join(f"{each:.3g}" for each in self.errors)
+        ended = f"; {self.ended}" if self.ended else ""
+        return f"Inversion({key_text(self.layer)}: feature error {errors}; {self.steps} steps{ended})"
+
+
+@dataclass(frozen=True, eq=False)
+class LayerInversions(Result):
+    """One image as several layers know it; shows itself as the image and the inversions in order.
+
+    Attributes
+    ----------
+    inversions
+        One `Inversion` for each layer; fewer if it was stopped before.
+    """
+
+    inversions: tuple[Inversion, ...]
+
+    @property
+    def layers(self) -> tuple[LayerKey, ...]:
+        """The layers."""
+        return tuple(each.layer for each in self.inversions)
+
+    @property
+    def original(self) -> NDArray[np.uint8]:
+        """The image as the network sees it, uint8 [H, W, 3]."""
+        return self.inversions[0].original
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The first picture of each layer, uint8 [L, H, W, 3]."""
+        return np.stack([each.images[0] for each in self.inversions])
+
+    @property
+    def errors(self) -> NDArray[np.float32]:
+        """The feature error of these pictures [L]."""
+        return np.stack([each.errors[0] for each in self.inversions])
+
+    @property
+    def distances(self) -> NDArray[np.float32]:
+        """How far these pictures themselves are from the image [L]."""
+        return np.stack([each.distances[0] for each in self.inversions])
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the image and its inversions side by side, as a notebook shows them for the bare result."""
+        images = self.images
+        return mosaic_png(np.concatenate([self.original[None], images])) if images.size else None
+
+    def __repr__(self) -> str:
+        each = ", ".join(f"{key_text(one.layer)} {one.errors[0]:.3g}" for one in self.inversions)
+        return f"LayerInversions(feature errors: {each})"
+
+
+@streamed
+def invert(
+    net: Network,
+    image: Images,
+    layer: LayerKey,
+    *,
+    steps: int = 160,
+    size: int | tuple[int, int] | None = None,
+    alpha_norm: float = 0.01,
+    alpha: float = 6.0,
+    total_variation: float | None = None,
+    beta: float = 2.0,
+    parameterization: InversionParameterization = "pixels",
+    optimizer: InversionOptimizer | None = None,
+    rate: float | None = None,
+    copies: int = 1,
+    start: Images | None = None,
+    seed: int = 0,
+) -> Generator[Step, None, Inversion]:
+    """See what a layer still knows of an image: a picture made from nothing but the layer's features.
+
+    What is in the picture as it is in the image, the layer has kept; what is not, it has thrown away. Of all pictures
+    x the one is sought that minimizes (Mahendran and Vedaldi 2015 [1]_)
+
+        ``|Phi(x) - Phi_0|^2 / |Phi_0|^2 + alpha_norm * sum |v|^alpha / (H W B^alpha) + total_variation *
+        TV_beta(v) / (H W V^beta)``
+
+    with the layer's features Phi, those of the image Phi_0, and v, the pixels less the network's mean, where white is 1
+    above black. The first term is the feature error: 0 for the image itself, 1 for features of nothing but zeros. The
+    second keeps colors in range, the third (see `total_variation` in engine/regularizers.py) neighbors alike. They are
+    scaled as in [2]_, B being 80/127.5 of the way from the mean to the farther of black and white, which for a mean of
+    middle gray is the paper's 80/255, and V = B / 6.5.
+
+    Parameters
+    ----------
+    net
+        The network.
+    image
+        The image, in any form that `InputSpec.prepare` takes.
+    layer
+        The layer; any that returns numbers, also the class scores.
+    steps
+        How many steps.
+    size
+        Height and width of image and picture, or one number, if not those that the network takes.
+    alpha_norm, alpha
+        Weight and exponent of the second term.
+    total_variation, beta
+        Weight and exponent of the third. Left out, the weight is 0.01 for the network's first layer and grows evenly
+        with the depth (in proportion: times 50 over the whole network), since deeper layers leave more open. The paper
+        took 0.5, 5 and 50 for early, middle and late layers, in these units 0.007, 0.07 and 0.7.
+    parameterization
+        ``"pixels"``, the network's numbers between black and white, or ``"fourier"``, the spectrum of decorrelated
+        colors, which brings large structure as fast as fine one: for deep layers smoother, and of lower error.
+    optimizer
+        ``"momentum"``, for pixels and the default for them: gradient descent with momentum 0.9, and steps of ``rate``
+        in the first quarter of all, a tenth of that in the next half, and a hundredth in the last quarter. That is the
+        paper's schedule (100, 200 and 100 steps), with a rate of 0.01 in place of 0.004: in fewer steps it comes as
+        far. ``"adam"``, the default for spectra; ``"lbfgs"``.
+    rate
+        Of the optimizer: 0.01, 0.05 or 1 if left out. That of momentum is in units of the squared norm of a typical
+        image, H W times the sum over the channels of (60/255 / s)^2, s being the network's standard deviation.
+    copies
+        How many pictures, each from noise of its own: what they differ in, the layer does not know.
+    start
+        Picture or pictures to begin with in place of noise; resized to the size.
+    seed
+        Of the noise. The same seed gives the same pictures.
+
+    Yields
+    ------
+    Step
+        The pictures so far, and the terms' values.
+
+    Returns
+    -------
+    Inversion
+        ``images`` [N, H, W, 3], their feature ``errors``, the ``curves``.
+
+    Raises
+    ------
+    LayerNotFoundError
+        No such layer (with the nearest names).
+    TargetError
+        The layer returns nothing but zeros for the image.
+    InputError
+        Several images, a size that the network does not take, pictures to start from of another number.
+    ZeroGradientError
+        There is no way to go from the start.
+    ValueError
+        Negative weights; other values that an option can't have.
+
+    References
+    ----------
+    .. [1] Mahendran and Vedaldi, "Understanding deep image representations by inverting them", CVPR 2015.
+    .. [2] Mahendran and Vedaldi, "Visualizing deep convolutional neural networks using natural pre-images",
+       IJCV 2016.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> net = cv.samples.squeezenet()
+    >>> found = cv.invert(net, cv.samples.photo("chelsea"), "features.3", steps=12, size=64)
+    >>> found.images.shape, bool(found.errors[0] < 0.5)
+    ((1, 64, 64, 3), True)
+    """
+    check_network(net, "invert")
+    options = _Options(
+        steps, copies, seed, alpha_norm, alpha, total_variation, beta, parameterization, optimizer, rate
+    )
+    x = prepared(net, image, None if size is None else checked_pair("size", size), "invert")
+    net.layer(layer)
+    task = _Task(net, x, layer, options, _beginning(net, x, options.copies, start))
+    found, _ = yield from _inverted(task, lambda images: mosaic(images) if len(images) > 1 else images[0])
+    return found
+
+
+@streamed
+def invert_layers(
+    net: Network,
+    image: Images,
+    layers: Sequence[LayerKey],
+    *,
+    steps: int = 160,
+    size: int | tuple[int, int] | None = None,
+    alpha_norm: float = 0.01,
+    alpha: float = 6.0,
+    total_variation: float | None = None,
+    beta: float = 2.0,
+    parameterization: InversionParameterization = "pixels",
+    optimizer: InversionOptimizer | None = None,
+    rate: float | None = None,
+    start: Images | None = None,
+    seed: int = 0,
+) -> Generator[Step, None, LayerInversions]:
+    """See one image as several layers know it, side by side: the deeper the layer, the more is open.
+
+    `invert` for one layer after the other, with the same noise to begin with. What stays the same in the image but
+    changes in the pictures is what the layers have become invariant to. With ``total_variation`` left out each layer
+    has its own weight; give one to compare the layers' errors under the same terms.
+
+    Parameters
+    ----------
+    net, image
+        The network and the image.
+    layers
+        The layers, in any order.
+    steps
+        How many for each layer.
+    size, alpha_norm, alpha, total_variation, beta, parameterization, optimizer, rate, start, seed
+        See `invert`.
+
+    Yields
+    ------
+    Step
+        The image and all pictures so far; the values are those of the layer at work.
+
+    Returns
+    -------
+    LayerInversions
+        An `Inversion` for each layer; stopped before the end, for those that were begun.
+
+    Raises
+    ------
+    LayerNotFoundError
+        An empty list, or no such layer.
+    InputError, TargetError, ZeroGradientError, ValueError
+        See `invert`.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> net = cv.samples.squeezenet()
+    >>> photo = cv.samples.photo("chelsea")
+    >>> found = cv.invert_layers(net, photo, ["features.0", "features.5"], steps=12, size=64)
+    >>> found.images.shape, bool(found.errors[0] < found.errors[1])
+    ((2, 64, 64, 3), True)
+    """
+    check_network(net, "invert_layers")
+    options = _Options(
+        steps, 1, seed, alpha_norm, alpha, total_variation, beta, parameterization, optimizer, rate
+    )
+    x = prepared(net, image, None if size is None else checked_pair("size", size), "invert_layers")
+    chosen = checked_layers(net, "layers", layers, lambda net: ())
+    begin = _beginning(net, x, 1, start)
+    tasks = [_Task(net, x, layer, options, begin) for layer in chosen]
+    original = pictures_of(net, x)
+    done: list[Inversion] = []
+
+    def together(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if not images.size:
+            first: NDArray[np.uint8] = images[0]
+            return first
+        blank = np.full_like(original, 255)
+        shown = [original, *(each.images for each in done), images]
+        return mosaic(np.concatenate(shown + [blank] * (len(tasks) + 1 - len(shown))))
+
+    for index, task in enumerate(tasks):
+        found, stopped = yield from _inverted(
+            task, together, first=index * options.steps, total=len(tasks) * options.steps
+        )
+        done.append(found)
+        if stopped:
+            break
+    return LayerInversions(tuple(done))
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What was asked for, checked."""
+
+    steps: int
+    copies: int
+    seed: int
+    alpha_norm: float
+    alpha: float
+    total_variation: float | None
+    beta: float
+    parameterization: str
+    optimizer: InversionOptimizer | None
+    rate: float | None
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("copies", 1), ("seed", 0)):
+            object.__setattr__(self, name, checked_whole(name, getattr(self, name), least=least))
+        if self.copies > _MOST_COPIES:
+            raise ValueError(f"copies={self.copies} are too many at once (at most {_MOST_COPIES})")
+        for name in ("alpha_norm", "total_variation", "alpha", "beta", "rate"):
+            if getattr(self, name) is not None or name not in ("total_variation", "rate"):
+                above = name in ("alpha", "beta", "rate")
+                object.__setattr__(self, name, checked_weight(name, getattr(self, name), above=above))
+        if self.parameterization not in ("pixels", "fourier"):
+            raise ValueError(f"parameterization is 'pixels' or 'fourier', got {self.parameterization!r}")
+        if self.optimizer not in (None, *_RATES):
+            raise ValueError(f"optimizer is one of {', '.join(map(repr, _RATES))}; got {self.optimizer!r}")
+        if self.optimizer == "momentum" and self.parameterization == "fourier":
+            raise ValueError(
+                "optimizer='momentum' takes its steps in units of pixels; for a spectrum take 'adam' or 'lbfgs'"
+            )
+
+    @property
+    def moves_by(self) -> str:
+        """The optimizer's name."""
+        return self.optimizer or ("momentum" if self.parameterization == "pixels" else "adam")
+
+    @property
+    def pace(self) -> float:
+        """The rate."""
+        return _RATES[self.moves_by] if self.rate is None else self.rate
+
+
+class _Task:
+    """One layer to invert: its features, and what is minimized."""
+
+    def __init__(
+        self, net: Network, x: Tensor, layer: LayerKey, options: _Options, begin: Tensor | None
+    ) -> None:
+        self.net, self.x, self.layer, self.options = net, x, layer, options
+        self.begin = begin
+        self.distance = ContentDistance({layer: feature_code(net, x, layer)}, 1.0)
+        given = options.total_variation
+        self.variation = 0.01 * 50.0 ** relative_depth(net, layer) if given is None else given
+
+    def terms(self) -> dict[str, Objective]:
+        """Return what to maximize: each term with a minus."""
+        options = self.options
+        height, width = self.x.shape[2:]
+        mean = self.net.input.scaling()[0]
+        reach = 80 / 127.5 * float(torch.maximum(mean, 1 - mean).mean())
+        terms: dict[str, Objective] = {"feature error": -self.distance}
+        if options.alpha_norm:
+            weight = options.alpha_norm / (height * width * reach**options.alpha)
+            terms["alpha norm"] = -AlphaNorm(weight, options.alpha)
+        if self.variation:
+            weight = self.variation / (height * width * (reach / 6.5) ** options.beta)
+            terms["total variation"] = -TotalVariation(weight, options.beta)
+        return terms
+
+    def image(self, random: torch.Generator) -> Parameterization:
+        """Return what stands for the pictures, as they are to begin with."""
+        spec = self.net.input
+        begin = self.begin
+        if begin is None:
+            mean, deviation = spec.scaling()
+            # Faint noise about the mean. Where a network scales nothing that is black, and rectifiers may be dead.
+            middle = (mean.clamp(0.25, 0.75) - mean) / deviation
+            noise = torch.randn((self.options.copies, *self.x.shape[1:]), generator=random)
+            begin = (middle + 0.1 * _DEVIATION / deviation * noise).to(self.x)
+        if self.options.parameterization == "fourier":
+            return Fourier(spec, begin, start=begin)
+        return Pixels(spec, begin)
+
+    def mover(self) -> Optimizer:
+        """Return how the pictures move."""
+        name, pace, steps = self.options.moves_by, self.options.pace, self.options.steps
+        if name != "momentum":
+            return Optimizer(cast(OptimizerName, name), pace)
+        height, width = self.x.shape[2:]
+        unit = height * width * float((_DEVIATION / self.net.input.deviation).square().sum())
+
+        def scheduled(index: int) -> float:
+            return pace * unit * (1.0 if 4 * index < steps else 0.1 if 4 * index < 3 * steps else 0.01)
+
+        return Optimizer("momentum", scheduled, momentum=0.9)
+
+
+def _beginning(net: Network, x: Tensor, copies: int, start: Images | None) -> Tensor | None:
+    if start is None:
+        return None
+    size = (x.shape[2], x.shape[3])
+    begin = replace(net.input, size=size, resize=size).prepare(start).to(x)
+    if len(begin) not in (1, copies):
+        raise InputError(f"{len(begin)} pictures to start from for {copies}; give one, or one for each")
+    return begin.expand(copies, *x.shape[1:])
+
+
+def _inverted(
+    task: _Task,
+    layout: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    *,
+    first: int = 0,
+    total: int | None = None,
+) -> Generator[Step, None, tuple[Inversion, bool]]:
+    """Invert one layer; a step's picture is laid out of those of the layer. Return the result, and if stopped."""
+    net, options = task.net, task.options
+    random = torch.Generator().manual_seed(options.seed)
+    grown = yield from ascend(
+        net,
+        task.image(random),
+        task.terms(),
+        steps=options.steps,
+        optimizer=task.mover(),
+        random=random,
+        picturing=lambda x: layout(pictures_of(net, x)),
+        first=first,
+        total=total,
+    )
+    _check_moved(grown, task.layer)
+    images, x = pictures_of(net, grown.x), grown.x
+    if images.size:
+        x = replace(net.input, size=None, resize=None).prepare(list(images)).to(x)
+    away = ((x - task.x) * net.input.deviation.to(x)).float()
+    found = Inversion(
+        images=images,
+        inputs=grown.x.float().cpu().numpy(),
+        original=pictures_of(net, task.x)[0],
+        layer=task.layer,
+        errors=judged(net, task.distance, x.contiguous(memory_format=torch.channels_last)),
+        distances=away.square().flatten(1).mean(1).sqrt().cpu().numpy(),
+        # Not -0.
+        curves={name: 0.0 - curve for name, curve in grown.values.items()},
+        ended=grown.ended,
+        alpha_norm=options.alpha_norm,
+        alpha=options.alpha,
+        total_variation=task.variation,
+        beta=options.beta,
+        parameterization=options.parameterization,
+        optimizer=options.moves_by,
+        rate=options.pace,
+        steps=grown.steps,
+        size=(task.x.shape[2], task.x.shape[3]),
+        seed=options.seed,
+    )
+    return found, grown.stopped
+
+
+def _check_moved(grown: Ascent, layer: Any) -> None:
+    """Say why it ended early, unless because there is nothing left to do."""
+    error = -grown.values["feature error"]
+    if not grown.ended or (len(error) and float(error[-1].max()) <= _REACHED):
+        return
+    if grown.steps:
+        warnings.warn(f"the inversion of {key_text(layer)!r} stopped early: {grown.ended}", stacklevel=3)
+        return
+    raise ZeroGradientError(
+        f"the gradient of the feature error of {key_text(layer)!r} is zero everywhere for the picture to begin with, "
+        "though the error is not; take a layer before a rectifier, another seed, or a photo as start="
+    )
