@@ -37,7 +37,7 @@ from cnnviz_widgets.engine.prediction import Prediction
 from cnnviz_widgets.engine.state import engine_lock, evaluation
 from cnnviz_widgets.engine.support import check_supported, unwrapped
 from cnnviz_widgets.engine.survey import Survey, Surveys, watched
-from cnnviz_widgets.engine.targets import probabilities
+from cnnviz_widgets.engine.targets import checked_scores, probabilities
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 
@@ -262,28 +262,7 @@ class Network:
 
     def class_scores(self, x: Tensor) -> Tensor:
         """Return class scores [N, K] for a prepared batch, checked: two axes, finite, one per label."""
-        return self.check_scores(self.scores(x))
-
-    def check_scores(self, scores: Tensor) -> Tensor:
-        """Return what the network returned if these are class scores [N, K], or say what they are.
-
-        Raises
-        ------
-        OutputError
-            Not floats on two axes; NaN or infinite; another number of classes than there are labels.
-        """
-        if scores.ndim != 2 or not scores.is_floating_point():
-            raise OutputError(
-                "class scores are floats of shape (images, classes), but this network returns "
-                f"{scores.dtype} {tuple(scores.shape)}; "
-                "give cv.Network(module, output=<function that returns scores>)"
-            )
-        if not bool(torch.isfinite(scores).all()):
-            raise OutputError("the network returned NaN or infinity for this image")
-        classes = max(scores.shape[1], 2)
-        if self.labels is not None and len(self.labels) != classes:
-            raise OutputError(f"the network has {classes} classes, but {len(self.labels)} labels were given")
-        return scores
+        return checked_scores(self, self.scores(x))
 
     def label(self, index: int) -> str:
         """Return the name of a class; its index as text where there are no labels."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, TargetError
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
-from cnnviz_widgets.engine.targets import Target, TargetLike, as_target, row_and_column
+from cnnviz_widgets.engine.targets import Target, TargetLike, as_target, checked_scores, row_and_column
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -56,8 +56,8 @@ class Seen:
 
     @cached_property
     def class_scores(self) -> Tensor:
-        """Its class scores [N, K], checked."""
-        return self.net.check_scores(self.output)
+        """Its class scores [N, K], checked; a NaN is for the loop to notice."""
+        return checked_scores(self.net, self.output, finite=False)
 
 
 class Objective(ABC):

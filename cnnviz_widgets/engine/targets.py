@@ -46,6 +46,30 @@ def are_probabilities(scores: Tensor) -> bool:
     return scores.shape[1] > 1 and bool((values >= 0).all()) and sums_to_one
 
 
+def checked_scores(net: Network, scores: Tensor, *, finite: bool = True) -> Tensor:
+    """Return what a network returned if these are class scores [N, K], or say what they are.
+
+    With ``finite=False`` they may be NaN or infinite.
+
+    Raises
+    ------
+    OutputError
+        Not floats on two axes; NaN or infinite; another number of classes than there are labels.
+    """
+    if scores.ndim != 2 or not scores.is_floating_point():
+        raise OutputError(
+            "class scores are floats of shape (images, classes), but this network returns "
+            f"{scores.dtype} {tuple(scores.shape)}; "
+            "give cv.Network(module, output=<function that returns scores>)"
+        )
+    if finite and not bool(torch.isfinite(scores).all()):
+        raise OutputError("the network returned NaN or infinity for this image")
+    classes = max(scores.shape[1], 2)
+    if net.labels is not None and len(net.labels) != classes:
+        raise OutputError(f"the network has {classes} classes, but {len(net.labels)} labels were given")
+    return scores
+
+
 @dataclass(frozen=True)
 class Target:
     """What to explain or to maximize: a class, a channel, one unit, or any function of the output.

@@ -182,6 +182,24 @@ def test_the_last_good_pictures_are_left_where_the_value_becomes_nan() -> None:
     assert found.values["value"].shape == (3, 1)
 
 
+def test_class_scores_that_become_nan_are_noticed_in_the_same_way() -> None:
+    class Cliff(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            top = x.amax((1, 2, 3))
+            return torch.stack([(1.25 - top).sqrt() + 10 * top, top], 1)
+
+    found, steps = climb(
+        cv.Network(Cliff(), input=SPEC),
+        start() * 0 + 1,
+        as_objective(0),
+        steps=50,
+        optimizer=Optimizer("sign", 0.1),
+    )
+    assert len(steps) == 3
+    assert found.x.max().item() == pytest.approx(1.2)
+    assert "NaN" in found.ended
+
+
 def test_a_value_that_falls_without_end_is_noticed() -> None:
     found, steps = climb(
         network(), start(), Bowl(torch.zeros(1, 3, 6, 6)), steps=500, optimizer=Optimizer("momentum", 30.0)
