@@ -7,7 +7,7 @@ import numpy as np
 import cnnviz_widgets as cv
 
 LAYERS = ("features.3", "features.5", "features.7", "features.9", "features.11")
-EACH, CROPS, SIZE, STEPS = 12, 1000, 128, 64
+EACH, CROPS, SIZE, STEPS = 12, 1000, 128, 128
 
 
 def crops(count: int, size: int, seed: int = 0) -> list[np.ndarray]:
