@@ -231,7 +231,7 @@ def coarse_to_fine(
             first=done,
             total=settings.steps,
         )
-        found, stopped = yield from _positive(steps)
+        found, stopped = yield from as_losses(steps)
         x, done, ended = found.x, done + found.steps, found.ended
         for name, values in found.values.items():
             curves[name].append(-values[:, 0])
@@ -271,7 +271,7 @@ def _enlarged(x: Tensor, start: Tensor | None, size: tuple[int, int]) -> Tensor:
     return resampled(start, size) + resampled(x - before, size)
 
 
-def _positive(steps: Generator[Step, None, Ascent]) -> Generator[Step, None, tuple[Ascent, bool]]:
+def as_losses(steps: Generator[Step, None, Ascent]) -> Generator[Step, None, tuple[Ascent, bool]]:
     """Take steps whose values are losses with a minus, as losses; return what they come to, and whether stopped."""
     stopped = False
     with closing(steps):

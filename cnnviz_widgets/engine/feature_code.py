@@ -27,12 +27,8 @@ def feature_code(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
     TargetError
         Nothing but zeros.
     """
-    # In the order of memory in which `Climber` shows pictures: the sums are then the same to the last bit.
-    shown = x.contiguous(memory_format=torch.channels_last)
     try:
-        with apart(net), capture(net, [layer], stop=True) as seen:
-            net(shown)
-            code = main_tensor(seen[layer]).detach()
+        code = layer_values(net, x, layer)
     except RuntimeError as error:
         height, width = x.shape[2:]
         raise InputError(
@@ -49,9 +45,27 @@ def feature_code(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
     return code
 
 
+def layer_values(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
+    """Return what a layer returns for prepared pictures, to the last bit what `Climber` sees while it changes them."""
+    try:
+        return _values(net, x.contiguous(memory_format=torch.channels_last), layer)
+    except RuntimeError:
+        # Modules that use `.view` take no such memory. Whatever else it is comes again.
+        return _values(net, x.contiguous(), layer)
+
+
+def _values(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
+    with apart(net), capture(net, [layer], stop=True) as seen:
+        net(x)
+        return main_tensor(seen[layer]).detach()
+
+
 def relative_depth(net: Network, layer: LayerKey) -> float:
-    """Return how late a layer returns among all layers: 0 for the first one, 1 for the last."""
-    names = {module: name for name, module in net.core.named_modules()}
-    order = [names.get(place, place) for place in net.survey.shapes]
+    """Return how late a layer stands among the modules as they were defined: 0 for the first one, 1 for the last.
+
+    That asks for no pass through the network. A block stands where its last part does.
+    """
     name = split_key(layer)[0]
-    return order.index(name) / max(1, len(order) - 1) if name in order else 1.0
+    parts = [each for each, module in net.core.named_modules() if each and not any(module.children())]
+    within = [index for index, each in enumerate(parts) if not name or f"{each}.".startswith(f"{name}.")]
+    return max(within, default=0) / max(1, len(parts) - 1)

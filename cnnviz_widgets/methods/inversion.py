@@ -5,39 +5,33 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.ascent import Ascent, Optimizer, OptimizerName, ascend, judged
-from cnnviz_widgets.engine.coarse_to_fine import checked_weight, prepared
+from cnnviz_widgets.engine.ascent import Ascent, ascend
+from cnnviz_widgets.engine.coarse_to_fine import as_losses, prepared
 from cnnviz_widgets.engine.errors import InputError, ZeroGradientError
-from cnnviz_widgets.engine.feature_code import feature_code, relative_depth
-from cnnviz_widgets.engine.gram import ContentDistance, checked_layers
+from cnnviz_widgets.engine.gram import checked_layers
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.inversion_task import (
+    InversionOptimizer,
+    InversionOptions,
+    InversionParameterization,
+    InversionTask,
+)
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.objectives import Objective
-from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels
-from cnnviz_widgets.engine.regularizers import AlphaNorm, TotalVariation
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.render.mosaic import mosaic, mosaic_png
 
-InversionOptimizer = Literal["momentum", "adam", "lbfgs"]
-InversionParameterization = Literal["pixels", "fourier"]
-
-_RATES = {"momentum": 0.01, "adam": 0.05, "lbfgs": 1.0}
-# The deviation of photos about their mean color, where white is 1.
-_DEVIATION = 60 / 255
-_MOST_COPIES = 64
 # A relative distance as small as that is rounding.
 _REACHED = 1e-6
 
@@ -203,13 +197,14 @@ def invert(
         ``"pixels"``, the network's numbers between black and white, or ``"fourier"``, the spectrum of decorrelated
         colors, which brings large structure as fast as fine one: for deep layers smoother, and of lower error.
     optimizer
-        ``"momentum"``, for pixels and the default for them: gradient descent with momentum 0.9, and steps of ``rate``
-        in the first quarter of all, a tenth of that in the next half, and a hundredth in the last quarter. That is the
-        paper's schedule (100, 200 and 100 steps), with a rate of 0.01 in place of 0.004: in fewer steps it comes as
-        far. ``"adam"``, the default for spectra; ``"lbfgs"``.
+        ``"momentum"``, for pixels and the default for them: gradient descent with momentum 0.9. The paper takes 100
+        steps of one size, 200 of a tenth and 100 of a hundredth; here they shrink evenly from the first one, ``rate``,
+        to a 300th: which size is right differs from layer to layer, deep ones make no way with large steps, and so
+        each size has its turn. ``"adam"``, the default for spectra; ``"lbfgs"``.
     rate
-        Of the optimizer: 0.01, 0.05 or 1 if left out. That of momentum is in units of the squared norm of a typical
-        image, H W times the sum over the channels of (60/255 / s)^2, s being the network's standard deviation.
+        Of the optimizer: 0.02, 0.05 or 1 if left out (the paper's is 0.004). That of momentum is in units of the
+        squared norm of a typical image, H W times the sum over the channels of (60/255 / s)^2, with the network's
+        standard deviation s.
     copies
         How many pictures, each from noise of its own: what they differ in, the layer does not know.
     start
@@ -255,12 +250,12 @@ def invert(
     ((1, 64, 64, 3), True)
     """
     check_network(net, "invert")
-    options = _Options(
+    options = InversionOptions(
         steps, copies, seed, alpha_norm, alpha, total_variation, beta, parameterization, optimizer, rate
     )
     x = prepared(net, image, None if size is None else checked_pair("size", size), "invert")
     net.layer(layer)
-    task = _Task(net, x, layer, options, _beginning(net, x, options.copies, start))
+    task = InversionTask(net, x, layer, options, _beginning(net, x, options.copies, start))
     found, _ = yield from _inverted(task, lambda images: mosaic(images) if len(images) > 1 else images[0])
     return found
 
@@ -327,13 +322,13 @@ def invert_layers(
     ((2, 64, 64, 3), True)
     """
     check_network(net, "invert_layers")
-    options = _Options(
+    options = InversionOptions(
         steps, 1, seed, alpha_norm, alpha, total_variation, beta, parameterization, optimizer, rate
     )
     x = prepared(net, image, None if size is None else checked_pair("size", size), "invert_layers")
     chosen = checked_layers(net, "layers", layers, lambda net: ())
     begin = _beginning(net, x, 1, start)
-    tasks = [_Task(net, x, layer, options, begin) for layer in chosen]
+    tasks = [InversionTask(net, x, layer, options, begin) for layer in chosen]
     original = pictures_of(net, x)
     done: list[Inversion] = []
 
@@ -355,105 +350,6 @@ def invert_layers(
     return LayerInversions(tuple(done))
 
 
-@dataclass(frozen=True)
-class _Options:
-    """What was asked for, checked."""
-
-    steps: int
-    copies: int
-    seed: int
-    alpha_norm: float
-    alpha: float
-    total_variation: float | None
-    beta: float
-    parameterization: str
-    optimizer: InversionOptimizer | None
-    rate: float | None
-
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("copies", 1), ("seed", 0)):
-            object.__setattr__(self, name, checked_whole(name, getattr(self, name), least=least))
-        if self.copies > _MOST_COPIES:
-            raise ValueError(f"copies={self.copies} are too many at once (at most {_MOST_COPIES})")
-        for name in ("alpha_norm", "total_variation", "alpha", "beta", "rate"):
-            if getattr(self, name) is not None or name not in ("total_variation", "rate"):
-                above = name in ("alpha", "beta", "rate")
-                object.__setattr__(self, name, checked_weight(name, getattr(self, name), above=above))
-        if self.parameterization not in ("pixels", "fourier"):
-            raise ValueError(f"parameterization is 'pixels' or 'fourier', got {self.parameterization!r}")
-        if self.optimizer not in (None, *_RATES):
-            raise ValueError(f"optimizer is one of {', '.join(map(repr, _RATES))}; got {self.optimizer!r}")
-        if self.optimizer == "momentum" and self.parameterization == "fourier":
-            raise ValueError(
-                "optimizer='momentum' takes its steps in units of pixels; for a spectrum take 'adam' or 'lbfgs'"
-            )
-
-    @property
-    def moves_by(self) -> str:
-        """The optimizer's name."""
-        return self.optimizer or ("momentum" if self.parameterization == "pixels" else "adam")
-
-    @property
-    def pace(self) -> float:
-        """The rate."""
-        return _RATES[self.moves_by] if self.rate is None else self.rate
-
-
-class _Task:
-    """One layer to invert: its features, and what is minimized."""
-
-    def __init__(
-        self, net: Network, x: Tensor, layer: LayerKey, options: _Options, begin: Tensor | None
-    ) -> None:
-        self.net, self.x, self.layer, self.options = net, x, layer, options
-        self.begin = begin
-        self.distance = ContentDistance({layer: feature_code(net, x, layer)}, 1.0)
-        given = options.total_variation
-        self.variation = 0.01 * 50.0 ** relative_depth(net, layer) if given is None else given
-
-    def terms(self) -> dict[str, Objective]:
-        """Return what to maximize: each term with a minus."""
-        options = self.options
-        height, width = self.x.shape[2:]
-        mean = self.net.input.scaling()[0]
-        reach = 80 / 127.5 * float(torch.maximum(mean, 1 - mean).mean())
-        terms: dict[str, Objective] = {"feature error": -self.distance}
-        if options.alpha_norm:
-            weight = options.alpha_norm / (height * width * reach**options.alpha)
-            terms["alpha norm"] = -AlphaNorm(weight, options.alpha)
-        if self.variation:
-            weight = self.variation / (height * width * (reach / 6.5) ** options.beta)
-            terms["total variation"] = -TotalVariation(weight, options.beta)
-        return terms
-
-    def image(self, random: torch.Generator) -> Parameterization:
-        """Return what stands for the pictures, as they are to begin with."""
-        spec = self.net.input
-        begin = self.begin
-        if begin is None:
-            mean, deviation = spec.scaling()
-            # Faint noise about the mean. Where a network scales nothing that is black, and rectifiers may be dead.
-            middle = (mean.clamp(0.25, 0.75) - mean) / deviation
-            noise = torch.randn((self.options.copies, *self.x.shape[1:]), generator=random)
-            begin = (middle + 0.1 * _DEVIATION / deviation * noise).to(self.x)
-        if self.options.parameterization == "fourier":
-            return Fourier(spec, begin, start=begin)
-        return Pixels(spec, begin)
-
-    def mover(self) -> Optimizer:
-        """Return how the pictures move."""
-        name, pace, steps = self.options.moves_by, self.options.pace, self.options.steps
-        if name != "momentum":
-            return Optimizer(cast(OptimizerName, name), pace)
-        height, width = self.x.shape[2:]
-        unit = height * width * float((_DEVIATION / self.net.input.deviation).square().sum())
-
-        def scheduled(index: int) -> float:
-            return pace * unit * (1.0 if 4 * index < steps else 0.1 if 4 * index < 3 * steps else 0.01)
-
-        return Optimizer("momentum", scheduled, momentum=0.9)
-
-
 def _beginning(net: Network, x: Tensor, copies: int, start: Images | None) -> Tensor | None:
     if start is None:
         return None
@@ -465,7 +361,7 @@ def _beginning(net: Network, x: Tensor, copies: int, start: Images | None) -> Te
 
 
 def _inverted(
-    task: _Task,
+    task: InversionTask,
     layout: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
     *,
     first: int = 0,
@@ -474,7 +370,7 @@ def _inverted(
     """Invert one layer; a step's picture is laid out of those of the layer. Return the result, and if stopped."""
     net, options = task.net, task.options
     random = torch.Generator().manual_seed(options.seed)
-    grown = yield from ascend(
+    steps = ascend(
         net,
         task.image(random),
         task.terms(),
@@ -485,6 +381,7 @@ def _inverted(
         first=first,
         total=total,
     )
+    grown, stopped = yield from as_losses(steps)
     _check_moved(grown, task.layer)
     images, x = pictures_of(net, grown.x), grown.x
     if images.size:
@@ -495,7 +392,7 @@ def _inverted(
         inputs=grown.x.float().cpu().numpy(),
         original=pictures_of(net, task.x)[0],
         layer=task.layer,
-        errors=judged(net, task.distance, x.contiguous(memory_format=torch.channels_last)),
+        errors=task.errors(x),
         distances=away.square().flatten(1).mean(1).sqrt().cpu().numpy(),
         # Not -0.
         curves={name: 0.0 - curve for name, curve in grown.values.items()},
@@ -511,7 +408,7 @@ def _inverted(
         size=(task.x.shape[2], task.x.shape[3]),
         seed=options.seed,
     )
-    return found, grown.stopped
+    return found, stopped
 
 
 def _check_moved(grown: Ascent, layer: Any) -> None:

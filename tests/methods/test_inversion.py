@@ -102,10 +102,10 @@ def test_the_momentum_goes_by_the_schedule() -> None:
     x = SPEC.prepare(photo(1))
     unit = 64 * sum((60 / 255 / s) ** 2 for s in (0.2, 0.25, 0.3))
     speed = torch.zeros_like(x)
-    for share in (1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01):
+    for index in range(8):
         # An orthogonal matrix keeps distances: the feature error is that of the numbers themselves.
         speed = 0.9 * speed + 2 * (x - x0) / x0.square().sum()
-        x = (x - 0.01 * share * unit * speed).clamp(low, high)
+        x = (x - 0.02 * 300 ** (-index / 8) * unit * speed).clamp(low, high)
     np.testing.assert_allclose(found.inputs, x.numpy(), atol=1e-4)
 
 
@@ -147,6 +147,7 @@ def test_several_layers_are_each_layer_alone() -> None:
     assert [(each.index, each.total) for each in steps] == [(index, 8) for index in range(8)]
     assert steps[-1].image.shape == steps[0].image.shape
     assert np.array_equal(steps[0].image[:8, :8], photo())
+    assert steps[4].values["feature error"] == both.inversions[1].curves["feature error"][0, 0]
 
 
 def test_stopped_half_way_there_are_the_layers_so_far() -> None:
@@ -168,15 +169,15 @@ def test_a_spectrum_comes_to_the_image_as_well() -> None:
 
 def test_what_is_nothing_but_zeros_can_not_be_inverted() -> None:
     net = network()
-    net.module.conv.bias.data -= 100
+    net.module.get_parameter("conv.bias").data -= 100
     with pytest.raises(TargetError, match=r"'relu' returns nothing but zeros for this image"):
         cv.invert(net, photo(), "relu")
 
 
 def test_a_start_that_leads_nowhere_is_an_error() -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
-    module[0].weight.data.fill_(1.0)
-    module[0].bias.data.fill_(-0.5)
+    nn.init.constant_(module.get_parameter("0.weight"), 1.0)
+    nn.init.constant_(module.get_parameter("0.bias"), -0.5)
     net = cv.Network(module, input=replace(SPEC, mean=0.5, std=0.25))
     white, black = np.full((8, 8, 3), 255, np.uint8), np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ZeroGradientError, match="'1' is zero everywhere"):
