@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.capture import capture
 from cnnviz_widgets.engine.errors import OutputError, TargetError, ZeroGradientError
-from cnnviz_widgets.engine.input_gradients import backward_pass, check_changed, gradients_of
+from cnnviz_widgets.engine.input_gradients import backward_pass, check_changed, gradients_of, leaf_of
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 from cnnviz_widgets.engine.targets import row_and_column
 from cnnviz_widgets.engine.whole_numbers import whole_number
@@ -82,7 +82,7 @@ def project_back(
         The activation is zero, or the pixels do not lead to it.
     """
     with backward_pass(net, "deconvnet") as calls, capture(net, [layer], gradients=True, stop=True) as seen:
-        x = x.detach().requires_grad_()
+        x = leaf_of(x)
         net(x)
         value = main_tensor(seen[layer])
         has_maps = value.ndim == 4
@@ -122,7 +122,7 @@ def _seeds(
             seed.copy_(plane)
         else:
             seed[place] = plane[place]
-        activation = float(seed.sum())
+        activation = float(seed.double().sum())
         _check_activation(seed, layer, number, place)
         found.append((activation, place))
     return seeds, found

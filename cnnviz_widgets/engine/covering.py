@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.capture import apart
 from cnnviz_widgets.engine.errors import InputError, OutputError
 from cnnviz_widgets.engine.fills import Fill, filled
 from cnnviz_widgets.engine.incremental import WindowPasses
@@ -62,12 +63,25 @@ class Covering:
 
     def __init__(self, net: Network, x: Tensor, target: Target, fill: Fill, *, seed: int = 0) -> None:
         self.instead = filled(net, x, fill, seed=seed)
+        self._begun = (net, x, target)
+        self._begin()
+
+    def _begin(self) -> None:
+        net, x, target = self._begun
         self._asked = Asked(net, x, target, returns_classes(net, x), None)
         self._passes = WindowPasses(net, x, self.instead, self._asked.questions)
-        self.clean = self.answer(np.zeros(x.shape[2:], bool))
+        self.clean = self._of(np.zeros(x.shape[2:], bool))
 
     def answer(self, mask: NDArray[np.bool_]) -> Covered:
-        """Return the answer where the cover lies wherever a mask [H, W] is true."""
+        """Return the answer where the cover lies wherever a mask [H, W] is true.
+
+        If the network was trained, or got other weights, since the last one, it is asked anew without a cover first.
+        """
+        if self._passes.is_stale:
+            self._begin()
+        return self._of(mask)
+
+    def _of(self, mask: NDArray[np.bool_]) -> Covered:
         answers = self._passes.masked(mask)
         value = float(self._asked.read(answers)["scores"][0])
         shares = probabilities(answers[1])[0].cpu().numpy() if self._asked.most_probable else None
@@ -82,7 +96,8 @@ def returns_classes(net: Network, x: Tensor) -> bool:
 def class_count(net: Network, x: Tensor) -> int:
     """Return how many classes there are, 0 for a network that returns no class scores."""
     try:
-        return max(net.class_scores(x).shape[1], 2)  # one score stands for two classes
+        with apart(net):
+            return max(net.class_scores(x).shape[1], 2)  # one score stands for two classes
     except OutputError:
         return 0
 
@@ -90,7 +105,8 @@ def class_count(net: Network, x: Tensor) -> int:
 def check_classes(net: Network, x: Tensor) -> None:
     """Refuse to look for the most probable class of a network that returns no class scores, and say why."""
     try:
-        net.class_scores(x)
+        with apart(net):
+            net.class_scores(x)
     except OutputError as error:
         raise InputError(
             f"there is no most probable class to ask about: {error}; or give a target, such as "
@@ -117,4 +133,5 @@ def check_target(net: Network, x: Tensor, target: Target, classes: int) -> None:
     if isinstance(target.what, str | int) and classes:
         class_index(net, target.what, classes)
         return
-    target.scores(net, x)
+    with apart(net):
+        target.scores(net, x)

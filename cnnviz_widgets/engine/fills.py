@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,7 +23,9 @@ BLUR = 0.05
 
 def check_fill(name: str, fill: object) -> None:
     """Say what there is, for what is no fill."""
-    is_number = isinstance(fill, int | float) and not isinstance(fill, bool) and math.isfinite(fill)
+    is_number = (
+        isinstance(fill, int | float | np.number) and not isinstance(fill, bool) and math.isfinite(fill)
+    )
     if not is_number and not (isinstance(fill, str) and fill in FILLS):
         raise ValueError(
             f"{name} is a number in the network's input space (0.0: the mean color of a normalized input), "

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.batch_statistics import takes_batch_statistics
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.incremental_batch import Batch, CleanMaps
 from cnnviz_widgets.engine.incremental_costs import Costs, Layout
@@ -20,7 +22,7 @@ from cnnviz_widgets.engine.incremental_graph import prepared
 from cnnviz_widgets.engine.incremental_record import NotIncremental, record
 from cnnviz_widgets.engine.incremental_windows import Intervals, Numbers, changed_intervals, spans_of
 from cnnviz_widgets.engine.layer_reached import layer_reached
-from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.layers import LayerKey, main_tensor, version
 from cnnviz_widgets.engine.side_by_side import side_by_side, workers_for
 
 if TYPE_CHECKING:
@@ -73,7 +75,9 @@ class WindowPasses:
     Attributes
     ----------
     reason
-        Why whole images are run; empty where only what changes is computed.
+        Why whole images are run; empty where only what changes is computed, unless that costs more.
+    sets_by_way
+        How many sets of places went which way so far: ``"incremental"`` and ``"whole"``.
 
     Notes
     -----
@@ -99,6 +103,8 @@ class WindowPasses:
         self.memory_limit = memory_limit
         self._workers = workers_for(x.device)
         self.reason = "" if incremental else "whole images were asked for"
+        self.sets_by_way = {"incremental": 0, "whole": 0}
+        self._versions = self._versions_now()
         self._clean = CleanMaps()
         if incremental:
             try:
@@ -114,6 +120,15 @@ class WindowPasses:
     def size(self) -> tuple[int, int]:
         """Height and width of the image."""
         return self.x.shape[2], self.x.shape[3]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the network has other weights than when this was made; the answers are those of the old ones."""
+        return self._versions != self._versions_now()
+
+    def _versions_now(self) -> list[tuple[int, int | None]]:
+        core = self.net.core
+        return [(id(each), version(each)) for each in chain(core.parameters(), core.buffers())]
 
     def answers(self, tops: ArrayLike, lefts: ArrayLike, window: tuple[int, int]) -> list[Tensor]:
         """Return the answers for a window (height, width) at all ``tops`` x ``lefts``, row by row."""
@@ -141,6 +156,7 @@ class WindowPasses:
             quick or (quick is None and self._pays(plan, np.size(tops) * np.size(lefts)))
         ):
             intervals, cut = plan
+            self.sets_by_way["incremental"] += 1
 
             def run(places: tuple[Numbers, Numbers]) -> tuple[Numbers, Numbers, list[Tensor]]:
                 rows, columns = places
@@ -149,6 +165,7 @@ class WindowPasses:
 
             yield from side_by_side(run, cut.batches(), workers=self._workers)
         else:
+            self.sets_by_way["whole"] += 1
             yield from self._plain_batches(starts, window)
 
     def masked(self, mask: NDArray[np.bool_]) -> list[Tensor]:
@@ -278,8 +295,13 @@ class WindowPasses:
         return torch.channels_last if same else torch.contiguous_format
 
     def _plain_batch_size(self) -> int:
+        if takes_batch_statistics(self.net.core):
+            return 1
         shapes = [shape for layer in self.net.survey.shapes.values() for shape in layer if shape]
         largest = max((int(np.prod(shape)) for shape in shapes), default=self.x.numel())
+        if self.net.input.size is None:
+            # The survey is of the example's size; maps grow with the image.
+            largest = int(largest * self.x.numel() / self.net.input.example().numel())
         # The largest map, what is made of it, and the scratch space of that.
         return int(np.clip(self.memory_limit // (4 * largest * self.x.element_size()), 1, 16))
 

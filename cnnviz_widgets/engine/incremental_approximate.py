@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +17,9 @@ from torch.nn.grad import conv2d_input
 from cnnviz_widgets.engine.incremental import WindowPasses
 from cnnviz_widgets.engine.incremental_batch import Batch, CleanMaps
 from cnnviz_widgets.engine.incremental_costs import Layout
-from cnnviz_widgets.engine.incremental_record import Node, call
+from cnnviz_widgets.engine.incremental_record import Node, NotIncremental, call
 from cnnviz_widgets.engine.incremental_windows import Intervals, Numbers, Span, is_cut, spans_of
+from cnnviz_widgets.engine.input_gradients import leaf_of
 from cnnviz_widgets.engine.map_similarity import rank_correlation
 
 SHARES = (0.38, 0.45, 0.55, 0.7)
@@ -103,15 +106,17 @@ class Rims:
         self, nodes: Sequence[Node], answers: Sequence[Node], score: Callable[[list[Tensor]], Tensor]
     ) -> None:
         convolutions = [each for each in nodes if each.name == "convolution" and each.is_map]
+        if not convolutions:
+            raise NotIncremental("there is no convolution whose window could be cut off")
         values: dict[Node, Tensor] = {}
         with torch.inference_mode(False), torch.enable_grad():
             for node in nodes:
                 values[node] = (
-                    node.value.detach().requires_grad_()
-                    if node.name == "image"
-                    else call(node, lambda each: values[each])
+                    leaf_of(node.value) if node.name == "image" else call(node, lambda each: values[each])
                 )
             total = score([values[each] for each in answers]).sum()
+            if not total.requires_grad:
+                raise NotIncremental("the score has no gradient")
             found = torch.autograd.grad(
                 total, [values[each] for each in convolutions], allow_unused=True, materialize_grads=True
             )
@@ -182,8 +187,9 @@ class CutBatch(Batch):
 class ApproximatePasses(WindowPasses):
     """Answers to questions about one image in which a window shows something else, approximately.
 
-    As long as ``share`` is 1 they are exact. Below it, windows are cut off at that share of each map's side, and each
-    batch has one answer more: what the score lacks for that, [N].
+    As long as ``share`` is 1 they are exact; ``obstacle`` says why that is all there is, where something forbids more.
+    Below it, windows are cut off at that share of each map's side, and each batch has one answer more: what the score
+    lacks for that, [N].
 
     Parameters
     ----------
@@ -194,8 +200,12 @@ class ApproximatePasses(WindowPasses):
     def __init__(self, *given: Any, score: Callable[[list[Tensor]], Tensor], **options: Any) -> None:
         self.share = 1.0
         super().__init__(*given, **options)
+        self.obstacle = ""
         if not self.reason:
-            self._rims = Rims(self._nodes, self._answers, score)
+            try:
+                self._rims = Rims(self._nodes, self._answers, score)
+            except (NotIncremental, RuntimeError) as obstacle:
+                self.obstacle = str(obstacle)
 
     def tune(
         self,
@@ -203,8 +213,11 @@ class ApproximatePasses(WindowPasses):
         lefts: Numbers,
         window: tuple[int, int],
         read: Callable[[list[Tensor]], NDArray[np.float32]],
+        until: float = math.inf,
     ) -> tuple[Numbers, NDArray[np.float32]] | None:
         """Set the least share that is good enough on a sample of places, or 1.
+
+        After the moment ``until`` (of `time.monotonic`) no further share is tried.
 
         Returns
         -------
@@ -212,7 +225,7 @@ class ApproximatePasses(WindowPasses):
             The sample: indices of rows and columns [S, 2], and exact scores [S]. ``None`` where it was not worth one.
         """
         places = (np.arange(len(tops)), np.arange(len(lefts)))
-        if self.reason or len(tops) * len(lefts) < FEWEST_PLACES:
+        if self.reason or self.obstacle or len(tops) * len(lefts) < FEWEST_PLACES:
             return None
         if not self._pays(self._plan((tops, lefts), window, places), len(tops) * len(lefts)):
             return None
@@ -227,7 +240,14 @@ class ApproximatePasses(WindowPasses):
             return found.flatten()
 
         exact = scores(1.0)
-        self.share = next((each for each in SHARES if SampleError.between(scores(each), exact).is_small), 1.0)
+        chosen = 1.0
+        for each in SHARES:
+            if time.monotonic() >= until:
+                break
+            if SampleError.between(scores(each), exact).is_small:
+                chosen = each
+                break
+        self.share = chosen
         return sample, exact
 
     def _plan(

@@ -18,7 +18,8 @@ _UNARY = frozenset("relu sigmoid tanh silu elu leaky_relu hardtanh gelu hardswis
 def prepared(answers: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     """Return the nodes of a pass in order, and its answers, ready to be run on windows.
 
-    Nothing of the module is changed: folded and reordered weights are copies.
+    Nothing of the module is changed, nor hangs on it: weights are copies, so that a pass stays that of the network as
+    it was when it was recorded.
 
     Raises
     ------
@@ -34,7 +35,10 @@ def prepared(answers: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     for node in nodes:
         weight = node.arguments.get("weight")
         if node.name == "convolution" and isinstance(weight, Tensor) and weight.ndim == 4:
-            node.arguments["weight"] = weight.detach().contiguous(memory_format=torch.channels_last)
+            node.arguments["weight"] = weight.detach().clone(memory_format=torch.channels_last)
+        for name, value in node.arguments.items():
+            if isinstance(value, Tensor) and not (name == "weight" and value is not weight):
+                node.arguments[name] = value.detach().clone()
     return nodes, answers
 
 

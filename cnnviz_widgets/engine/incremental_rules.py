@@ -54,6 +54,8 @@ def reach(node: Node) -> tuple[Reach, Reach] | None:
     if node.name == "image" or not node.is_map or not all(each.is_map for each in node.inputs):
         return None
     if node.name == "convolution" and not node.arguments["transposed"]:
+        if not isinstance(node.arguments["weight"], Tensor):
+            return None  # kernels that the network makes of the image
         return _window(node, tuple(node.arguments["weight"].shape[2:]))
     if node.name in ("max_pool2d_with_indices", "avg_pool2d"):
         return _window(node, _pair(node.arguments["kernel_size"]))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.graph import _engine_run_backward
 
+from cnnviz_widgets.engine.batch_statistics import takes_batch_statistics
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
@@ -71,7 +72,14 @@ def backward_pass(net: Network, rule: str = "plain") -> Iterator[RuledCalls]:
 def target_values(net: Network, x: Tensor, target: Target) -> Tensor:
     """Return a target's value for each image of a prepared batch [N], without gradients."""
     with apart(net):
-        return target.scores(net, x.detach())
+        parts = x.detach().split(1 if takes_batch_statistics(net.core) else len(x))
+        return torch.cat([target.scores(net, each) for each in parts])
+
+
+def leaf_of(x: Tensor) -> Tensor:
+    """Return a batch that gradients can be taken of, also where it was made in inference mode."""
+    with torch.inference_mode(False):
+        return (x.clone() if x.is_inference() else x.detach()).requires_grad_()
 
 
 def input_gradients(net: Network, x: Tensor, target: Target, rule: str = "plain") -> InputGradients:
@@ -86,8 +94,14 @@ def input_gradients(net: Network, x: Tensor, target: Target, rule: str = "plain"
     OutputError
         The value, or a gradient, is NaN or infinite.
     """
+    if len(x) > 1 and takes_batch_statistics(net.core):
+        found = [input_gradients(net, each, target, rule) for each in x.split(1)]
+        values, gradients = (
+            torch.cat(each) for each in zip(*((one.values, one.gradients) for one in found), strict=True)
+        )
+        return InputGradients(values, gradients, found[0].rectifiers)
     with backward_pass(net, rule) as calls:
-        x = x.detach().requires_grad_()
+        x = leaf_of(x)
         values = target.scores(net, x)
         gradients = gradients_of(values.sum(), x)
     check_changed(net, calls)
@@ -117,7 +131,7 @@ def layer_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the target's values [N], what a layer returned, and the gradients with respect to that."""
     with backward_pass(net), capture(net, [layer], gradients=True) as seen:
-        values = target.scores(net, x.detach().requires_grad_())
+        values = target.scores(net, leaf_of(x))
         maps = main_tensor(seen[layer])
         gradients = gradients_of(values.sum(), maps)
     return values.detach(), maps.detach(), gradients
@@ -125,14 +139,21 @@ def layer_gradients(
 
 def gradients_of(value: Tensor, x: Tensor) -> Tensor:
     """Return the gradient of a number with respect to a tensor; zeros where it does not depend on it."""
-    gradient = None
+    arrived: list[Tensor] = []
     if value.requires_grad and x.requires_grad:
-        # What `torch.autograd.grad` runs in the end, which itself turns modes off, such as that of a rule: modules that
-        # checkpoint their activations, and run again here, would return to the plain one and mix up what they saved.
-        (gradient,) = _engine_run_backward(
-            (value,), (torch.ones_like(value),), False, False, (x,), True, accumulate_grad=False
-        )
-    gradient = torch.zeros_like(x) if gradient is None else gradient.detach()
+        # What `torch.autograd.backward` runs in the end, which itself turns modes off, such as that of a rule: modules
+        # that checkpoint their activations, and run again here, would return to the plain one and mix up what they
+        # saved. Without inputs, which reentrant checkpoints refuse: no parameter asks for a gradient here.
+        handle = x.register_hook(arrived.append)
+        try:
+            _engine_run_backward(
+                (value,), (torch.ones_like(value),), False, False, (), True, accumulate_grad=True
+            )
+        finally:
+            handle.remove()
+            if x.is_leaf:
+                x.grad = None
+    gradient = arrived[0].detach() if arrived else torch.zeros_like(x)
     if not bool(torch.isfinite(gradient).all()):
         raise OutputError("the gradient is NaN or infinite for this image, so there is nothing to show")
     return gradient

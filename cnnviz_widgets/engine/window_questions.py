@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.capture import apart
 from cnnviz_widgets.engine.errors import OutputError, TargetError
 from cnnviz_widgets.engine.incremental import Question, WindowPasses
 from cnnviz_widgets.engine.targets import Target, class_index, probabilities
@@ -26,16 +27,17 @@ class Asked:
     ) -> None:
         self.net, self.target, self.feature_map = net, target, _checked_map(feature_map)
         # What is not there is said before anything long begins.
-        self.baseline = float(target.scores(net, x)[0])
         self.most_probable = most_probable
         self.one_class = False
-        self.questions = [self._question(x)]
-        if most_probable:
-            net.class_scores(x)
-            self.questions.append(Question())
-        if self.feature_map is not None:
-            self.feature_map.scores(net, x)
-            self.questions.append(Question(self.feature_map.layer, self.feature_map.channel))
+        with apart(net):
+            self.baseline = float(target.scores(net, x)[0])
+            self.questions = [self._question(x)]
+            if most_probable:
+                net.class_scores(x)
+                self.questions.append(Question())
+            if self.feature_map is not None:
+                self.feature_map.scores(net, x)
+                self.questions.append(Question(self.feature_map.layer, self.feature_map.channel))
 
     def _question(self, x: Tensor) -> Question:
         """Return what must be known of a pass for the target: for the logit of a class, that class only."""
@@ -89,8 +91,7 @@ class Asked:
         if self.target.layer is not None:
             return replace(self.target, channel=0).of_layer(answer)
         if callable(self.target.what):
-            values: Tensor = self.target.what(answer)
-            return values
+            return self.target.of_output(answer)
         return answer[:, 0] if self.one_class else self.target.of_scores(self.net, answer)
 
 

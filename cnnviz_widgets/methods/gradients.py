@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,7 +159,7 @@ def gradient_map(
     what = as_target(target)
     x = one_image(net, image, "gradient_map")
     if count:
-        found = _smooth(net, x, what, rule, _noisy(x, count, share, number), size)
+        found = _smooth(net, x, what, rule, _noisy(x, count, share, number, size), count)
     else:
         found = input_gradients(net, x, what, rule)
     value = float(found.values[0])
@@ -185,22 +186,25 @@ def _checked_noise(noise: object) -> float:
     return float(noise)
 
 
-def _noisy(x: Tensor, samples: int, noise: float, seed: int) -> Tensor:
-    """Return copies of an image with noise, one draw after the other, so that a batch's size changes nothing."""
+def _noisy(x: Tensor, samples: int, noise: float, seed: int, batch_size: int) -> Iterator[Tensor]:
+    """Yield batches of an image with noise, drawn one after the other, so that a batch's size changes nothing."""
     deviation = noise * float(x.max() - x.min())
-    draw = torch.randn((samples, *x.shape[1:]), generator=torch.Generator().manual_seed(seed))
-    return x + (draw * deviation).to(x.device, x.dtype)
+    random = torch.Generator().manual_seed(seed)
+    for start in range(0, samples, batch_size):
+        count = min(batch_size, samples - start)
+        draws = torch.stack([torch.randn(x.shape[1:], generator=random) for _ in range(count)])
+        yield x + (draws * deviation).to(x.device, x.dtype)
 
 
 def _smooth(
-    net: Network, x: Tensor, target: Target, rule: Rule, noisy: Tensor, batch_size: int
+    net: Network, x: Tensor, target: Target, rule: Rule, noisy: Iterator[Tensor], count: int
 ) -> InputGradients:
     """Return the mean of the gradients of noisy images, and the value of the clean one."""
     total = torch.zeros(x.shape, dtype=torch.float64)
     rectifiers = 0
-    for part in noisy.split(batch_size):
+    for part in noisy:
         found = input_gradients(net, part, target, rule)
         total += found.gradients.sum(dim=0, keepdim=True, dtype=torch.float32).cpu()
         rectifiers = found.rectifiers
     values = target_values(net, x, target)
-    return InputGradients(values, (total / len(noisy)).to(x.device, torch.float32), rectifiers)
+    return InputGradients(values, (total / count).to(x.device, torch.float32), rectifiers)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.errors import InputError, did_you_mean
 from cnnviz_widgets.engine.fills import FILLS, check_fill, filled
 from cnnviz_widgets.engine.input_gradients import (
     check_not_zero,
@@ -184,6 +184,10 @@ def _baseline(net: Network, x: Tensor, baseline: Any, seed: int) -> tuple[Tensor
     if isinstance(baseline, int | float | bool):
         check_fill("baseline", baseline)
         return filled(net, x, baseline), float(baseline)
+    if isinstance(baseline, str) and (near := did_you_mean(baseline, FILLS)):
+        raise ValueError(
+            f"baseline is a number, {', '.join(map(repr, FILLS))}, or an image; got {baseline!r}{near}"
+        )
     begin = one_image(net, baseline, "a baseline")
     if begin.shape != x.shape:
         raise InputError(

@@ -233,6 +233,8 @@ def occlusion(
     window, stride = _checked(size, window, stride, combine, budget)
     _check_exact(exact, most_probable, feature_map)
     check_fill("fill", fill)
+    fill = fill if isinstance(fill, str) else float(fill)
+    seed = checked_whole("seed", seed, least=0)
     memory_limit = checked_whole("memory_limit", memory_limit)
     asked = Asked(net, x, target, most_probable, feature_map)
     tops, lefts = (placed(size[axis], window[axis], stride[axis]) for axis in (0, 1))
@@ -252,23 +254,37 @@ def occlusion(
         stride=stride,
         fill=fill,
         combine=combine,
-        target=repr(target),
+        target=target.text,
         picture=pictures_of(net, x)[0],
-        **_way(passes, asked, tops, lefts, window),
+        **_way(passes, asked, (tops, lefts), window, math.inf if budget is None else began + budget),
         **asked.fields(passes, len(tops), len(lefts)),
     )
     with contextlib.suppress(StopEarly):
         yield from _measured(passes, asked, found, began, budget, memory_limit)
-    return replace(found, heatmap=_heat(found, size))
+    return replace(found, heatmap=_heat(found, size), way=found.way + _whole(passes))
+
+
+def _whole(passes: WindowPasses) -> str:
+    """Return what to add to the way: whether whole images were run although only what changes could have been."""
+    sets = passes.sets_by_way
+    if passes.reason or not sets["whole"]:
+        return ""
+    return (
+        ", but whole images where these cost less"
+        if sets["incremental"]
+        else ", but whole images, which cost less"
+    )
 
 
 def _way(
-    passes: WindowPasses, asked: Asked, tops: Numbers, lefts: Numbers, window: tuple[int, int]
+    passes: WindowPasses, asked: Asked, places: tuple[Numbers, Numbers], window: tuple[int, int], until: float
 ) -> dict[str, Any]:
     """Return the fields of a result that tell how its scores are computed; choose how, if they may be approximate."""
     if passes.reason or not isinstance(passes, ApproximatePasses):
         return {"way": passes.reason or "incremental"}
-    found = passes.tune(tops, lefts, window, lambda answers: asked.read(answers)["scores"])
+    if passes.obstacle:
+        return {"way": f"incremental, exact: {passes.obstacle}"}
+    found = passes.tune(*places, window, lambda answers: asked.read(answers)["scores"], until)
     if found is None:
         return {"way": "incremental, exact: a sample of so few places would cost what it saves"}
     if passes.share == 1:

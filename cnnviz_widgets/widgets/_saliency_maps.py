@@ -69,6 +69,8 @@ def usual_layer(net: Network, classes: int) -> LayerKey | None:
 class Progress:
     """What is known so far of one image and one target; filled while a job runs.
 
+    Its dicts are replaced, never written to: others may be reading them.
+
     Attributes
     ----------
     target
@@ -126,10 +128,11 @@ def explain(
         if name in known.results or name in known.failures:
             continue
         try:
-            known.results[name] = call.function(net, image, target, **call.options)
+            found = call.function(net, image, target, **call.options)
+            known.results = {**known.results, name: found}
         except (ZeroGradientError, UnsupportedModuleError, OutputError) as error:
             # Of this map alone: the others are still to be seen.
-            known.failures[name] = str(error)
+            known.failures = {**known.failures, name: str(error)}
     if known.measured is not None:
         return known
     # A constant map gives pixels no order.
@@ -161,5 +164,6 @@ def check_all(
             def again(private: Network, call: Call = call) -> Explained:
                 return call.function(private, image, target, **call.options)
 
-            known.checks[name] = yield from randomization_check.steps(net, again, stages=stages)
+            found = yield from randomization_check.steps(net, again, stages=stages)
+            known.checks = {**known.checks, name: found}
     return known

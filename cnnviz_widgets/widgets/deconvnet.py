@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import traitlets
@@ -241,7 +243,9 @@ class DeconvExplorer(Viewer):
 
     @shown
     def _on_dropdown(self, change: Any) -> None:
-        if not self._is_filling:
+        with self.lock:  # what a job's thread fills in meanwhile is no choice
+            if self._is_filling:
+                return
             name = "layer" if change["owner"] is self.parts.layers else "position"
             setattr(self, name, change["new"])
 
@@ -255,8 +259,9 @@ class DeconvExplorer(Viewer):
 
     @shown
     def _on_tile(self, change: Any) -> None:
-        if not self._is_filling and change["new"] >= 0:
-            self.rank = change["new"]
+        with self.lock:
+            if not self._is_filling and change["new"] >= 0:
+                self.rank = change["new"]
 
     @shown
     def _on_click(self, point: tuple[int, int]) -> None:
@@ -265,7 +270,6 @@ class DeconvExplorer(Viewer):
             return
         net, key, size = self.net, self.layer, self.parts.stage.image.shape[:2]
         known = self._fields.get((key, size))
-        self.results = ()
         self.start_job(
             once(lambda: known or receptive_field(net, key, image_size=size)),
             on_result=lambda field: self._choose_unit(key, field, point),
@@ -348,12 +352,9 @@ class DeconvExplorer(Viewer):
     def _show(self) -> None:
         """Show what is chosen, and what is known of it before anything is sent back."""
         parts, patches = self.parts, self.patches
-        self._is_filling = True
-        try:
+        with self._filling():
             parts.layers.value = self.layer
             parts.show_position(self.position)
-        finally:
-            self._is_filling = False
         parts.channels.show(self.channel, self.source.channels(self.layer))
         if patches is None:
             text = f"channel {self.channel}. Click the image to send back another unit."
@@ -370,12 +371,19 @@ class DeconvExplorer(Viewer):
             self._show_tiles(self.parts.sent_back, projection_tiles(len(tiles), self.results, tiles))
 
     def _show_tiles(self, grid: TileGrid, tiles: dict[str, Any]) -> None:
-        self._is_filling = True
-        try:
+        with self._filling():
             grid.tile_size = size_of(tiles)
             grid.set_maps(**tiles, selected=self.rank if len(tiles["maps"]) else -1)
-        finally:
-            self._is_filling = False
+
+    @contextmanager
+    def _filling(self) -> Iterator[None]:
+        """Fill in what is no choice of a person's."""
+        with self.lock:
+            self._is_filling = True
+            try:
+                yield
+            finally:
+                self._is_filling = False
 
     def _show_unit(self) -> None:
         """Show the chosen unit's image, and what is sent back, whole."""

@@ -278,13 +278,15 @@ class SaliencyExplorer(PhotoViewer):
 
     @shown
     def _on_dropdown(self, change: Any) -> None:
-        if not self._is_filling and change["new"] != ANOTHER:
-            setattr(self, "layer" if change["owner"] is self.parts.layers else "target", change["new"])
+        with self.lock:  # what a job's thread fills in meanwhile is no choice
+            if not self._is_filling and change["new"] != ANOTHER:
+                setattr(self, "layer" if change["owner"] is self.parts.layers else "target", change["new"])
 
     @shown
     def _on_tile(self, change: Any) -> None:
-        if not self._is_filling and change["new"] >= 0:
-            self.map = list(self.calls)[change["new"]]
+        with self.lock:
+            if not self._is_filling and change["new"] >= 0:
+                self.map = list(self.calls)[change["new"]]
 
     @shown
     def _on_stop(self) -> None:

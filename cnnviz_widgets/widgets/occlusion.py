@@ -135,7 +135,7 @@ class OcclusionExplorer(PhotoViewer):
         self.result: OcclusionMap | None = None
         self.answer: Covered | None = None
         self._stopping, self._first_map = threading.Event(), threading.Event()
-        self._is_filling, self._done = False, 0
+        self._is_filling, self._done, self._follows = False, 0, target is None
         self._offer(image)
         self._classes = class_count(net, self._x)
         picker = TargetPicker(
@@ -209,6 +209,9 @@ class OcclusionExplorer(PhotoViewer):
         self._covering = self.answer = None
         self.parts.answer.value = ""
         self._hand.take_photo()
+        if self._follows:
+            with self._filling():
+                self.target = self._most_probable()
         if any(map(operator.gt, checked_pair("window", self.window), self._size)):
             with self._filling():
                 self.window, self.stride = default_window(self._size)
@@ -263,7 +266,10 @@ class OcclusionExplorer(PhotoViewer):
             covering = Covering(net, self._x, params["target"], params["fill"])
             self._answer_with(covering, stopping)
         steps = occlusion.steps(net, image, memory_limit=BATCH_MEMORY, **params)
-        spent = 0.0
+        # Those of this run: others may have been chosen when its steps are shown.
+        window, stride = (checked_pair(name, params[name]) for name in ("window", "stride"))
+        tops, lefts = (placed(self._x.shape[2 + axis], window[axis], stride[axis]) for axis in (0, 1))
+        places, spent = {"tops": tops, "lefts": lefts, "window": np.array(window)}, 0.0
         try:
             while True:
                 before = time.monotonic()
@@ -275,7 +281,7 @@ class OcclusionExplorer(PhotoViewer):
                 spent += time.monotonic() - before
                 total = step.total or 1
                 left = spent * (total / (step.index + 1) - 1)
-                yield Step(step.index, total, values={**step.values, "seconds_left": left})
+                yield Step(step.index, total, values={**step.values, **places, "seconds_left": left})
                 if stopping.is_set():
                     return occlusion.finish(steps)
         finally:
@@ -293,16 +299,20 @@ class OcclusionExplorer(PhotoViewer):
 
     def _show_step(self, step: Step) -> None:
         self._done = step.index + 1
-        self._show_map(step.values["heatmap"], step.values["scores"], float(step.values["seconds_left"]))
+        values = step.values
+        height, width = np.asarray(values["window"]).tolist()
+        places = (values["tops"], values["lefts"], (height, width))
+        self._show_map(values["heatmap"], values["scores"], places, float(values["seconds_left"]))
 
     def _show_result(self, found: OcclusionMap) -> None:
         self.result = found
-        self._show_map(found.heatmap, found.scores, None)
+        self._show_map(found.heatmap, found.scores, (found.tops, found.lefts, found.window), None)
 
-    def _show_map(self, heatmap: Any, scores: Any, seconds_left: float | None) -> None:
-        window, stride = checked_pair("window", self.window), checked_pair("stride", self.stride)
-        tops, lefts = (placed(self._size[axis], window[axis], stride[axis]) for axis in (0, 1))
+    def _show_map(self, heatmap: Any, scores: Any, places: Any, seconds_left: float | None) -> None:
+        tops, lefts, window = places
         unit = "activation" if self.target.layer is not None else self.target.of
+        if callable(self.target.what):
+            unit = "value"
         self.parts.stage.set_heat(heatmap, name="drop", unit=unit, low=min(float(heatmap.min()), 0.0))
         found = extremes(scores, tops, lefts, window)
         self.parts.stage.set_boxes(marks(found))
@@ -343,6 +353,14 @@ class OcclusionExplorer(PhotoViewer):
         if job is not None:
             (job.pause if change["new"] else job.resume)()
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is running any more; a map that a drag holds up goes on."""
+        with self.lock:
+            job = self._job
+        if job is not None:
+            job.resume()
+        return super().wait(timeout)
+
     def wait_for_answer(self, timeout: float | None = None) -> bool:
         """Wait until `answer` is that to what is covered by hand, and return whether it came in time."""
         return self._hand.wait(timeout)
@@ -367,20 +385,22 @@ class OcclusionExplorer(PhotoViewer):
 
     @shown
     def _on_control(self, name: str, change: Any) -> None:
-        if self._is_filling:
-            return
-        try:
-            setattr(self, name, change["new"])
-        finally:
-            self._show_controls()
+        with self.lock:
+            if self._is_filling:
+                return
+            try:
+                setattr(self, name, change["new"])
+            finally:
+                self._show_controls()
 
     def _pick_target(self, target: Target) -> None:
         self.target = target
 
     def _on_question(self, change: Any) -> None:
-        if self._is_filling:
-            return
         with self.lock:
+            if self._is_filling:
+                return
+            self._follows = self._follows and change["name"] != "target"
             self._covering = self.answer = None
             self.parts.answer.value = ""
             self._hand.answer_with(None, None)
@@ -388,9 +408,9 @@ class OcclusionExplorer(PhotoViewer):
             self.run()
 
     def _on_window(self, change: Any) -> None:
-        if self._is_filling:
-            return
         with self.lock:
+            if self._is_filling:
+                return
             window, stride = checked_pair("window", self.window), checked_pair("stride", self.stride)
             with self._filling():
                 self.stride = tuple(map(min, window, stride))
@@ -415,11 +435,12 @@ class OcclusionExplorer(PhotoViewer):
     @contextmanager
     def _filling(self) -> Iterator[None]:
         """Change traits and controls together, which is no choice of each."""
-        before, self._is_filling = self._is_filling, True
-        try:
-            yield
-        finally:
-            self._is_filling = before
+        with self.lock:
+            before, self._is_filling = self._is_filling, True
+            try:
+                yield
+            finally:
+                self._is_filling = before
 
     def close(self) -> None:
         """End the job and the answers, and take the widget off the page."""

@@ -108,7 +108,7 @@ def test_what_is_not_near_enough_is_computed_exactly(monkeypatch: pytest.MonkeyP
 
 def test_few_places_and_whole_images_are_exact() -> None:
     found = cv.occlusion(network(), image(), 1, exact=False, window=10, stride=5)
-    assert found.way == "incremental, exact: a sample of so few places would cost what it saves"
+    assert found.way.startswith("incremental, exact: a sample of so few places would cost what it saves")
     exact = cv.occlusion(network(), image(), 1, window=10, stride=5)
     assert found == replace(exact, way=found.way)
 

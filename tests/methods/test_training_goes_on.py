@@ -144,6 +144,7 @@ def test_of_two_that_begin_at_once_the_slower_one_leaves_the_file(tmp_path: Path
     create_history(path, recorder._log.header, recorder._log.pictures)  # having looked before it was there
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["history"]
+    recorder.close()
 
 
 def test_a_first_record_that_can_not_be_written_leaves_file_and_optimizer_free(
