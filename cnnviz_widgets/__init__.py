@@ -75,6 +75,8 @@ _PUBLIC = {
     "invert_layers": "methods.inversion",
     "Inversion": "methods.inversion",
     "LayerInversions": "methods.inversion",
+    "deepdream": "methods.deepdream",
+    "DeepDream": "methods.deepdream",
     "synthesize_texture": "methods.texture",
     "Texture": "methods.texture",
     "transfer_style": "methods.style_transfer",

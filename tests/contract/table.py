@@ -849,6 +849,40 @@ TABLE: dict[str, Row] = {
             ),
         },
     ),
+    "deepdream": Row(
+        lambda method, s: method(s.net, s.image, s.layer, steps=2, octaves=1, seed=s.seed),
+        uses=("image", "layer"),
+        per_call=True,
+        gradients=True,
+        wrong={
+            "none": (lambda method, s: method(s.net, s.image, []), LookupError, "needs a layer"),
+            "steps": (lambda method, s: method(s.net, s.image, s.layer, steps=0), ValueError, "got 0"),
+            "octaves": (lambda method, s: method(s.net, s.image, s.layer, octaves=0), ValueError, "got 0"),
+            "octave_scale": (
+                lambda method, s: method(s.net, s.image, s.layer, octave_scale=0.5),
+                ValueError,
+                "above 1, got 0.5",
+            ),
+            "rate": (lambda method, s: method(s.net, s.image, s.layer, rate=-1), ValueError, "got -1"),
+            "jitter": (lambda method, s: method(s.net, s.image, s.layer, jitter=-1), ValueError, "got -1"),
+            "zoom": (
+                lambda method, s: method(s.net, s.image, s.layer, octaves=1, frames=2, zoom=0.5),
+                ValueError,
+                "at least 1; got 0.5",
+            ),
+            "weight": (
+                lambda method, s: method(s.net, s.image, {s.layer: 0.0}),
+                ValueError,
+                "other than 0, got 0.0",
+            ),
+            "images": (lambda method, s: method(s.net, s.images, s.layer), ValueError, "one image, got 3"),
+            "module": (
+                lambda method, s: method(s.module, s.image, s.layer),
+                TypeError,
+                "wrap it: cv.Network",
+            ),
+        },
+    ),
     "TrainingRecorder": Row(
         _recorded,
         uses=("images", "layer"),

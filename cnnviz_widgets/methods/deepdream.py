@@ -1,0 +1,375 @@
+"""DeepDream: a picture in which a network sees more and more of what it sees in it anyway."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnviz_widgets.engine.ascent import Ascent, Optimizer, ascend
+from cnnviz_widgets.engine.coarse_to_fine import checked_weight, prepared, resampled
+from cnnviz_widgets.engine.dreaming import Excitation, Likeness
+from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, ZeroGradientError
+from cnnviz_widgets.engine.gram import maps_of
+from cnnviz_widgets.engine.input_gradients import pictures_of
+from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.layers import LayerKey
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.objectives import Objective, Sum, as_objective
+from cnnviz_widgets.engine.parameterizations import Pixels
+from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.targets import Target
+from cnnviz_widgets.engine.transforms import Jitter
+from cnnviz_widgets.engine.watch_list import list_keys
+from cnnviz_widgets.engine.whole_numbers import checked_whole
+from cnnviz_widgets.engine.window_grid import checked_pair
+from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.render.mosaic import PNG_BYTES
+
+
+@dataclass(frozen=True, eq=False)
+class DeepDream(Result):
+    """A dreamt picture; shows itself as that picture.
+
+    Attributes
+    ----------
+    image
+        The picture, uint8 [H, W, 3]; [0, 0, 3] where the network's channels make no picture.
+    x
+        The same in the network's numbers, float32 [C, H, W].
+    original
+        What it began with, uint8 [H, W, 3].
+    frames
+        Of a zoom, each frame, uint8 [F, H, W, 3]; otherwise the one picture.
+    values
+        What was made large, before each step [steps].
+    layers
+        What was asked for, as text.
+    sizes
+        The octaves' sizes (rows, columns), from the smallest.
+    steps
+        How many steps were taken.
+    ended
+        Why it ended before the last step, in words; empty if it did not.
+    rate, jitter, zoom, seed
+        The options.
+    """
+
+    image: NDArray[np.uint8]
+    x: NDArray[np.float32]
+    original: NDArray[np.uint8]
+    frames: NDArray[np.uint8]
+    values: NDArray[np.float32]
+    layers: str
+    sizes: tuple[tuple[int, int], ...]
+    steps: int
+    ended: str
+    rate: float
+    jitter: int
+    zoom: float
+    seed: int
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the picture, as a notebook shows it for the bare result."""
+        return png(self.image, max_bytes=PNG_BYTES) if self.image.size else None
+
+    def __repr__(self) -> str:
+        height, width = self.x.shape[1:]
+        ended = f"; {self.ended}" if self.ended else ""
+        return f"DeepDream({self.layers}; {height} x {width}, {len(self.sizes)} octaves, {self.steps} steps{ended})"
+
+
+@streamed
+def deepdream(
+    net: Network,
+    image: Images,
+    layers: LayerKey | Target | Objective | Sequence[LayerKey | Target] | Mapping[Any, float],
+    *,
+    steps: int = 10,
+    octaves: int = 4,
+    octave_scale: float = 1.4,
+    rate: float = 0.025,
+    jitter: int = 32,
+    guide: Images | None = None,
+    size: int | tuple[int, int] | None = None,
+    frames: int = 1,
+    zoom: float = 1.05,
+    seed: int = 0,
+) -> Generator[Step, None, DeepDream]:
+    """See a picture in which the network sees more of what it sees in it anyway: eyes, fur, towers.
+
+    Mordvintsev, Olah and Tyka, Inceptionism, 2015. The picture climbs along the gradient of ``mean a^2 / 2``, whose
+    gradient at the layer is the activations a themselves: what is there is made more. It begins with a small version of
+    the picture (an *octave*); what the steps have added, the detail, is enlarged and laid on the next larger version,
+    so that structures of all sizes grow, and those of the photo stay. Each step goes by ``rate`` times the gradient
+    over its mean magnitude, at a picture that is rolled by up to ``jitter`` pixels.
+
+    Parameters
+    ----------
+    net
+        The network.
+    image
+        What to begin with, in any form that `InputSpec.prepare` takes.
+    layers
+        One layer or several, a `Target` such as ``Target(layer="features.9", channel=3)``, or weights by these:
+        ``{"features.6": 1.0, cv.Target(layer="features.9", channel=3): 0.5}``. A weight below 0 makes something less.
+    steps
+        For each octave.
+    octaves, octave_scale
+        How many sizes, and how much larger each is than the one before. A network that takes one size only has one.
+    rate
+        How far a pixel moves in a step, on average, in the network's numbers: 0.025 is about 1.5 of 255.
+    jitter
+        In pixels of the picture; where it is smaller than that, up to half its shorter side.
+    guide
+        A picture whose features to look for: at each place the one of the guide's that it is most like grows.
+    size
+        Of the picture, (rows, columns) or one number for both; left out, as the network takes it.
+    frames, zoom
+        More than one frame: each begins with the one before, enlarged by ``zoom`` and cut out of the middle.
+    seed
+        Of the jitter.
+
+    Yields
+    ------
+    Step
+        The picture so far, at its full size, and in ``values`` what is made large.
+
+    Returns
+    -------
+    DeepDream
+        ``image`` uint8 [H, W, 3], ``frames``, ``values``, and the rest.
+
+    Raises
+    ------
+    LayerNotFoundError
+        No layers, or one that is not there.
+    InputError
+        A size that the network does not take.
+    ZeroGradientError
+        Nothing to follow: the layers do not answer to this picture.
+    ValueError
+        A value that an option can't have.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> net = cv.samples.squeezenet()
+    >>> dreamt = cv.deepdream(net, cv.samples.photo("grass"), "features.5", size=64, octaves=2, steps=2)
+    >>> dreamt.image.shape, dreamt.sizes, dreamt.steps
+    ((64, 64, 3), ((46, 46), (64, 64)), 4)
+    """
+    check_network(net, "deepdream")
+    plan = _Plan(
+        steps=checked_whole("steps", steps),
+        octaves=checked_whole("octaves", octaves),
+        scale=checked_weight("octave_scale", octave_scale, above=True),
+        rate=checked_weight("rate", rate, above=True),
+        jitter=checked_whole("jitter", jitter, least=0),
+        frames=checked_whole("frames", frames),
+        zoom=checked_weight("zoom", zoom, above=True),
+    )
+    random = torch.Generator().manual_seed(checked_whole("seed", seed, least=0))
+    wanted = None if size is None else checked_pair("size", size)
+    x = prepared(net, image, wanted, "deepdream")
+    objective = _objective(net, layers, guide)
+    sizes = plan.sizes((x.shape[2], x.shape[3]))
+    for each in sizes if objective.layers else []:
+        maps_of(net, x.new_zeros((1, x.shape[1], *each)), list(objective.layers), "an octave")
+    run = _Run(net, objective, plan, sizes, random)
+    original, made = pictures_of(net, x)[0], []
+    for frame in range(plan.frames):
+        begin = _zoomed(x, plan.zoom) if frame else x
+        x = yield from run.dream(begin, frame)
+        made.append(pictures_of(net, x)[0])
+        if run.stopped or run.ended:
+            break
+    if run.ended:
+        warnings.warn(f"deepdream ended early: {run.ended}", stacklevel=2)
+    return DeepDream(
+        image=made[-1],
+        x=x[0].float().cpu().numpy(),
+        original=original,
+        frames=np.stack(made),
+        values=np.concatenate([np.zeros(0, np.float32), *run.values]),
+        layers=objective.text,
+        sizes=tuple(sizes),
+        steps=run.done,
+        ended=run.ended,
+        rate=plan.rate,
+        jitter=plan.jitter,
+        zoom=plan.zoom,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked for, checked."""
+
+    steps: int
+    octaves: int
+    scale: float
+    rate: float
+    jitter: int
+    frames: int
+    zoom: float
+
+    def __post_init__(self) -> None:
+        if self.octaves > 1 and self.scale <= 1:
+            raise ValueError(f"octave_scale is above 1, got {self.scale!r}")
+        if self.frames > 1 and self.zoom < 1:
+            raise ValueError(
+                f"zoom enlarges each frame for the next one, so it is at least 1; got {self.zoom!r}"
+            )
+
+    def sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """Return the octaves' sizes, from the smallest."""
+        shares = [self.scale**-index for index in reversed(range(self.octaves))]
+        return [(max(1, round(size[0] * share)), max(1, round(size[1] * share))) for share in shares]
+
+
+class _Run:
+    """Octave after octave, frame after frame."""
+
+    def __init__(
+        self,
+        net: Network,
+        objective: Objective,
+        plan: _Plan,
+        sizes: Sequence[tuple[int, int]],
+        random: torch.Generator,
+    ) -> None:
+        self._net, self._objective, self._plan, self._sizes, self._random = (
+            net,
+            objective,
+            plan,
+            sizes,
+            random,
+        )
+        self.values: list[NDArray[np.float32]] = []
+        self.done, self.ended, self.stopped = 0, "", False
+
+    def dream(self, x: Tensor, frame: int) -> Generator[Step, None, Tensor]:
+        """Return the picture, dreamt."""
+        made = x
+        for octave, size in enumerate(self._sizes):
+            base = resampled(x, size)
+            begin = base if octave == 0 else base + resampled(made - resampled(x, _size(made)), size)
+            found = yield from self._climb(begin, x, frame * len(self._sizes) + octave)
+            made = found.x
+            if self.stopped or self.ended:
+                break
+        # What was added, on the picture at its own size.
+        return made if _size(made) == _size(x) else _bounded(self._net, _on(x, made))
+
+    def _climb(self, begin: Tensor, x: Tensor, part: int) -> Generator[Step, None, Ascent]:
+        net, plan = self._net, self._plan
+        steps = ascend(
+            net,
+            Pixels(net.input, begin),
+            {"value": self._objective},
+            steps=plan.steps,
+            optimizer=Optimizer("normalized", plan.rate),
+            random=self._random,
+            transforms=[Jitter(min(plan.jitter, min(_size(begin)) // 2), roll=True)],
+            picturing=lambda made: pictures_of(net, _bounded(net, _on(x, made)))[0],
+            first=part * plan.steps,
+            total=plan.frames * len(self._sizes) * plan.steps,
+        )
+        with closing(steps):
+            try:
+                step = next(steps)
+                while True:
+                    try:
+                        yield step
+                    except StopEarly as stop:
+                        self.stopped = True
+                        step = steps.throw(stop)
+                    else:
+                        step = next(steps)
+            except StopIteration as end:
+                found: Ascent = end.value
+        self.values.append(found.values["value"][:, 0])
+        self.done, self.ended = self.done + found.steps, found.ended
+        if self.ended and not self.done:
+            raise ZeroGradientError(
+                f"{self.ended}: {self._objective.text} does not answer to this picture; take another layer or picture"
+            )
+        return found
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[2], x.shape[3]
+
+
+def _on(x: Tensor, made: Tensor) -> Tensor:
+    """Return a picture with what a smaller version of it has gained."""
+    return x + resampled(made - resampled(x, _size(made)), _size(x))
+
+
+def _bounded(net: Network, x: Tensor) -> Tensor:
+    image = Pixels(net.input, x)
+    image.constrain()
+    return image.leaf
+
+
+def _zoomed(x: Tensor, zoom: float) -> Tensor:
+    """Return the middle of a picture, enlarged to its size."""
+    height, width = _size(x)
+    large = resampled(x, (max(height, round(height * zoom)), max(width, round(width * zoom))))
+    top, left = (large.shape[2] - height) // 2, (large.shape[3] - width) // 2
+    return large[:, :, top : top + height, left : left + width].contiguous()
+
+
+def _objective(net: Network, layers: Any, guide: Images | None) -> Objective:
+    """Return what is to be made large."""
+    if isinstance(layers, Target | Objective):
+        layers = {layers: 1.0}
+    if isinstance(layers, Mapping):
+        weights = dict(layers)
+    else:
+        given = (
+            list(layers) if isinstance(layers, list | tuple) and not _is_call(layers) else list_keys(layers)
+        )
+        weights = dict.fromkeys(given, 1.0)
+    if not weights:
+        raise LayerNotFoundError(
+            "deepdream needs a layer, got an empty list; net.layers lists all, such as one in the middle"
+        )
+    for key, weight in weights.items():
+        if (
+            isinstance(weight, bool)
+            or not isinstance(weight, int | float)
+            or not np.isfinite(weight)
+            or not weight
+        ):
+            raise ValueError(f"the weight of {key!r} is a finite number other than 0, got {weight!r}")
+    seen = None if guide is None else _guide_maps(net, weights, guide)
+    return Sum({_term(net, key, seen): float(weight) for key, weight in weights.items()})
+
+
+def _is_call(key: Any) -> bool:
+    return isinstance(key, tuple) and len(key) == 2 and isinstance(key[1], int)
+
+
+def _guide_maps(net: Network, weights: Mapping[Any, float], guide: Images) -> Mapping[LayerKey, Tensor]:
+    if any(isinstance(key, Target | Objective) for key in weights):
+        raise InputError("a guide is for layers, not for targets: they say themselves what to look for")
+    return maps_of(net, prepared(net, guide, None, "guide"), list(weights), "the guide")
+
+
+def _term(net: Network, key: Any, guide: Mapping[LayerKey, Tensor] | None) -> Objective:
+    if isinstance(key, Target | Objective):
+        return as_objective(key)
+    net.layer(key)
+    return Excitation(key) if guide is None else Likeness(key, guide[key])
