@@ -10,6 +10,7 @@ import torch
 from captum.attr import Occlusion
 
 import cnnviz_widgets as cv
+from benchmarks._page import open_page
 from benchmarks._timing import Row, pairs, races, timed, timed_parts
 from cnnviz_widgets.engine.incremental_approximate import LEAST_CORRELATION
 from cnnviz_widgets.engine.map_similarity import rank_correlation
@@ -103,7 +104,69 @@ def approximate(name: str) -> Row:
     )
 
 
+DRAG = """
+import cnnviz_widgets as cv
+net = cv.samples.squeezenet()
+explorer = cv.OcclusionExplorer(net, cv.samples.photo("coffee"), stride=32)
+explorer
+"""
+
+# From the moment the page hears of the pointer to the first frame with another answer.
+TIME_ANSWERS = """
+() => {
+    window.answers = [];
+    let moved = 0, waiting = false, text = '';
+    document.addEventListener('pointermove', () => {
+        if (!waiting) { moved = performance.now(); waiting = true; }
+    }, { capture: true });
+    const look = () => {
+        const now = document.querySelector('.cnnviz-occlusion').textContent.match(/→ [0-9.]+%/g)?.join() ?? '';
+        if (now !== text) {
+            text = now;
+            if (waiting) { waiting = false; window.answers.push((performance.now() - moved) / 1000); }
+        }
+        requestAnimationFrame(look);
+    };
+    look();
+}
+"""
+
+
+def drag() -> Row:
+    """Drag the cover of the explorer over a photo, and wait for the class's probability at each place."""
+    with open_page(DRAG) as page:
+        page.page.get_by_text("all 49 places measured").first.wait_for(timeout=60_000)
+        frame = page.output(0).locator(".cvz-frame")
+        frame.scroll_into_view_if_needed()
+        box = frame.bounding_box()
+        if box is None:
+            raise RuntimeError("the photo is not on the page")
+        page.settle()
+        page.page.evaluate(TIME_ANSWERS)
+        mouse, draw = page.page.mouse, np.random.default_rng(0)
+        mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        mouse.down()
+        for x, y in draw.uniform(0.25, 0.75, (40, 2)).tolist():
+            mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+            page.page.wait_for_timeout(400)  # at some places the answer is the same
+        mouse.up()
+        found = page.page.evaluate("answers")
+    if len(found) < 20:
+        raise RuntimeError(f"only {len(found)} of 40 moves changed the answer")
+    middle = float(np.median(found))
+    return Row(
+        "OcclusionExplorer, SqueezeNet: from a move of the cover to the answer in the page",
+        "the 100 ms asked for",
+        middle,
+        0.1,
+        0.1 / middle,
+        target=1,
+        note=f"slowest of {len(found)}: {max(found) * 1000:.0f} ms; the browser on the same two cores",
+    )
+
+
 ROWS = {
+    "occlusion-drag": drag,
     "occlusion-approximate": partial(approximate, "squeezenet1_1"),
     "occlusion-approximate-resnet18": partial(approximate, "resnet18"),
     "occlusion-squeezenet": partial(occlusion, "squeezenet1_1", 8),
