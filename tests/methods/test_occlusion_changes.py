@@ -208,3 +208,19 @@ def test_reentrant_checkpoints_send_gradients_back() -> None:
         )
         for other in others:
             np.testing.assert_allclose(other, expected, atol=1e-7)
+
+
+def test_the_memory_cap_holds_for_images_larger_than_the_example() -> None:
+    """A network of any size is surveyed at 224 pixels; maps of twice the side take four times that."""
+    net = cv.Network(
+        nn.Sequential(*small()[:6], nn.Flatten(), nn.Linear(32, 4)), input=cv.InputSpec(channels=3)
+    )
+    sizes = []
+    for side in (224, 448):
+        x = torch.zeros(1, 3, side, side)
+        limit = (
+            4 * 16 * 8 * 224 * 224 * 4
+        )  # sixteen images of the example's largest map, and its scratch space
+        passes = WindowPasses(net, x, x, [Question()], memory_limit=limit, incremental=False)
+        sizes.append(passes._plain_batch_size())
+    assert sizes == [16, 4]

@@ -399,3 +399,21 @@ def test_a_window_lies_within_the_image_and_a_stroke_is_a_capsule() -> None:
 def test_what_is_no_unit(text: str) -> None:
     with pytest.raises(ValueError, match="a row and a column"):
         unit_position(text)
+
+
+def test_another_photo_is_asked_about_its_own_class_unless_one_was_chosen() -> None:
+    net = cv.samples.fashion_cnn()
+    images, _ = cv.samples.fashion_mnist("test")
+    first, second = images[0], images[1]
+    explorer = cv.OcclusionExplorer(net, first, window=14, stride=14)
+    own = [int(net.predict(each, k=1).indices[0]) for each in (first, second)]
+    assert own[0] != own[1]
+    assert explorer.target.what == own[0]
+    explorer.image = second
+    assert explorer.target.what == own[1]
+    explorer.target = own[0]
+    explorer.image = first
+    explorer.image = second
+    assert explorer.target.what == own[0]
+    assert explorer.wait(60)
+    explorer.close()
