@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import OutputError, UnsupportedModuleError
-from cnnviz_widgets.engine.input_gradients import backward_pass
-from cnnviz_widgets.engine.norm_balls import steepest
+from cnnviz_widgets.engine.input_gradients import backward_pass, sent_back
 from cnnviz_widgets.engine.objectives import Objective, Seen, layers_of
+from cnnviz_widgets.engine.optimizers import Optimizer, mover_of
 from cnnviz_widgets.engine.parameterizations import Parameterization
 from cnnviz_widgets.engine.private_copy import private_copy
 from cnnviz_widgets.engine.relu_rules import ruled
@@ -29,42 +29,9 @@ if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
 
 Picturing = Callable[[Tensor], NDArray[np.uint8]]
-OptimizerName = Literal["adam", "momentum", "lbfgs", "sign", "unit", "normalized"]
-OPTIMIZERS: tuple[str, ...] = ("adam", "momentum", "lbfgs", "sign", "unit", "normalized")
 # A value that has fallen so many times its own size below the first one has diverged.
 _FALL = 1000.0
 _ADVICE = ": these are the last good pictures; lower the rate"
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """How the numbers move along their gradient.
-
-    Attributes
-    ----------
-    name
-        ``"adam"``; ``"momentum"``; ``"lbfgs"`` (with a line search; not with transforms, under which no two steps
-        have the same objective); ``"sign"``: by ``rate`` along the gradient's sign; ``"unit"``: by ``rate`` times the
-        gradient over its length, ``"normalized"``: over its mean magnitude, for each picture.
-    rate
-        The step's size: a number, or a function of the step's index from 0.
-    momentum
-        Of ``"momentum"``.
-    """
-
-    name: OptimizerName = "adam"
-    rate: float | Callable[[int], float] = 0.05
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
-            raise ValueError(f"optimizer is one of {', '.join(map(repr, OPTIMIZERS))}; got {self.name!r}")
-        if not callable(self.rate) and not (0 < self.rate < math.inf):
-            raise ValueError(f"rate must be a number above 0, got {self.rate!r}")
-
-    def at(self, index: int) -> float:
-        """Return the rate of a step."""
-        return self.rate(index) if callable(self.rate) else self.rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +97,7 @@ class Climber:
         from cnnviz_widgets.engine.network import Network
 
         self._terms = dict(terms)
-        self._layers = layers_of(self._terms.values())
-        self._needs_output = any(each.needs_output for each in self._terms.values())
-        for layer in self._layers:
+        for layer in layers_of(self._terms.values()):
             net.layer(layer)  # says what is wrong with it
         self._guard: Callable[[], Any]
         try:
@@ -158,18 +123,7 @@ class Climber:
         return self._values(picture, shown)
 
     def _values(self, picture: Tensor, shown: Tensor) -> dict[str, Tensor]:
-        net = self.net
-        output = None
-        x = shown.contiguous(memory_format=self._memory)
-        if not self._layers:
-            seen = Seen(net, picture, {}, net(x) if self._needs_output else None)
-            return self._of(seen)
-        with capture(net, self._layers, gradients=True, stop=not self._needs_output) as captured:
-            output = net(x)
-            seen = Seen(net, picture, {key: captured[key] for key in self._layers}, output)
-        return self._of(seen)
-
-    def _of(self, seen: Seen) -> dict[str, Tensor]:
+        seen = _look(self.net, self._terms.values(), picture, shown.contiguous(memory_format=self._memory))
         return {name: each.values(seen) for name, each in self._terms.items()}
 
     @contextmanager
@@ -182,14 +136,19 @@ class Climber:
 def judged(net: Network, objective: Objective, x: Tensor) -> NDArray[np.float32]:
     """Return an objective's value [N] for prepared pictures, without gradients."""
     with apart(net), torch.no_grad():
-        if not objective.layers:
-            seen = Seen(net, x, {}, net(x) if objective.needs_output else None)
-        else:
-            with capture(net, objective.layers, stop=not objective.needs_output) as captured:
-                output = net(x)
-            seen = Seen(net, x, {key: captured[key] for key in objective.layers}, output)
-        values: NDArray[np.float32] = objective.values(seen).float().cpu().numpy()
+        values: NDArray[np.float32] = objective.values(_look(net, [objective], x, x)).float().cpu().numpy()
         return values
+
+
+def _look(net: Network, objectives: Collection[Objective], picture: Tensor, x: Tensor) -> Seen:
+    """Run the network on what it is shown of pictures, as far as some objectives ask for; with gradients if enabled."""
+    layers = layers_of(objectives)
+    to_the_end = any(each.needs_output for each in objectives)
+    if not layers:
+        return Seen(net, picture, {}, net(x) if to_the_end else None)
+    with capture(net, layers, gradients=torch.is_grad_enabled(), stop=not to_the_end) as captured:
+        output = net(x)
+        return Seen(net, picture, {key: captured[key] for key in layers}, output)
 
 
 class _Evaluation:
@@ -227,10 +186,7 @@ class _Evaluation:
             shown = transformed(picture, self._transforms, self._random)
             values = self._climber.values(picture, shown)
             total = torch.stack([each.float() for each in values.values()]).sum()
-            if total.requires_grad:
-                (gradient,) = torch.autograd.grad(total, leaf, materialize_grads=True)
-            else:
-                gradient = torch.zeros_like(leaf)
+            gradient = sent_back(total, leaf)
         return {name: each.detach().float().cpu() for name, each in values.items()}, gradient
 
 
@@ -289,7 +245,7 @@ def ascend(
             "lbfgs needs the same objective in each step; leave out the transforms or take 'adam'"
         )
     evaluate = _Evaluation(Climber(net, terms), image, transforms, random)
-    mover = _mover(optimizer, image.leaf)
+    mover = mover_of(optimizer, image.leaf)
     history: dict[str, list[Tensor]] = {name: [] for name in terms}
     good, ended, done, lowest, stopped = image.leaf.detach().clone(), "", 0, -math.inf, False
     try:
@@ -353,69 +309,3 @@ def _step(
             return picturing(image.picture(leaf))
 
     return PictureStep(index, total, picture, means)
-
-
-Evaluated = tuple[dict[str, Tensor], Tensor]
-Mover = Callable[[int, Evaluated, Callable[[], Evaluated]], None]
-
-
-def _mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
-    """Return what changes the leaf by a step, given what is known at it and a way to know it elsewhere."""
-    if optimizer.name in ("sign", "unit", "normalized"):
-        return _plain_mover(optimizer, leaf)
-    if optimizer.name == "lbfgs":
-        return _lbfgs_mover(optimizer, leaf)
-    chosen: torch.optim.Optimizer
-    if optimizer.name == "adam":
-        chosen = torch.optim.Adam([leaf], lr=1.0, foreach=False)
-    else:
-        chosen = torch.optim.SGD([leaf], lr=1.0, momentum=optimizer.momentum, foreach=False)
-
-    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
-        chosen.param_groups[0]["lr"] = optimizer.at(index)
-        leaf.grad = -here[1]
-        chosen.step()
-        leaf.grad = None
-
-    return move
-
-
-def _plain_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
-    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
-        gradient = here[1]
-        if optimizer.name in ("sign", "unit"):
-            direction = steepest(gradient, "inf" if optimizer.name == "sign" else "2")
-        else:
-            size = gradient.abs().flatten(1).mean(1).view(-1, *[1] * (gradient.ndim - 1))
-            direction = gradient / size.clamp(min=torch.finfo(gradient.dtype).tiny)
-        leaf.add_(direction, alpha=optimizer.at(index))
-
-    return move
-
-
-def _lbfgs_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
-    chosen = torch.optim.LBFGS(
-        [leaf],
-        max_iter=1,
-        max_eval=20,
-        history_size=20,
-        tolerance_grad=0.0,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
-        chosen.param_groups[0]["lr"] = optimizer.at(index)
-        known = [here]
-
-        def loss() -> Tensor:
-            # It asks first for what is known.
-            values, gradient = known.pop() if known else evaluate()
-            # It views gradients as rows; those of convolutions may lie channels last.
-            leaf.grad = (-gradient).contiguous()
-            return -torch.stack(list(values.values())).sum()
-
-        chosen.step(loss)
-        leaf.grad = None
-
-    return move

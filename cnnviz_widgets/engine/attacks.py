@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.ascent import Climber, Optimizer, Picturing, ascend
+from cnnviz_widgets.engine.ascent import Climber, Picturing, ascend
 from cnnviz_widgets.engine.class_odds import CrossEntropy
 from cnnviz_widgets.engine.errors import InputError, OutputError
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.norm_balls import NORMS, BallPixels, NormBall, NormName, network_numbers, steepest
+from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from cnnviz_widgets.engine.ascent import Ascent, Optimizer, PictureStep, ascend
+from cnnviz_widgets.engine.ascent import Ascent, PictureStep, ascend
 from cnnviz_widgets.engine.errors import InputError, ZeroGradientError
 from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
 from cnnviz_widgets.engine.objectives import Objective
+from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels, frequencies
 from cnnviz_widgets.engine.stream import Step, StopEarly
 from cnnviz_widgets.engine.whole_numbers import checked_whole
@@ -231,12 +232,12 @@ def coarse_to_fine(
             first=done,
             total=settings.steps,
         )
-        found, stopped = yield from as_losses(steps)
+        found = yield from as_losses(steps)
         x, done, ended = found.x, done + found.steps, found.ended
         for name, values in found.values.items():
             curves[name].append(-values[:, 0])
         # With no step taken the gradient was zero at this size; at another one it may not be.
-        if stopped or (ended and found.steps):
+        if found.stopped or (ended and found.steps):
             break
     losses = {name: np.concatenate(each) for name, each in curves.items()}
     _check_moved(ended, done, losses)
@@ -271,9 +272,8 @@ def _enlarged(x: Tensor, start: Tensor | None, size: tuple[int, int]) -> Tensor:
     return resampled(start, size) + resampled(x - before, size)
 
 
-def as_losses(steps: Generator[Step, None, Ascent]) -> Generator[Step, None, tuple[Ascent, bool]]:
-    """Take steps whose values are losses with a minus, as losses; return what they come to, and whether stopped."""
-    stopped = False
+def as_losses(steps: Generator[Step, None, Ascent]) -> Generator[Step, None, Ascent]:
+    """Take steps whose values are losses with a minus, as losses; return what they come to."""
     with closing(steps):
         try:
             step = next(steps)
@@ -282,12 +282,12 @@ def as_losses(steps: Generator[Step, None, Ascent]) -> Generator[Step, None, tup
                 try:
                     yield PictureStep(step.index, step.total, partial(getattr, step, "image"), values)
                 except StopEarly as stop:
-                    stopped = True
                     step = steps.throw(stop)
                 else:
                     step = next(steps)
         except StopIteration as end:
-            return end.value, stopped
+            found: Ascent = end.value
+            return found
 
 
 def _check_moved(ended: str, done: int, losses: Mapping[str, NDArray[np.float32]]) -> None:

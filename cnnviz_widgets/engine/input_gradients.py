@@ -138,7 +138,21 @@ def layer_gradients(
 
 
 def gradients_of(value: Tensor, x: Tensor) -> Tensor:
-    """Return the gradient of a number with respect to a tensor; zeros where it does not depend on it."""
+    """Return the gradient of a number with respect to a tensor; zeros where it does not depend on it.
+
+    Raises
+    ------
+    OutputError
+        It is NaN or infinite.
+    """
+    gradient = sent_back(value, x)
+    if not bool(torch.isfinite(gradient).all()):
+        raise OutputError("the gradient is NaN or infinite for this image, so there is nothing to show")
+    return gradient
+
+
+def sent_back(value: Tensor, x: Tensor) -> Tensor:
+    """Return the gradient of a number with respect to a tensor, whatever it is."""
     arrived: list[Tensor] = []
     if value.requires_grad and x.requires_grad:
         # What `torch.autograd.backward` runs in the end, which itself turns modes off, such as that of a rule: modules
@@ -153,10 +167,7 @@ def gradients_of(value: Tensor, x: Tensor) -> Tensor:
             handle.remove()
             if x.is_leaf:
                 x.grad = None
-    gradient = arrived[0].detach() if arrived else torch.zeros_like(x)
-    if not bool(torch.isfinite(gradient).all()):
-        raise OutputError("the gradient is NaN or infinite for this image, so there is nothing to show")
-    return gradient
+    return sum(arrived[1:], arrived[0]).detach() if arrived else torch.zeros_like(x)
 
 
 def check_not_zero(gradient: Tensor, target: Target, value: float, of_what: str = "") -> None:

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.ascent import Optimizer, OptimizerName
 from cnnviz_widgets.engine.coarse_to_fine import checked_weight
 from cnnviz_widgets.engine.feature_code import feature_code, layer_values, relative_depth
 from cnnviz_widgets.engine.gram import ContentDistance
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.objectives import Objective, Seen
+from cnnviz_widgets.engine.optimizers import Optimizer, OptimizerName
 from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels
 from cnnviz_widgets.engine.regularizers import AlphaNorm, TotalVariation
 from cnnviz_widgets.engine.whole_numbers import checked_whole

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.ascent import Ascent, Optimizer, ascend
+from cnnviz_widgets.engine.ascent import Ascent, ascend
 from cnnviz_widgets.engine.coarse_to_fine import checked_weight, prepared, resampled
 from cnnviz_widgets.engine.dreaming import Excitation, Likeness
 from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, ZeroGradientError
@@ -23,9 +22,10 @@ from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.objectives import Objective, Sum, as_objective
+from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Pixels
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
+from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.engine.transforms import Jitter
@@ -274,7 +274,7 @@ class _Run:
 
     def _climb(self, begin: Tensor, x: Tensor, part: int) -> Generator[Step, None, Ascent]:
         net, plan = self._net, self._plan
-        steps = ascend(
+        found = yield from ascend(
             net,
             Pixels(net.input, begin),
             {"value": self._objective},
@@ -286,19 +286,7 @@ class _Run:
             first=part * plan.steps,
             total=plan.frames * len(self._sizes) * plan.steps,
         )
-        with closing(steps):
-            try:
-                step = next(steps)
-                while True:
-                    try:
-                        yield step
-                    except StopEarly as stop:
-                        self.stopped = True
-                        step = steps.throw(stop)
-                    else:
-                        step = next(steps)
-            except StopIteration as end:
-                found: Ascent = end.value
+        self.stopped = found.stopped
         self.values.append(found.values["value"][:, 0])
         self.done, self.ended = self.done + found.steps, found.ended
         if self.ended and not self.done:

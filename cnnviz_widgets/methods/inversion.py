@@ -381,7 +381,7 @@ def _inverted(
         first=first,
         total=total,
     )
-    grown, stopped = yield from as_losses(steps)
+    grown = yield from as_losses(steps)
     _check_moved(grown, task.layer)
     images, x = pictures_of(net, grown.x), grown.x
     if images.size:
@@ -408,7 +408,7 @@ def _inverted(
         size=(task.x.shape[2], task.x.shape[3]),
         seed=options.seed,
     )
-    return found, stopped
+    return found, grown.stopped
 
 
 def _check_moved(grown: Ascent, layer: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.ascent import Ascent, Optimizer, OptimizerName, ascend, judged
+from cnnviz_widgets.engine.ascent import Ascent, ascend, judged
 from cnnviz_widgets.engine.class_odds import ClassImage, LogOdds
 from cnnviz_widgets.engine.diversity import Alikeness
 from cnnviz_widgets.engine.errors import InputError, TargetError, ZeroGradientError
@@ -20,6 +20,7 @@ from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.objectives import Objective, OneEach, TargetObjective, as_objective
+from cnnviz_widgets.engine.optimizers import Optimizer, OptimizerName
 from cnnviz_widgets.engine.parameterizations import Fourier, FourierPhase, Parameterization, Pixels
 from cnnviz_widgets.engine.regularizers import AlphaNorm, Roughness, TotalVariation
 from cnnviz_widgets.engine.results import Result

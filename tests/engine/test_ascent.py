@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine.ascent import Ascent, Optimizer, ascend, judged
+from cnnviz_widgets.engine.ascent import Ascent, ascend, judged
 from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.objectives import Objective, OneEach, Seen, as_objective
+from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Pixels
 from cnnviz_widgets.engine.transforms import Jitter, Rotate
 from tests.random_networks import RandomNetwork

@@ -46,7 +46,6 @@ def test_total_variation_of_any_beta(beta: float) -> None:
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 1.5])
 def test_flat_pixels_have_a_finite_gradient_and_the_others_the_right_one(beta: float) -> None:
-    # In the middle row two neighbors are equal, and nothing changes in the corner below them.
     flat = torch.zeros(1, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(total_variation(flat, beta).sum(), flat)
     assert not gradient.any()

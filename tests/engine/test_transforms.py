@@ -60,7 +60,7 @@ def test_a_rotation_turns_by_its_angle() -> None:
 
 def test_scale_and_rotation_in_a_row_are_one_resampling() -> None:
     # A smooth picture: resampled twice it differs only a little.
-    rows = torch.linspace(-1, 1, 33)
+    rows = torch.linspace(-1, 1, 97)
     x = torch.exp(-12 * ((rows[:, None] - 0.2) ** 2 + (rows[None, :] + 0.1) ** 2))[None, None]
     random = drawn(5)
     twice = Rotate(40)(Scale(0.7, 1.3)(x, random), random)

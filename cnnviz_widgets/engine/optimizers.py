@@ -1,0 +1,113 @@
+"""Optimizers: how the numbers that stand for pictures move along their gradient, one step at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cnnviz_widgets.engine.norm_balls import steepest
+
+OptimizerName = Literal["adam", "momentum", "lbfgs", "sign", "unit", "normalized"]
+OPTIMIZERS: tuple[str, ...] = ("adam", "momentum", "lbfgs", "sign", "unit", "normalized")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How the numbers move along their gradient.
+
+    Attributes
+    ----------
+    name
+        ``"adam"``; ``"momentum"``; ``"lbfgs"`` (with a line search; not with transforms, under which no two steps
+        have the same objective); ``"sign"``: by ``rate`` along the gradient's sign; ``"unit"``: by ``rate`` times the
+        gradient over its length, ``"normalized"``: over its mean magnitude, for each picture.
+    rate
+        The step's size: a number, or a function of the step's index from 0.
+    momentum
+        Of ``"momentum"``.
+    """
+
+    name: OptimizerName = "adam"
+    rate: float | Callable[[int], float] = 0.05
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise ValueError(f"optimizer is one of {', '.join(map(repr, OPTIMIZERS))}; got {self.name!r}")
+        if not callable(self.rate) and not (0 < self.rate < math.inf):
+            raise ValueError(f"rate must be a number above 0, got {self.rate!r}")
+
+    def at(self, index: int) -> float:
+        """Return the rate of a step."""
+        return self.rate(index) if callable(self.rate) else self.rate
+
+
+Evaluated = tuple[dict[str, Tensor], Tensor]
+Mover = Callable[[int, Evaluated, Callable[[], Evaluated]], None]
+
+
+def mover_of(optimizer: Optimizer, leaf: Tensor) -> Mover:
+    """Return what changes the leaf by a step, given what is known at it and a way to know it elsewhere."""
+    if optimizer.name in ("sign", "unit", "normalized"):
+        return _plain_mover(optimizer, leaf)
+    if optimizer.name == "lbfgs":
+        return _lbfgs_mover(optimizer, leaf)
+    chosen: torch.optim.Optimizer
+    if optimizer.name == "adam":
+        chosen = torch.optim.Adam([leaf], lr=1.0, foreach=False)
+    else:
+        chosen = torch.optim.SGD([leaf], lr=1.0, momentum=optimizer.momentum, foreach=False)
+
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        chosen.param_groups[0]["lr"] = optimizer.at(index)
+        leaf.grad = -here[1]
+        chosen.step()
+        leaf.grad = None
+
+    return move
+
+
+def _plain_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        gradient = here[1]
+        if optimizer.name in ("sign", "unit"):
+            direction = steepest(gradient, "inf" if optimizer.name == "sign" else "2")
+        else:
+            size = gradient.abs().flatten(1).mean(1).view(-1, *[1] * (gradient.ndim - 1))
+            direction = gradient / size.clamp(min=torch.finfo(gradient.dtype).tiny)
+        leaf.add_(direction, alpha=optimizer.at(index))
+
+    return move
+
+
+def _lbfgs_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
+    chosen = torch.optim.LBFGS(
+        [leaf],
+        max_iter=1,
+        max_eval=20,
+        history_size=20,
+        tolerance_grad=0.0,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        chosen.param_groups[0]["lr"] = optimizer.at(index)
+        known = [here]
+
+        def loss() -> Tensor:
+            # It asks first for what is known.
+            values, gradient = known.pop() if known else evaluate()
+            # It views gradients as rows; those of convolutions may lie channels last.
+            leaf.grad = (-gradient).contiguous()
+            return -torch.stack(list(values.values())).sum()
+
+        chosen.step(loss)
+        leaf.grad = None
+
+    return move
