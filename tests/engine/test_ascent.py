@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine.ascent import Ascent, ascend, judged
@@ -307,6 +308,25 @@ def test_gradients_are_those_of_finite_differences_on_random_networks(seed: int)
     ahead, behind = (float(net.scores(x + sign * reach * direction)[0, 1]) for sign in (1, -1))
     slope = (ahead - behind) / (2 * reach)
     assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-7)
+
+
+class Checkpointed(nn.Module):
+    """Runs its beginning again in the backward pass, in the way that refuses `torch.autograd.grad`."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inner[2:](checkpoint(self.inner[:2], x, use_reentrant=True))
+        return found
+
+
+def test_modules_that_checkpoint_climb_as_others_do() -> None:
+    net = network()
+    expected, _ = climb(net, start(), as_objective(2))
+    found, _ = climb(cv.Network(Checkpointed(net.module), input=SPEC), start(), as_objective(2))
+    torch.testing.assert_close(found.x, expected.x)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_global_random_states_stay() -> None:
