@@ -66,7 +66,7 @@ class Capture(_Live):
         with engine_lock:
             try:
                 self._register_hooks()
-                self._network.captures.append(self)
+                self._network.captures = [*self._network.captures, self]
             except BaseException:
                 self._remove_hooks()
                 raise
@@ -77,7 +77,7 @@ class Capture(_Live):
     ) -> None:
         with engine_lock:
             self._remove_hooks()
-            self._network.captures.remove(self)
+            self._network.captures = [each for each in self._network.captures if each is not self]
 
     def _register_hooks(self) -> None:
         core = self._network.core

@@ -99,6 +99,7 @@ class Network:
                 f"the module is on {self.device}, not on {device}; "
                 f"move it yourself, since it is yours: module.to({str(device)!r})"
             )
+        # Replaced, never written to: other threads go through it meanwhile.
         self.captures: list[Capture] = []
         self._surveys = Surveys(self.core)
 

@@ -146,9 +146,13 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         """Take the error away."""
         self.status.value = _STYLE
 
+    def let_go(self) -> None:
+        """End the job, as the page shows the widget no longer; widgets that hold much memory give it back, too."""
+        self.stop_job()
+
     def close(self) -> None:
         """End the job and take the widget off the page."""
-        self.stop_job()
+        self.let_go()
         close_parts(self)
         super().close()
 
@@ -178,14 +182,14 @@ _by_cell: dict[str, tuple[str, weakref.WeakSet[Viewer]]] = {}
 
 
 def _end_jobs_of_former_run(viewer: Viewer) -> None:
-    """End the jobs of the widgets that an earlier run of this notebook cell made."""
+    """End the jobs of the widgets that an earlier run of this notebook cell made: they show it no longer."""
     cell, run = _running_cell()
     if cell is None:
         return
     former_run, viewers = _by_cell.get(cell, (run, weakref.WeakSet()))
     if former_run != run:
         for former in viewers:
-            former.stop_job()
+            former.let_go()
         viewers = weakref.WeakSet()
     viewers.add(viewer)
     _by_cell[cell] = (run, viewers)

@@ -442,9 +442,18 @@ class OcclusionExplorer(PhotoViewer):
             finally:
                 self._is_filling = before
 
+    def let_go(self) -> None:
+        """End the job and the answers, and give back the passes that were prepared for them: some 40 MB."""
+        super().let_go()
+        if hasattr(self, "_hand"):  # an explorer that could not be made is closed, too
+            with self.lock:
+                # A job that prepares others meanwhile is none of this run.
+                self._stopping, self._covering = threading.Event(), None
+                self._hand.answer_with(None, None)
+
     def close(self) -> None:
         """End the job and the answers, and take the widget off the page."""
-        if hasattr(self, "_hand"):  # an explorer that could not be made is closed, too
+        if hasattr(self, "_hand"):
             self._hand.close()
         super().close()
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine.capture import apart
 from tests.random_networks import assert_same, slow_values
 from tests.small_networks import Function, chain, images, small
 
@@ -511,3 +512,24 @@ def test_a_network_can_be_copied_with_a_module_that_was_looked_into() -> None:
     net = small(module)
     assert_exact(net, images())
     assert_exact(small(deepcopy(module)), images())
+
+
+def test_a_capture_that_another_thread_closes_meanwhile_hides_no_other_one() -> None:
+    net, x = small(chain()), images()
+    other = cv.capture(net, ["conv"]).__enter__()
+    listens = other.listens
+
+    def closing() -> bool:
+        # As if its own thread did that while the captures that are open are gone through.
+        other.listens = listens  # type: ignore[method-assign]
+        other.__exit__(None, None, None)
+        return False
+
+    with cv.capture(net, ["conv"]) as mine:
+        net(x)
+        held = mine["conv"].clone()
+        other.listens = closing  # type: ignore[method-assign]
+        with apart(net):
+            net(x + 1)
+        assert_same(mine["conv"], held, "conv")
+        assert net.captures == [mine]

@@ -128,13 +128,15 @@ def test_running_a_cell_again_ends_the_job_of_its_former_run(
     monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(get_parent=lambda: run))
     monkeypatch.setattr(_base, "_by_cell", {})
     go = threading.Event()
-    first = Viewer()
+    first, let_go = Viewer(), []
+    monkeypatch.setattr(first, "let_go", lambda: let_go.append(Viewer.let_go(first)))
     first.start_job(once(lambda: go.wait(SOON)), on_result=print)
     # Two widgets of one run are two widgets; the same cell run anew takes the place of both.
     if again:
         run = {"metadata": {"cellId": "cell-1"}, "header": {"msg_id": "run-2"}}
     Viewer()
     assert first.busy is not again
+    assert len(let_go) == again
     go.set()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -243,6 +245,24 @@ def test_the_map_waits_while_the_window_is_dragged_and_ends_with_the_widget(
     permits.release(5)
     assert job.wait(30)
     assert job.state == "stopped"
+
+
+@pytest.mark.parametrize("end", ["close", "let_go"])
+def test_closed_or_its_cell_run_again_it_holds_no_prepared_passes(net: cv.Network, end: str) -> None:
+    explorer = cv.OcclusionExplorer(net, IMAGE, "fox", window=4, stride=4)
+    assert explorer.wait(30)
+    press(explorer, (3, 3))
+    held = weakref.ref(explorer._covering)
+    getattr(explorer, end)()
+    gc.collect()
+    assert held() is None
+    if end == "let_go":
+        # Somebody may still have it under a name.
+        explorer.run()
+        assert explorer.wait(30)
+        assert explorer.wait_for_answer(30)
+        assert explorer.answer.value == pytest.approx(float(by_hand(net, explorer.mask)[2]), rel=1e-4)
+        explorer.close()
 
 
 def test_a_unit_is_chosen_by_its_fields(net: cv.Network, explorer: Any) -> None:
