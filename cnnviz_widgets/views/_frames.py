@@ -1,0 +1,242 @@
+"""The frames that a player keeps of its runs: spread evenly over the steps, and no more than a page can hold."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnnviz_widgets.render.encode import jpeg, png
+
+FRAMES_A_RUN = 64
+"""About so many frames are kept of a run, its first and last one aside."""
+
+PAGE_BYTES = 2_400_000
+"""What the frames of all runs may take on the page and in a saved notebook, where a third is added (base64)."""
+
+EXACT_BYTES = 400_000_000
+"""What the exact pictures of all runs may take in memory."""
+
+FRAME_BYTES = 90
+"""What a frame's step, size and place take beside its picture, and each of its values."""
+
+SHOWN_SIDE = 768
+"""Larger pictures are made smaller for the page, which shows none larger."""
+
+LOSSLESS_PIXELS = 4096
+"""Pictures of so few pixels are shown enlarged, where the marks of a JPEG would be seen."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture that was kept.
+
+    Attributes
+    ----------
+    step : int
+    image : uint8 array [H, W, 3]
+        The exact picture; it can't be written to.
+    values : mapping from name to number
+        What was measured at that step.
+    encoded : bytes
+        The picture as the page has it, PNG or JPEG.
+    """
+
+    step: int
+    image: NDArray[np.uint8] = field(repr=False)
+    values: Mapping[str, float]
+    encoded: bytes = field(repr=False)
+
+    @property
+    def page_bytes(self) -> int:
+        """What it takes on the page."""
+        return len(self.encoded) + FRAME_BYTES * (1 + len(self.values))
+
+
+def make_frame(step: int, image: NDArray[np.uint8], values: Mapping[str, float]) -> Frame:
+    """Return a frame of a picture that nobody else changes."""
+    image.setflags(write=False)
+    return Frame(step, image, dict(values), encode(image))
+
+
+def encode(image: NDArray[np.uint8], longest: int = SHOWN_SIDE) -> bytes:
+    """Encode a picture for the page: small ones without loss, the longer side of large ones shortened."""
+    shown = shrunk(image, longest)
+    lossless = shown.shape[0] * shown.shape[1] <= LOSSLESS_PIXELS
+    return png(shown, effort=3) if lossless else jpeg(shown)
+
+
+def shrunk(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Return a picture whose longer side is no longer than that."""
+    height, width = image.shape[:2]
+    share = longest / max(height, width)
+    if share >= 1:
+        return image
+    size = (max(round(width * share), 1), max(round(height * share), 1))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
+class Run:
+    """One run and its kept frames.
+
+    Parameters
+    ----------
+    number : int
+    total : int, optional
+        The step at which it will end.
+    first : int
+        The steps done before it.
+    parent : int, optional
+        The run it was branched from, at step ``first``.
+    text : str
+        What it is.
+    """
+
+    def __init__(self, number: int, *, total: int | None, first: int, parent: int | None, text: str) -> None:
+        self.number, self.total, self.first, self.parent, self.text = number, total, first, parent, text
+        self.state, self.ended = "running", ""
+        self.latest = first
+        self.stride = 1 if total is None else max(1, math.ceil((total - first) / FRAMES_A_RUN))
+        self.frames: dict[int, Frame] = {}
+
+    def wants(self, step: int) -> bool:
+        """Whether the picture of a step is to be kept."""
+        return not self.frames or self._is_due(step) or step == self.total
+
+    def _is_due(self, step: int) -> bool:
+        return (step - self.first) % self.stride == 0
+
+    def keep(self, frame: Frame) -> None:
+        """Keep a frame; the last one before it goes if it was kept for being the last only."""
+        last = next(reversed(self.frames), None)
+        # The first stays, and one of the same step is replaced.
+        if last is not None and (last == frame.step or (len(self.frames) > 1 and not self._is_due(last))):
+            del self.frames[last]
+        self.frames[frame.step] = frame
+        self.latest = max(self.latest, frame.step)
+        if len(self.frames) > FRAMES_A_RUN + 2:
+            self.thin()
+
+    def thin(self) -> bool:
+        """Drop every second frame, never the first nor the last; return whether any was there to drop."""
+        before = len(self.frames)
+        while before > 2 and len(self.frames) == before:
+            self.stride *= 2
+            ends = (next(iter(self.frames)), next(reversed(self.frames)))
+            self.frames = {
+                step: frame for step, frame in self.frames.items() if step in ends or self._is_due(step)
+            }
+        return len(self.frames) < before
+
+    @property
+    def page_bytes(self) -> int:
+        """What its frames take on the page."""
+        return sum(frame.page_bytes for frame in self.frames.values())
+
+    @property
+    def exact_bytes(self) -> int:
+        """What its exact pictures take in memory."""
+        return sum(frame.image.nbytes for frame in self.frames.values())
+
+    def info(self) -> dict[str, Any]:
+        """Return what the page is told of it, its frames aside."""
+        names = ("number", "total", "first", "parent", "text", "state", "ended", "latest")
+        return {name: getattr(self, name) for name in names}
+
+    def nearest(self, step: int) -> Frame | None:
+        """Return the kept frame nearest to a step, the earlier one of two; the last one for -1."""
+        if not self.frames:
+            return None
+        last = next(reversed(self.frames))
+        return self.frames[last if step < 0 else min(self.frames, key=lambda each: abs(each - step))]
+
+
+class KeptFrames:
+    """The runs of a player, by number, with as many of their frames as the budgets allow.
+
+    Parameters
+    ----------
+    page_bytes : int
+        What all of them may take on the page.
+    exact_bytes : int
+        What their exact pictures may take in memory.
+    """
+
+    def __init__(self, page_bytes: int = PAGE_BYTES, exact_bytes: int = EXACT_BYTES) -> None:
+        self._page_bytes, self._exact_bytes = page_bytes, exact_bytes
+        self._runs: dict[int, Run] = {}
+        self._numbers = 0
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs.values())
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._runs
+
+    def __getitem__(self, number: int) -> Run:
+        if number not in self._runs:
+            known = ", ".join(map(str, self._runs)) or "none"
+            raise LookupError(f"there is no run {number!r}; the runs are: {known}")
+        return self._runs[number]
+
+    def begin(self, *, total: int | None, first: int, parent: int | None, text: str) -> Run:
+        """Add a run; the parent's picture, where it was kept, is its first."""
+        self._numbers += 1
+        run = Run(self._numbers, total=total, first=first, parent=parent, text=text)
+        origin = None if parent is None else self[parent].frames.get(first)
+        self._runs[run.number] = run
+        if origin is not None:
+            run.keep(origin)
+        return run
+
+    def forget(self, number: int) -> None:
+        """Drop a run with its frames."""
+        self[number]
+        del self._runs[number]
+
+    def keep(self, run: Run, frame: Frame) -> dict[int, list[int]]:
+        """Keep a frame; return, for each run whose frames are others now, which steps are kept."""
+        run.keep(frame)
+        changed = {run.number}
+        while self._over(self._page_bytes, "page_bytes"):
+            changed |= self._thin_largest("page_bytes") or self._shrink_largest()
+        while self._over(self._exact_bytes, "exact_bytes"):
+            thinned = self._thin_largest("exact_bytes")
+            changed |= thinned
+            if not thinned:  # Two pictures a run are the least.
+                break
+        return {number: list(self._runs[number].frames) for number in changed}
+
+    def _over(self, budget: int, what: str) -> bool:
+        return sum(int(getattr(run, what)) for run in self) > budget
+
+    def _thin_largest(self, what: str) -> set[int]:
+        """Thin out the run that takes most, so that all come to the same share; return its number."""
+        for run in sorted(self, key=lambda run: int(getattr(run, what)), reverse=True):
+            if run.thin():
+                return {run.number}
+        return set()
+
+    def _shrink_largest(self) -> set[int]:
+        """Halve the size that the largest picture has on the page; return its run's number."""
+        run, frame = max(
+            ((run, frame) for run in self for frame in run.frames.values()),
+            key=lambda pair: len(pair[1].encoded),
+        )
+        height, width = _size(frame.encoded)
+        if max(height, width) == 1:
+            raise ValueError(f"{len(self._runs)} runs are too many for one player; forget some of them")
+        smaller = encode(frame.image, max(height, width) // 2)
+        run.frames[frame.step] = Frame(frame.step, frame.image, frame.values, smaller)
+        return {run.number}
+
+
+def _size(encoded: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        return picture.height, picture.width

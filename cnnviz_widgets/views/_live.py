@@ -1,0 +1,78 @@
+"""When the page may be sent the next live frame: only when it has painted the last, and somebody sees it."""
+
+from __future__ import annotations
+
+import math
+
+INTERVAL = 1 / 12.5
+"""Shortest time between two live frames, in seconds."""
+
+SILENCE = 2.0
+"""A page that has not painted for so many seconds what another one has painted is taken for closed."""
+
+SMOOTHING = 2.0
+"""Over about so many seconds the speed is averaged."""
+
+
+class LiveGate:
+    """Opens when every page that is seen has painted the last live frame, at most so often a second.
+
+    A page that is slow, or that is not heard because the kernel is busy, gets no further frame before it has
+    painted the last one: nothing ever waits in a queue. A page that was closed can't say so reliably: it is given up
+    once another page paints and it does not. Times are in seconds, of any clock.
+    """
+
+    def __init__(self) -> None:
+        self._painted: dict[str, int] = {}  # by page that is seen: the last frame it has painted
+        self._serial = 0
+        self._sent_at = -math.inf
+
+    def hear(self, page: str, *, visible: bool, painted: int | None = None) -> None:
+        """Take note of what a page says of itself; a page that was not seen before lacks no frame."""
+        if not visible:
+            self._painted.pop(page, None)
+        else:
+            self._painted[page] = self._painted.get(page, self._serial) if painted is None else painted
+
+    def is_open(self, now: float) -> bool:
+        """Whether the next frame may be sent."""
+        if not self._painted or now - self._sent_at < INTERVAL:
+            return False
+        late = [page for page, painted in self._painted.items() if painted < self._serial]
+        if not late:
+            return True
+        if len(late) == len(self._painted) or now - self._sent_at < SILENCE:
+            return False
+        for page in late:
+            del self._painted[page]
+        return True
+
+    def send(self, now: float) -> int:
+        """Take note that a frame is sent, and return its serial number."""
+        self._serial += 1
+        self._sent_at = now
+        return self._serial
+
+
+class Speed:
+    """Steps a second, averaged over the last seconds; pauses don't count."""
+
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        self._mark: tuple[float, int] | None = None
+
+    def rest(self) -> None:
+        """Take note that a pause begins, or ends."""
+        self._mark = None
+
+    def note(self, now: float, step: int) -> None:
+        """Take note of a step that is done."""
+        if self._mark is None:
+            self._mark = (now, step)
+            return
+        passed = now - self._mark[0]
+        if passed >= 0.2:
+            rate = (step - self._mark[1]) / passed
+            weight = 1.0 if self.rate is None else 1 - math.exp(-passed / SMOOTHING)
+            self.rate = rate if self.rate is None else self.rate + weight * (rate - self.rate)
+            self._mark = (now, step)
