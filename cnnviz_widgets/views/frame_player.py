@@ -343,9 +343,10 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """Put what is kept where a saved notebook has it."""
         if self._unsaved:
             self._unsaved = False
-            runs: list[dict[str, Any]] = [run.info() | {"frames": self._index(run)} for run in self._runs]
+            runs = [run.info() | {"frames": self._index(run)} for run in self._runs]
             data = b"".join(frame.encoded for run in self._runs for frame in run.frames.values())
-            self._kept = {"runs": runs, "data": data}
+            kept: dict[str, Any] = {"runs": runs, "data": data}
+            self._kept = kept
 
     def _index(self, run: Run) -> list[dict[str, Any]]:
         """Return the step, the length in bytes and the values of each frame."""
