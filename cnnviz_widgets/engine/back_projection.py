@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.capture import capture
 from cnnviz_widgets.engine.errors import OutputError, TargetError, ZeroGradientError
-from cnnviz_widgets.engine.input_gradients import backward_pass, check_changed, gradients_of, leaf_of
+from cnnviz_widgets.engine.input_gradients import backward_pass, changed_check, gradients_of, leaf_of
 from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
 from cnnviz_widgets.engine.targets import row_and_column
 from cnnviz_widgets.engine.whole_numbers import whole_number
@@ -87,8 +87,9 @@ def project_back(
         value = main_tensor(seen[layer])
         has_maps = value.ndim == 4
         seeds, found = _seeds(value.detach(), layer, channels, positions)
+        check = changed_check(net, value, calls)
         pixels = gradients_of((value * seeds).sum(), x)
-    check_changed(net, calls)
+    check(pixels)
     for index, (_, position) in enumerate(found):
         if not bool((pixels[index] != 0).any()):
             place = "its map" if position is None else f"position {position}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from torch.autograd.graph import _engine_run_backward
 from cnnviz_widgets.engine.batch_statistics import takes_batch_statistics
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
+from cnnviz_widgets.engine.graph_ways import is_plain_way
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
 from cnnviz_widgets.engine.rectifiers import rectifiers
 from cnnviz_widgets.engine.relu_rules import RuledCalls, ruled
@@ -90,7 +91,7 @@ def input_gradients(net: Network, x: Tensor, target: Target, rule: str = "plain"
     TargetError, LabelNotFoundError, LayerNotFoundError
         A target that is not there.
     UnsupportedModuleError
-        A rule for rectifiers, and no rectifier that it could change.
+        A rule for rectifiers, and no rectifier that it could change on the way to the target.
     OutputError
         The value, or a gradient, is NaN or infinite.
     """
@@ -103,27 +104,42 @@ def input_gradients(net: Network, x: Tensor, target: Target, rule: str = "plain"
     with backward_pass(net, rule) as calls:
         x = leaf_of(x)
         values = target.scores(net, x)
+        check = changed_check(net, values, calls)
         gradients = gradients_of(values.sum(), x)
-    check_changed(net, calls)
+    check(gradients)
     return InputGradients(values.detach(), gradients, calls.changed)
 
 
-def check_changed(net: Network, calls: RuledCalls) -> None:
-    """Raise an error where a rule has changed nothing, and there is nothing in the network that it could change.
+def changed_check(net: Network, value: Tensor, calls: RuledCalls) -> Callable[[Tensor], None]:
+    """Return what checks the gradient of the backward pass: a rule may have changed nothing that it should have.
 
-    A layer that lies before the first rectifier is no error: nothing was missed there.
+    To be asked before the backward pass, which frees the graph. A value that lies before the first rectifier is no
+    error: nothing was missed there; nor is a gradient of zero, which others tell of.
 
     Raises
     ------
     UnsupportedModuleError
-        The network calls no rectifier that could be recognized.
+        (when called) The gradient has gone through no rectifier that is recognized, but may have gone through others;
+        or the network calls none at all.
     """
-    if calls.rule != "plain" and not calls.changed and not rectifiers(net.survey, net.core):
+    is_plain = calls.rule == "plain" or is_plain_way(value)
+
+    def check(gradient: Tensor) -> None:
+        if calls.rule == "plain" or calls.changed or not bool((gradient != 0).any()):
+            return
+        known = rectifiers(net.survey, net.core)
+        if is_plain and known:
+            return
+        where = ""
+        if known:
+            where = f" on the way from the image to the value (though {len(known)} elsewhere)"
         raise UnsupportedModuleError(
-            f"the rule {calls.rule!r} is one for rectifiers, but this network calls none that is recognized "
+            f"the rule {calls.rule!r} is one for rectifiers, but this network calls none that is recognized{where} "
             "(nn.ReLU and its kin, F.relu, x.relu_(), x.clamp(min=0) and the like), so that 0 calls were changed and "
             "the result would be the plain gradient; take that, or write the rectifiers in one of these ways"
         )
+
+    return check
 
 
 def layer_gradients(

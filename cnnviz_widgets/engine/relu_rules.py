@@ -65,7 +65,8 @@ class _Ruled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,) = gradients
-        ctx.calls.changed += 1
+        # Autograd sends zeros as well, down ways that the value does not hang on.
+        ctx.calls.changed += int(bool((gradient != 0).any()))
         if ctx.calls.rule == "guided":
             (slope,) = ctx.saved_tensors
             gradient = gradient * slope
@@ -78,7 +79,7 @@ class RuledCalls(TorchFunctionMode):
     Attributes
     ----------
     changed
-        How many calls have sent a gradient back by the rule.
+        How many calls have sent a gradient back by the rule; one that is zero all over does not count.
     """
 
     def __init__(self, rule: str) -> None:

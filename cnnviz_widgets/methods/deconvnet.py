@@ -127,7 +127,7 @@ def deconvnet(
     ZeroGradientError
         The activation is zero, or nothing of it arrives at the pixels.
     UnsupportedModuleError
-        The network calls no rectifier that is recognized.
+        No rectifier on the way to the layer is recognized, and not all that lies there is linear or pooling.
 
     References
     ----------

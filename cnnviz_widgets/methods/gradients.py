@@ -133,7 +133,7 @@ def gradient_map(
     ZeroGradientError
         The gradient is zero everywhere; with what to do.
     UnsupportedModuleError
-        A rule other than plain, for a network that calls no rectifier that is recognized.
+        A rule other than plain, and no rectifier on the way to the target that is recognized.
 
     References
     ----------
@@ -205,6 +205,6 @@ def _smooth(
     for part in noisy:
         found = input_gradients(net, part, target, rule)
         total += found.gradients.sum(dim=0, keepdim=True, dtype=torch.float32).cpu()
-        rectifiers = found.rectifiers
+        rectifiers = max(rectifiers, found.rectifiers)
     values = target_values(net, x, target)
     return InputGradients(values, (total / count).to(x.device, torch.float32), rectifiers)

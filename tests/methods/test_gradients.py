@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 import cnnviz_widgets as cv
-from tests.small_networks import small
+from tests.small_networks import Function, small
 from tests.untouched import untouched
 from tests.written_out import NETWORKS, STYLES, Written, backward, forward
 
@@ -185,6 +185,34 @@ def test_a_zero_gradient_is_said_with_what_to_do() -> None:
         cv.errors.ZeroGradientError, match=r"the probability is 1, where a softmax is flat.*of='logit'"
     ):
         cv.gradient_map(net, image, cv.Target(0, of="probability"))
+
+
+@pytest.mark.parametrize(
+    "rectify",
+    [
+        lambda y: y * (y > 0),
+        lambda y: torch.maximum(y, torch.zeros_like(y)),
+        lambda y: torch.where(y > 0, y, 0),
+    ],
+)
+def test_a_rectifier_elsewhere_does_not_hide_that_those_on_the_way_are_unknown(rectify: Any) -> None:
+    def forward(module: Function, x: Tensor) -> Tensor:
+        y = rectify(module.first(2 * x - 0.1))
+        unused = module.second(y).relu()  # recognized, but the first class does not come by it
+        return torch.stack([y.mean((1, 2, 3)), unused.mean((1, 2, 3))], 1)
+
+    torch.manual_seed(0)
+    net = small(Function(forward, first=nn.Conv2d(3, 4, 3), second=nn.Conv2d(4, 4, 3)))
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    with pytest.raises(
+        TypeError, match=r"none that is recognized on the way .*1 elsewhere.*0 calls were changed"
+    ):
+        cv.gradient_map(net, image, 0, rule="guided")
+    with pytest.raises(TypeError, match="none that is recognized on the way"):
+        cv.deconvnet(net, image, "second", 1)
+    assert cv.gradient_map(net, image, 1, rule="guided").rectifiers == 1
+    # In front of all rectifiers there is nothing that the rule could miss.
+    assert cv.deconvnet(net, image, "first", 1).rectifiers == 0
 
 
 def test_what_is_refused() -> None:
