@@ -53,7 +53,8 @@ class Overlay:
         self._drawing, self._pointer = ipycanvas.Canvas(**size), ipycanvas.Canvas(**size)
         self._drawing.add_class("cvz-layer").add_class("cvz-boxes")
         self._pointer.add_class("cvz-layer").add_class("cvz-pointer")
-        self._drawing.on_client_ready(ready)
+        self._ready = ready
+        self._drawing.on_client_ready(self._on_ready)
         self._pointer.on_mouse_move(self._on_move)
         self._pointer.on_mouse_down(self._on_down)
         self._pointer.on_mouse_up(self._on_up)
@@ -84,6 +85,11 @@ class Overlay:
         with CANVAS_LOCK:
             for canvas in self.canvases:
                 canvas.close()
+
+    def _on_ready(self) -> None:
+        # A page that was loaded anew in the middle of a drag never tells of its end.
+        self._on_leave(0, 0)
+        self._ready()
 
     def _position(self, x: float, y: float) -> Position:
         row, column = int(y / self._scale), int(x / self._scale)

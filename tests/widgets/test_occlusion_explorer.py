@@ -241,6 +241,15 @@ def test_the_map_waits_while_the_window_is_dragged_and_ends_with_the_widget(
     assert explorer.answer.value == pytest.approx(float(by_hand(net, explorer.mask)[2]), rel=1e-4)
     stage.pressed = False
     assert job.state == "running"
+    # A page that is loaded anew while the button is down never tells that it was let go.
+    drawing, pointer = stage._overlay.canvases
+    pointer._handle_custom_msg({"event": "mouse_down", "x": 40, "y": 40}, [])
+    assert job.state == "paused"
+    mask = explorer.mask
+    drawing._handle_custom_msg({"event": "client_ready"}, [])
+    assert job.state == "running"
+    pointer._handle_custom_msg({"event": "mouse_move", "x": 400, "y": 400}, [])
+    np.testing.assert_array_equal(explorer.mask, mask)
     explorer.close()
     permits.release(5)
     assert job.wait(30)
