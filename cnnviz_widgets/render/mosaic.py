@@ -64,6 +64,43 @@ def mosaic(
     return np.ascontiguousarray(whole[: whole.shape[0] - gap, : whole.shape[1] - gap])
 
 
+def tiles_of(
+    picture: NDArray[np.uint8], count: int, height: int, width: int, *, gap: int = 1
+) -> NDArray[np.uint8]:
+    """Cut a picture that `mosaic` made, without ``columns``, back into its tiles, pixel for pixel.
+
+    Parameters
+    ----------
+    picture : uint8 array [rows, columns, 3]
+    count, height, width : int
+        How many tiles, and their size.
+    gap : int
+        Pixels between two tiles.
+
+    Returns
+    -------
+    uint8 array [N, H, W, 3]
+
+    Examples
+    --------
+    >>> tiles = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
+    >>> bool((tiles_of(mosaic(tiles), 3, 4, 5) == tiles).all())
+    True
+    """
+    columns = mosaic_columns(count, height, width)
+    rows = math.ceil(count / columns)
+    size = (rows * (height + gap) - gap, columns * (width + gap) - gap)
+    if picture.shape[:2] != size:
+        raise ValueError(
+            f"a mosaic of {count} tiles of {height} x {width} pixels has {size[0]} x {size[1]}; "
+            f"got {picture.shape[0]} x {picture.shape[1]}"
+        )
+    padded = np.pad(picture, ((0, gap), (0, gap), (0, 0)))
+    grid = padded.reshape(rows, height + gap, columns, width + gap, 3).swapaxes(1, 2)
+    tiles = grid.reshape(rows * columns, height + gap, width + gap, 3)
+    return np.ascontiguousarray(tiles[:count, :height, :width])
+
+
 def mosaic_columns(count: int, height: int, width: int) -> int:
     """Return the number of columns that makes a picture of tiles about 3:2."""
     return max(1, min(count, round(math.sqrt(1.5 * count * height / width))))

@@ -77,10 +77,12 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         on_result: Callable[[Any], None],
         on_step: Callable[[Step], None] | None = None,
         on_failure: Callable[[], None] | None = None,
+        on_pause: Callable[[], None] | None = None,
     ) -> None:
         """Run a method's steps on a worker; ``on_result`` gets what it returns, unless it was superseded.
 
-        After a failure ``on_failure`` is called, to take away what no longer holds; the error is shown.
+        ``on_pause`` is called when a paused job begins to wait. After a failure ``on_failure`` is called, to take away
+        what no longer holds; the error is shown.
         """
 
         def ended(job: Job[Any]) -> None:
@@ -108,7 +110,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
                     on_step(step)
 
         said = self.status.value
-        job: Job[Any] = Job(generator, on_step=stepped, on_end=ended)
+        job: Job[Any] = Job(generator, on_step=stepped, on_end=ended, on_pause=on_pause)
         with self.lock:
             self.stop_job()
             self._job = job

@@ -25,6 +25,9 @@ class Job(Generic[R]):
         Called on the worker with each step.
     on_end
         Called on the worker once, with the job, when it is done, failed or stopped.
+    on_pause
+        Called on the worker when it begins to wait, after the step that was under way; it may have been told to go on
+        by then.
 
     Notes
     -----
@@ -38,10 +41,12 @@ class Job(Generic[R]):
         *,
         on_step: Callable[[Step], None] | None = None,
         on_end: Callable[[Job[R]], None] | None = None,
+        on_pause: Callable[[], None] | None = None,
     ) -> None:
         self._generator = generator
         self._on_step = on_step
         self._on_end = on_end
+        self._on_pause = on_pause
         self._condition = threading.Condition()
         self._state: State = "ready"
         self._thread = threading.Thread(target=self._run, name="cnnviz-job", daemon=True)
@@ -93,6 +98,8 @@ class Job(Generic[R]):
             self._condition.notify_all()
 
     def _may_go_on(self) -> bool:
+        if self._on_pause is not None and self._state == "paused":
+            self._on_pause()
         with self._condition:
             while self._state == "paused":
                 self._condition.wait()

@@ -44,6 +44,7 @@ WIDGETS = {
     "OcclusionExplorer": lambda: cv.OcclusionExplorer(*fashion(), window=14),
     "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
     "EmbeddingExplorer": lambda: cv.EmbeddingExplorer(feature_table()),
+    "MaximizationPlayer": lambda: cv.MaximizationPlayer(fashion()[0], "Sandal", steps=2),
     "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),
     "SaliencyExplorer": lambda: cv.SaliencyExplorer(*fashion(), measure_steps=2),
     "TrainingTimeline": lambda: cv.TrainingTimeline(cv.TrainingRecorder(fashion()[0])),

@@ -1,0 +1,426 @@
+"""What all players share: a picture that is optimized before one's eyes, and may be paused, changed and branched."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ipywidgets
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.errors import InputError, TargetError
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.views._pacing import Pacer
+from cnnviz_widgets.views._text import as_html, format_number
+from cnnviz_widgets.widgets._base import shown
+from cnnviz_widgets.widgets._job import Job, once
+from cnnviz_widgets.widgets._player_controls import Control, row
+from cnnviz_widgets.widgets._player_export import (
+    MIME_TYPES,
+    animation,
+    checked_format,
+    result_bytes,
+)
+from cnnviz_widgets.widgets._player_parts import PlayerParts
+from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, numbers
+from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker, picture_of
+
+CHART_SECONDS = 0.5
+
+
+class Player(Worker):
+    """Base of the players: the viewer of a method's call that takes steps, one run at a time.
+
+    Runs are numbered. One is on show, and what `params` and `result` tell is about that one. Options that are changed
+    hold for the next run; after a pause, `resume` begins it from the picture on show, as `branch` does.
+
+    A subclass names its method and overrides what it needs of ``_inputs``, ``_make_controls``, ``_begin_from``,
+    ``_title`` and ``_show_numbers``.
+
+    Attributes
+    ----------
+    net
+        The network.
+    view
+        The frames: ``player.view.run``, ``step`` and ``other`` say what is on show, and may be set.
+    chart
+        Each term over the steps.
+    """
+
+    _curve: ClassVar[str] = "value"  # what the chart's axis says
+    _log: ClassVar[bool | None] = False  # whether it is logarithmic, as `LineChart` takes it
+    _call: ClassVar[str]  # as a person writes the method
+
+    net: Network
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Player:
+        """Prepare what `close` needs, as the base does."""
+        self: Player = super().__new__(cls, *arguments, **options)
+        self._pacer = None
+        return self
+
+    _pacer: Pacer | None
+
+    def __init__(self, net: Network, options: Mapping[str, Any]) -> None:
+        who = type(self).__name__
+        check_network(net, who)
+        if net.input.channels not in (1, 3):
+            raise InputError(
+                f"{who} shows pictures, which the {net.input.channels} channels of this network's input do not make; "
+                f"call {self._call} for the numbers"
+            )
+        self.net = net
+        self._options = self._all_options(options)
+        self._check(self._new_call())
+        super().__init__()
+        self.parts = PlayerParts(self._curve, self._log)
+        self.view, self.chart = self.parts.view, self.parts.chart
+        self.controls = {control.name: control for control in self._make_controls()}
+        fields = row([control.widget for control in self.controls.values()])
+        self.children = self.parts.arranged(self.status, self._arranged(fields))
+        self.add_class("cnnviz-player")
+        self._pacer = Pacer(self._draw_curves, CHART_SECONDS, on_error=self.show_error)
+        self._link()
+        self._show_options()
+
+    # -- what a subclass tells --------------------------------------------------------------------------
+
+    def _inputs(self) -> tuple[Any, ...]:
+        """Return what the method is called with between the network and the options."""
+        return ()
+
+    def _make_controls(self) -> Sequence[Control]:
+        """Return the fields for the main options."""
+        return ()
+
+    def _arranged(self, controls: ipywidgets.Widget) -> Sequence[ipywidgets.Widget]:
+        """Return what stands beside the frames: the fields, and what else there is to choose and to see."""
+        return (controls,)
+
+    def _show_options(self) -> None:
+        """Let the fields show the options; a subclass shows its own, too."""
+        with self.lock:
+            for control in self.controls.values():
+                control.show(self._options[control.name])
+            self._show_pending()
+
+    def _title(self, options: Mapping[str, Any]) -> str:
+        """Return what a run from the beginning is about, in a few words."""
+        return ""
+
+    def _begin_from(self, picture: NDArray[np.uint8], run: Run, done: int) -> dict[str, Any]:
+        """Return the options of a run that goes on from a run's picture; ``done`` steps led to it.
+
+        It takes the steps that remain, or as many as were chosen where none do.
+        """
+        steps = self._options["steps"]
+        left = steps if steps is None or steps <= done else steps - done
+        return {**self._options, "start": picture, "steps": left}
+
+    def _inputs_from(self, picture: NDArray[np.uint8]) -> tuple[Any, ...]:
+        """Return the inputs of such a run: of a method without ``start=``, the picture."""
+        return self._inputs()
+
+    def _show_numbers(self, run: Run | None) -> None:
+        """Show what is known of the run on show, at most twice a second; a subclass shows more."""
+        text = "" if run is None else _numbers_text(run)
+        ended = "" if run is None else getattr(run.result, "ended", "")
+        self.parts.said.value = f"<p>{as_html(text)}</p>" + (f"<p>{as_html(ended)}</p>" if ended else "")
+
+    # -- options ----------------------------------------------------------------------------------------
+
+    def _all_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        signature = inspect.signature(self._method)
+        taken = {
+            name: each.default
+            for name, each in signature.parameters.items()
+            if each.kind is each.KEYWORD_ONLY
+        }
+        unknown = [name for name in options if name not in signature.parameters]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} takes the options of {self._call}: {', '.join(taken)}; got {unknown[0]!r}"
+            )
+        return {**taken, **options}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is chosen, for the next run."""
+        with self.lock:
+            return dict(self._options)
+
+    def set(self, **changes: Any) -> None:
+        """Choose other options of the method: for the next run, and after a pause from `resume` on."""
+        with self.lock:
+            self._options = self._all_options({**self._options, **changes})
+            self._show_options()
+
+    def _new_call(self) -> Call:
+        options = dict(self._options)
+        inputs = self._inputs()
+        return Call(options, inputs, dict(options), inputs, text=self._title(options))
+
+    def _steps_of(self, call: Call) -> Generator[Step, None, Any]:
+        return type(self)._method.steps(self.net, *call.inputs, **call.params)
+
+    def _check(self, call: Call) -> None:
+        """Raise what the method says to these options: it does so with its first step."""
+        steps = self._steps_of(call)
+        try:
+            next(steps)
+        except StopIteration:
+            pass
+        finally:
+            steps.close()
+
+    # -- acts -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin a run with the options that are chosen; one that is under way ends, its result so far is kept."""
+        with self.lock:
+            self._ask(self._new_call())
+
+    def pause(self) -> None:
+        """Take no further step until `resume`."""
+        with self.lock:
+            if self.state == RUNNING and self._job is not None:
+                self._job.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`; with options that were changed meanwhile as a new run from the picture on show."""
+        with self.lock:
+            run = self._current
+            if self.state != PAUSED or run is None:
+                return
+            if self._is_pending(run):
+                self._ask(self._branch_call(run, -1))
+            else:
+                self._go_on()
+
+    def stop(self) -> None:
+        """End the run before its next step; its result so far is kept."""
+        with self.lock:
+            if self.state in (RUNNING, PAUSED) and self._job is not None:
+                self._wish, self._stopping = None, True
+                self._go_on()
+
+    def branch(self, step: int | None = None, run: int | None = None, **changes: Any) -> None:
+        """Begin a new run from an earlier picture: an undo, with other options if you like.
+
+        It takes the steps that remain; from a last step as many as are chosen. What runs ends, its result so far is
+        kept.
+
+        Parameters
+        ----------
+        step
+            The nearest kept frame to this one; -1 for the latest. Left out, the frame on show.
+        run
+            Number of the run; left out, the one on show.
+        changes
+            Options to change before.
+
+        Raises
+        ------
+        TargetError
+            There is no such run, or it has no frame yet.
+        TypeError
+            An option that the method does not have.
+        """
+        with self.lock:
+            origin = self._run(self.view.run if run is None else run)
+            step = self.view.step if step is None else step
+            if changes:
+                self.set(**changes)
+            self._ask(self._branch_call(origin, step))
+
+    def compare(self, run: int | None) -> None:
+        """Show another run beside the one on show, at the same step; ``None`` for no comparison."""
+        with self.lock:
+            self.view.other = -1 if run is None else self._run(run).number
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write what is on show to a file, of the kind that its name's ending says, and return its path.
+
+        ``.png``: the frame on show. ``.gif`` and ``.webp``: the kept frames of its run, as an animation; WebP without
+        loss. ``.npz``: its result, which `load_result` reads.
+
+        Raises
+        ------
+        ValueError
+            Another ending; no frame or no result yet.
+        """
+        target = Path(path)
+        data = self._exported(checked_format(target.suffix[1:].lower()), self.view.run)
+        target.write_bytes(data)
+        return target
+
+    def remove(self, run: int) -> None:
+        """Forget a run with its frames, unless it is under way."""
+        with self.lock:
+            found = self._run(run)
+            if found.state == RUNNING:
+                raise ValueError(f"run {run} is under way; stop it first")
+            del self._runs[run]
+            self.view.forget(run)
+            self._draw_curves()
+
+    # -- what there is ----------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The options with which the method gives `result`; before the first run those that are chosen."""
+        with self.lock:
+            run = self._runs.get(self.view.run)
+            return dict(self._options if run is None else run.call.params)
+
+    @property
+    def result(self) -> Any:
+        """The method's result of the run on show; stopped, of the steps it took; ``None`` before its end."""
+        with self.lock:
+            run = self._runs.get(self.view.run)
+            return None if run is None else run.result
+
+    @property
+    def results(self) -> dict[int, Any]:
+        """The results by number of the run, as far as they have ended."""
+        with self.lock:
+            return {number: run.result for number, run in self._runs.items() if run.result is not None}
+
+    def _run(self, number: int) -> Run:
+        if number not in self._runs:
+            known = ", ".join(map(str, self._runs)) or "none yet"
+            raise TargetError(f"there is no run {number}; there are: {known}")
+        return self._runs[number]
+
+    def _branch_call(self, origin: Run, step: int) -> Call:
+        """Return the call that goes on from a run's frame."""
+        if step < 0 or step >= origin.done:
+            done, picture = origin.done, picture_of(origin.last)
+        else:
+            frame = self.view.frame(origin.number, step)
+            done, picture = frame.step, frame.image
+        if picture is None:
+            raise TargetError(f"run {origin.number} has no picture to go on from")
+        return Call(
+            options=dict(self._options),
+            inputs=self._inputs_from(picture),
+            params=self._begin_from(picture, origin, done),
+            chosen=self._inputs(),
+            first=done,
+            parent=origin.number,
+            text=in_words(self._options, changed(origin.call.options, self._options)),
+            paused=self.state == PAUSED,
+        )
+
+    def _is_pending(self, run: Run) -> bool:
+        """Return whether something was chosen that a run does not have."""
+        before = {**run.call.options, "": run.call.chosen}
+        return bool(changed(before, {**self._options, "": self._inputs()}))
+
+    # -- the page ---------------------------------------------------------------------------------------
+
+    def _link(self) -> None:
+        self.view.on_act(self._on_act)
+        self.view.observe(lambda change: self._draw_curves(), ["run", "other"])
+        for control in self.controls.values():
+            control.on_pick(self._on_control)
+
+    @shown
+    def _on_control(self, name: str, read: Callable[[], Any]) -> None:
+        try:
+            self.set(**{name: read()})
+            self.clear_error()
+        finally:
+            self._show_options()
+
+    @shown
+    def _on_act(self, act: str, details: Mapping[str, Any]) -> None:
+        if act == "branch":
+            self.branch(details.get("step"), details.get("run"))
+        elif act == "remove":
+            self.remove(details["run"])
+        elif act == "export":
+            self._offer_file(checked_format(details.get("format")), details.get("run"), details.get("step"))
+        else:
+            {"start": self.start, "pause": self.pause, "resume": self.resume, "stop": self.stop}[act]()
+
+    def _offer_file(self, kind: str, run: int | None, step: int | None) -> None:
+        """Make a file and have the page download it; on a thread of its own, as an animation takes a while."""
+
+        def made(job: Job[bytes]) -> None:
+            if job.error is not None or job.result is None:
+                self.show_error(job.error or RuntimeError("the export was stopped"))
+            else:
+                self.view.offer(
+                    f"{self._call.removeprefix('cv.')}-run-{number}.{kind}", job.result, MIME_TYPES[kind]
+                )
+
+        number = self.view.run if run is None else run
+        Job(once(lambda: self._exported(kind, number, step)), on_end=made).start()
+
+    def _exported(self, kind: str, number: int, step: int | None = None) -> bytes:
+        with self.lock:
+            run = self._run(number)
+            result = run.result
+        if kind == "npz":
+            if result is None:
+                raise ValueError(f"run {number} has no result yet; wait for its end, or stop it")
+            return result_bytes(result)
+        if kind == "png":
+            return png(self.view.frame(number, self.view.step if step is None else step).image)
+        return animation([frame.image for frame in self.view.frames(number)], kind)
+
+    def _note_step(self) -> None:
+        if self._pacer is not None:
+            self._pacer.request()
+
+    def _note_state(self) -> None:
+        self._draw_curves()
+        self._show_pending()
+
+    def _show_pending(self) -> None:
+        """Say what becomes of options that were changed while a run is under way."""
+        run, text = self._current, ""
+        if run is not None and self._is_pending(run):
+            names = changed(run.call.options, self._options)
+            what = in_words(self._options, names) or "another input"
+            when = "Resume begins" if self.state == PAUSED else "After a pause, Resume begins"
+            text = f"<p>{when} a new run from this picture: {as_html(what)}.</p>"
+        self.parts.pending.value = text
+
+    def _draw_curves(self) -> None:
+        with self.lock:
+            shown = [self._runs[each] for each in (self.view.run, self.view.other) if each in self._runs]
+            self.chart.set_lines(*curves_of(shown))
+            self._show_numbers(shown[0] if shown else None)
+
+    def close(self) -> None:
+        """End the job and take the widget off the page."""
+        if self._pacer is not None:
+            self._pacer.close()
+        super().close()
+
+    def to_png(self) -> bytes | None:
+        """Return the frame on show, and the one beside it."""
+        picture: bytes | None = self.view.to_png()
+        return picture
+
+    def to_text(self) -> str:
+        """Return what is shown, in words."""
+        with self.lock:
+            run = self._runs.get(self.view.run)
+            lines = [f"{type(self).__name__}: {self._title(self._options)}", self.view.to_text()]
+            if run is not None:
+                lines.append(repr(run.result) if run.result is not None else _numbers_text(run))
+        return "\n".join(lines)
+
+
+def _numbers_text(run: Run) -> str:
+    return "; ".join(f"{name} {format_number(value)}" for name, value in numbers(run.last).items())

@@ -1,0 +1,224 @@
+"""The fields of a player, each for one option of its method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets
+
+from cnnviz_widgets.engine.layers import key_text
+from cnnviz_widgets.views._text import printable
+from cnnviz_widgets.widgets._layer_choices import LayerChoice
+
+_PLAIN = {"description_width": "initial"}
+_AS_IS = "as given"
+
+
+class Control:
+    """A field for one option.
+
+    Attributes
+    ----------
+    name
+        The option.
+    widget
+        What a person sees.
+    read
+        Makes the option's value of the field's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        widget: ipywidgets.Widget,
+        show: Callable[[Any], None],
+        read: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        self.name, self.widget = name, widget
+        self._show, self.read = show, read
+        self._is_filling = False
+
+    def on_pick(self, handler: Callable[[str, Callable[[], Any]], None]) -> None:
+        """Call this with the option and what reads its value, which may raise, when a person changes the field."""
+
+        def picked(change: Any) -> None:
+            if not self._is_filling:
+                handler(self.name, lambda: self.read(change["new"]))
+
+        self.widget.observe(picked, "value")
+
+    def show(self, value: Any) -> None:
+        """Show a value, which is no pick."""
+        self._is_filling = True
+        try:
+            self._show(value)
+        finally:
+            self._is_filling = False
+
+
+def row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
+    """Return widgets beside each other, or below where there is no room."""
+    return ipywidgets.HBox(
+        children, layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
+    )
+
+
+def whole_field(name: str, label: str, tooltip: str, *, least: int = 1, most: int = 1_000_000) -> Control:
+    """Return a field for a whole number."""
+    field = ipywidgets.BoundedIntText(
+        least,
+        min=least,
+        max=most,
+        description=label,
+        tooltip=tooltip,
+        style=_PLAIN,
+        layout={"width": "130px"},
+    )
+
+    def show(value: Any) -> None:
+        field.value = int(value)
+
+    return Control(name, field, show)
+
+
+def number_field(
+    name: str, label: str, tooltip: str, *, default: str | None = None, width: str = "150px"
+) -> Control:
+    """Return a field for a number; where there is a ``default``, an empty field stands for it."""
+    field = ipywidgets.Text(
+        placeholder=default or "",
+        description=label,
+        tooltip=tooltip if default is None else f"{tooltip}; empty for {default}",
+        continuous_update=False,
+        style=_PLAIN,
+        layout={"width": width},
+    )
+
+    def show(value: Any) -> None:
+        field.value = "" if value is None else number_text(value)
+
+    def read(text: str) -> Any:
+        if not text.strip():
+            if default is None:
+                raise ValueError(f"{label} needs a number")
+            return None
+        return typed_number(label, text)
+
+    return Control(name, field, show, read)
+
+
+def pair_field(name: str, label: str, tooltip: str, *, default: str) -> Control:
+    """Return a field for a whole number, or for height and width; an empty field stands for ``default``."""
+    field = ipywidgets.Text(
+        placeholder=default,
+        description=label,
+        tooltip=f"{tooltip}: one number, or height and width as in 96, 128; empty for {default}",
+        continuous_update=False,
+        style=_PLAIN,
+        layout={"width": "150px"},
+    )
+
+    def show(value: Any) -> None:
+        both = value if isinstance(value, tuple | list) else () if value is None else (value,)
+        field.value = ", ".join(map(str, both))
+
+    def read(text: str) -> Any:
+        parts = text.replace(",", " ").replace("x", " ").split()
+        if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+            raise ValueError(f"{label} is one whole number, or height and width as in 96, 128; got {text!r}")
+        numbers = tuple(int(part) for part in parts)
+        return numbers if len(numbers) == 2 else numbers[0] if numbers else None
+
+    return Control(name, field, show, read)
+
+
+def slider(name: str, label: str, tooltip: str, low: float, high: float, step: float) -> Control:
+    """Return a slider for a number, which reaches as far as a value that is set from Python."""
+    field = ipywidgets.FloatSlider(
+        low,
+        min=low,
+        max=high,
+        step=step,
+        description=label,
+        tooltip=tooltip,
+        readout_format=".3g",
+        continuous_update=False,
+        style=_PLAIN,
+        layout={"width": "98%", "max_width": "340px"},
+    )
+
+    def show(value: Any) -> None:
+        number = float(value)
+        with field.hold_sync():
+            field.min, field.max = min(field.min, number), max(field.max, number)
+            field.value = number
+
+    return Control(name, field, show)
+
+
+def choice(
+    name: str, label: str, tooltip: str, options: Sequence[tuple[str, Any]], *, width: str = "200px"
+) -> Control:
+    """Return a list to choose from; a value that is not in it, set from Python, is shown as it is."""
+    offered = [value for _, value in options]
+    field = ipywidgets.Dropdown(
+        options=[(text, index) for index, (text, _) in enumerate(options)],
+        description=label,
+        tooltip=tooltip,
+        style=_PLAIN,
+        layout={"width": width},
+    )
+
+    def show(value: Any) -> None:
+        is_short = isinstance(value, str | int | float | tuple)
+        # Arrays are told apart by what they are: they are equal to nothing.
+        places = [
+            index for index, each in enumerate(offered) if each is value or (is_short and each == value)
+        ]
+        if not places:
+            offered.append(value)
+            text = printable(str(value)) if is_short else f"{_AS_IS} ({len(offered) - len(options)})"
+            places = [len(offered) - 1]
+            field.options = [*field.options, (text, places[0])]
+        field.value = places[0]
+
+    return Control(name, field, show, lambda index: offered[index])
+
+
+def layer_field(name: str, label: str, tooltip: str, layers: Sequence[LayerChoice]) -> Control:
+    """Return a list of layers to choose from."""
+    control = choice(name, label, tooltip, [(key_text(each.key), each.key) for each in layers], width="250px")
+    # Of a layer called once, the call may be left out.
+    same = {(each.key, 0): each.key for each in layers}
+    return Control(name, control.widget, lambda value: control.show(same.get(value, value)), control.read)
+
+
+def check(name: str, label: str, tooltip: str) -> Control:
+    """Return a box to check."""
+    field = ipywidgets.Checkbox(
+        False, description=label, tooltip=tooltip, indent=False, layout={"width": "auto"}
+    )
+
+    def show(value: Any) -> None:
+        field.value = bool(value)
+
+    return Control(name, field, show)
+
+
+def number_text(value: Any) -> str:
+    """Return a number as it is typed.
+
+    >>> number_text(0.05), number_text(30.0), number_text(1e-6)
+    ('0.05', '30', '1e-06')
+    """
+    number = float(value)
+    return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
+
+
+def typed_number(label: str, text: str) -> float:
+    """Return a number that was typed, or say what was got."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{label} is a number, such as 0.05; got {text!r}") from None

@@ -1,0 +1,51 @@
+"""What a player is made of, and where it stands: the frames, the curves, what is said of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import bqplot
+import ipywidgets
+
+from cnnviz_widgets.views.frame_player import FramePlayer
+from cnnviz_widgets.views.line_chart import LineChart
+
+_STYLE = """<style>
+.cnnviz-player .widget-html-content { line-height: 1.45; white-space: normal; }
+.cnnviz-player p { margin: 0; }
+.cnnviz-player .cnnviz-part { border-top: 1px solid var(--jp-border-color2, GrayText); padding-top: 6px; }
+</style>"""
+
+
+class PlayerParts:
+    """The views of a player.
+
+    Parameters
+    ----------
+    curve, log
+        What the chart's axis says, and whether it is logarithmic, as `LineChart` takes it.
+    """
+
+    def __init__(self, curve: str, log: bool | None) -> None:
+        self.view = FramePlayer()
+        marker = bqplot.LinearScale(min=-0.5, max=0.5)
+        self.chart = LineChart(curve, log=log, marker_scales=[marker])
+        self._links = [
+            ipywidgets.jsdlink((self.view, "marker_low"), (marker, "min")),
+            ipywidgets.jsdlink((self.view, "marker_high"), (marker, "max")),
+        ]
+        self.said, self.pending = ipywidgets.HTML(), ipywidgets.HTML()
+
+    def arranged(
+        self, status: ipywidgets.Widget, beside: Sequence[ipywidgets.Widget]
+    ) -> list[ipywidgets.Widget]:
+        """Return the widget's children: the frames, and beside them what can be chosen and the curves."""
+        column = {"min_width": "0", "width": "auto", "flex": "1 1 340px"}
+        left = ipywidgets.VBox([self.view], layout={"max_width": "560px", **column})
+        measured = ipywidgets.VBox([self.chart, self.said], layout={"min_width": "0", "width": "auto"})
+        measured.add_class("cnnviz-part")
+        right = ipywidgets.VBox([*beside, self.pending, measured], layout={"max_width": "640px", **column})
+        columns = ipywidgets.HBox(
+            [left, right], layout={"flex_flow": "row wrap", "grid_gap": "16px", "width": "100%"}
+        )
+        return [ipywidgets.HTML(_STYLE, layout={"display": "none"}), status, columns]

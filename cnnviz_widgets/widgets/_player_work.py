@@ -1,0 +1,245 @@
+"""The thread of a player: it takes the steps of one run after the other, as they are asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Generator
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, Streamed
+from cnnviz_widgets.render.mosaic import mosaic
+from cnnviz_widgets.views.frame_player import FramePlayer
+from cnnviz_widgets.widgets._base import Viewer
+from cnnviz_widgets.widgets._player_runs import Call, Run, numbers
+
+RUNNING, PAUSED = "running", "paused"
+
+
+class Worker(Viewer):
+    """Base of `Player`: begins and ends runs on one thread, and shows their steps.
+
+    Only this thread begins, ends or advances a run. Others leave a wish, and wake it: the step under way is the last
+    one that is not as they wish. The lock is held only while what both sides know is changed.
+    """
+
+    _method: ClassVar[Streamed[Any, Any]]
+    view: FramePlayer
+    _runs: dict[int, Run]
+    _wish: Call | None
+    _stopping: bool
+    _at_work: object | None  # the session whose thread takes steps
+    _changed: threading.Condition
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Worker:
+        """Prepare what the threads share."""
+        self: Worker = super().__new__(cls, *arguments, **options)
+        self._runs, self._wish, self._stopping, self._at_work = {}, None, False, None
+        self._changed = threading.Condition(self.lock)
+        return self
+
+    @abstractmethod
+    def _steps_of(self, call: Call) -> Generator[Step, None, Any]:
+        """Return the generator of a call's steps."""
+
+    @abstractmethod
+    def _note_step(self) -> None:
+        """Show the numbers of a step, soon."""
+
+    @abstractmethod
+    def _note_state(self) -> None:
+        """Show the numbers as they are now, and what else hangs on the state."""
+
+    @property
+    def state(self) -> str:
+        """``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``."""
+        return str(self.view.state)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until no step is taken any more, be it that the run ended or paused; return whether that came."""
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._at_work is None or self.state == PAUSED, timeout):
+                return False
+            if self._at_work is not None:
+                return True
+        # What the thread has yet to do takes no step.
+        return super().wait(None if end is None else max(0.0, end - time.monotonic()))
+
+    @property
+    def _current(self) -> Run | None:
+        """The run under way."""
+        return next((run for run in self._runs.values() if run.state == RUNNING), None)
+
+    def _ask(self, call: Call) -> None:
+        """Have a run begin as soon as the step under way is done."""
+        self.clear_error()
+        self._wish, self._stopping = call, False
+        if self._at_work is not None and self._job is not None:
+            self._go_on()
+            return
+        self._at_work = session = object()
+        self._set_state(RUNNING)
+        self.start_job(self._work(session), on_result=lambda nothing: None, on_pause=self._note_pause)
+
+    def _go_on(self) -> None:
+        if self._job is not None:
+            self._set_state(RUNNING)
+            self._job.resume()
+
+    def _work(self, session: object) -> Generator[Step, None, None]:
+        """Take the steps of one run after the other, as they are asked for; ends where no more are."""
+        run: Run | None = None
+        try:
+            while True:
+                with self._changed:
+                    call, self._wish = self._wish, None
+                    stopping, self._stopping = self._stopping, False
+                    if run is None and call is None:
+                        self._end_work(session)
+                        return
+                if call is not None:
+                    run = self._turned_to(call, run)
+                elif run is not None and stopping:
+                    self._finish(run)
+                    run = None
+                elif run is not None:
+                    run = self._advanced(run)
+                if run is not None:
+                    yield run.last
+        except GeneratorExit:
+            if run is not None:
+                run.steps.close()
+                self._end(run, "stopped", None)
+            self._end_work(session)
+
+    def _end_work(self, session: object) -> None:
+        with self._changed:
+            if self._at_work is session:
+                self._at_work = None
+            self._changed.notify_all()
+
+    def _turned_to(self, call: Call, before: Run | None) -> Run | None:
+        """Begin another run in place of the one before; where its first step fails, that one goes on."""
+        try:
+            steps = self._steps_of(call)
+            first, result = _first(steps)
+        except Exception as error:
+            self.show_error(error)
+            with self.lock:
+                if before is None:
+                    self._set_state("failed")
+                elif call.paused and self._job is not None:
+                    self._job.pause()
+            return before
+        if before is not None:
+            self._finish(before)
+        with self.lock:
+            parent = call.parent if call.parent in self._runs else None
+            total = None if first.total is None else call.first + first.total
+            number = self.view.begin(total=total, first=call.first, parent=parent, text=call.text)
+            run = self._runs[number] = Run(number, call, steps, first)
+        if first.index < 0:
+            self._end(run, "done", result)
+            return None
+        return self._shown(run, first)
+
+    def _advanced(self, run: Run) -> Run | None:
+        """Take a step and return the run; nothing where there is no step left, or it fails."""
+        try:
+            step = next(run.steps)
+        except StopIteration as end:
+            self._end(run, "done", end.value)
+            return None
+        except Exception as error:
+            self._fail(run, error)
+            return None
+        return self._shown(run, step)
+
+    def _shown(self, run: Run, step: Step) -> Run | None:
+        """Show a step and return the run; nothing where that fails."""
+        with self.lock:
+            run.note(step)
+        try:
+            if self._is_latest(run):
+                self.view.show(run.done, numbers(step), lambda: _sure(picture_of(step)))
+                self._note_step()
+        except Exception as error:
+            run.steps.close()
+            self._fail(run, error)
+            return None
+        return run
+
+    def _finish(self, run: Run) -> None:
+        """End a run with its result so far."""
+        try:
+            result = type(self)._method.finish(run.steps)
+        except Exception as error:
+            self._fail(run, error)
+        else:
+            self._end(run, "stopped", result)
+
+    def _fail(self, run: Run, error: Exception) -> None:
+        self._end(run, "failed", None)
+        self.show_error(error)
+
+    def _end(self, run: Run, state: str, result: Result | None) -> None:
+        with self._changed:
+            run.state, run.result = state, result
+            if self._is_latest(run):
+                picture = picture_of(run.last) if run.taken else picture_of_result(result)
+                self.view.finish(state, picture, getattr(result, "ended", ""))
+                self._note_state()
+
+    def _is_latest(self, run: Run) -> bool:
+        """Whether the view takes what is shown for this run's: one of a widget that was let go may still end."""
+        return run.number == max(self._runs, default=0)
+
+    def _note_pause(self) -> None:
+        with self.lock:
+            run = self._current
+            if run is not None and self._job is not None and self._job.state == PAUSED:
+                self.view.finish(PAUSED, picture_of(run.last))
+                self._set_state(PAUSED)
+
+    def _set_state(self, state: str) -> None:
+        with self._changed:
+            self.view.state = state
+            self._note_state()
+            self._changed.notify_all()
+
+
+def _first(steps: Generator[Step, None, Any]) -> tuple[Step, Any]:
+    """Return the first step; where there is none to take, one before it, and the result."""
+    try:
+        return next(steps), None
+    except StopIteration as end:
+        return Step(-1, None), end.value
+
+
+def picture_of(step: Step) -> NDArray[np.uint8] | None:
+    """Return a step's picture in 8 bits."""
+    image = step.image
+    if image is None or image.dtype == np.uint8:
+        return image
+    levels: NDArray[np.uint8] = (image.clip(0, 1) * 255).round().astype(np.uint8)
+    return levels
+
+
+def picture_of_result(result: Any) -> NDArray[np.uint8] | None:
+    """Return the picture, or the pictures side by side, of a result to which no step has led."""
+    images = getattr(result, "images", None)
+    if images is not None and images.size:
+        return mosaic(images) if len(images) > 1 else images[0]
+    return getattr(result, "image", None)
+
+
+def _sure(picture: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    if picture is None:
+        raise TypeError("a player's method must have a picture with each step")
+    return picture

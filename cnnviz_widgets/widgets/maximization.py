@@ -1,0 +1,147 @@
+"""Watch a network draw what it looks for: a class, a channel or many at once, growing out of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ipywidgets
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz_widgets.engine.covering import class_count
+from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.targets import Target
+from cnnviz_widgets.engine.window_grid import checked_pair
+from cnnviz_widgets.methods.maximization import Wanted, maximize
+from cnnviz_widgets.render.mosaic import tiles_of
+from cnnviz_widgets.widgets._layer_choices import layer_choices
+from cnnviz_widgets.widgets._maximization_target import MaximizationTarget, target_text
+from cnnviz_widgets.widgets._player import Player
+from cnnviz_widgets.widgets._player_controls import (
+    Control,
+    choice,
+    number_field,
+    pair_field,
+    slider,
+    whole_field,
+)
+from cnnviz_widgets.widgets._player_runs import Run
+
+
+class MaximizationPlayer(Player):
+    """See a picture grow out of noise until a class, a channel or a unit responds to it as much as it can.
+
+    Press *Start*. It can be stopped, paused, and gone back in: the slider shows each kept frame, and *Branch from here*
+    goes on from that one with other settings. Settings that are changed hold for the next run; after a pause, *Resume*
+    goes on from the picture with them. *Several channels* gives a grid with a picture for each.
+
+    Parameters
+    ----------
+    net
+        The network.
+    target
+        What `maximize` takes: a class (label or index), a `Target`, another objective, or a list of them. Left out,
+        channel 0 of a layer in the middle.
+    options
+        Those of `maximize`.
+
+    Attributes
+    ----------
+    options
+        What is chosen, for the next run; `set` changes it.
+    result
+        The `Maximization` of the run on show: ``cv.maximize(net, **player.params)``; of a run that was stopped, after
+        the steps it took. ``None`` before its end.
+    params
+        See there. A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
+    results
+        The results of all runs, by number.
+    state
+        ``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``.
+    view
+        The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show; `branch`, `compare` and
+        `export` begin with these.
+
+    Raises
+    ------
+    TargetError, LabelNotFoundError, LayerNotFoundError, InputError, ZeroGradientError, TypeError, ValueError
+        What `maximize` raises: a first step is tried.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> player = cv.MaximizationPlayer(cv.samples.fashion_cnn(), "Sandal", steps=8)
+    >>> player.start()
+    >>> player.wait()
+    True
+    >>> player.branch(step=4, rate=0.1)
+    >>> player.wait()
+    True
+    >>> {number: result.steps for number, result in player.results.items()}
+    {1: 8, 2: 4}
+    """
+
+    _method = maximize
+    _call = "cv.maximize"
+    _curve = "target, and what it costs"
+
+    def __init__(self, net: Network, target: Wanted | Sequence[Wanted] | None = None, **options: Any) -> None:
+        check_network(net, "MaximizationPlayer")
+        self._layers = list(layer_choices(net).values())
+        self._picker: MaximizationTarget | None = None
+        self._default_size = net.input.size_or(224)
+        super().__init__(net, {**options, "target": self._middle(net) if target is None else target})
+
+    def _middle(self, net: Network) -> Any:
+        maps = [each for each in self._layers if len(each.shape) == 3]
+        if not maps:
+            raise InputError("this network has no layer with maps; say which target to maximize")
+        return Target(layer=maps[len(maps) // 2].key, channel=0)
+
+    def _make_controls(self) -> Sequence[Control]:
+        parameterizations = [
+            ("spectrum (fourier)", "fourier"),
+            ("phases (MACO)", "phase"),
+            ("pixels", "pixels"),
+        ]
+        return (
+            whole_field("steps", "Steps", "How many steps"),
+            pair_field("size", "Size", "Pixels of the picture", default="the network's"),
+            choice("parameterization", "Made of", "What is optimized", parameterizations),
+            number_field("rate", "Rate", "How far a step goes", default="its default"),
+            whole_field("copies", "Copies", "Pictures for each target", most=64),
+            slider("diversity", "Diversity", "What it costs when copies are alike; needs copies", 0, 100, 1),
+            whole_field("seed", "Seed", "Of the noise to begin with", least=0),
+        )
+
+    def _arranged(self, controls: ipywidgets.Widget) -> Sequence[ipywidgets.Widget]:
+        classes = class_count(self.net, self.net.input.example(device=self.net.device, dtype=self.net.dtype))
+        self._picker = MaximizationTarget(
+            self.net, classes, self._layers, lambda target: self.set(target=target), self.show_error
+        )
+        controls.add_class("cnnviz-part")
+        return (self._picker, controls)
+
+    def _show_options(self) -> None:
+        super()._show_options()
+        if self._picker is not None:
+            self._picker.show(self._options["target"])
+
+    def _title(self, options: Mapping[str, Any]) -> str:
+        return target_text(self.net, options["target"])
+
+    def _begin_from(self, picture: NDArray[np.uint8], run: Run, done: int) -> dict[str, Any]:
+        """Return the options of a run that goes on from a picture; of many, a mosaic is cut up again."""
+        before = run.call.options
+        count = (len(before["target"]) if _is_list(before["target"]) else 1) * before["copies"]
+        size = self._default_size if before["size"] is None else checked_pair("size", before["size"])
+        found = super()._begin_from(picture, run, done)
+        return {**found, "start": tiles_of(picture, count, *size) if count > 1 else picture}
+
+
+def _is_list(target: Any) -> bool:
+    """Whether `maximize` makes several pictures of it."""
+    return isinstance(target, list | tuple | range | np.ndarray)
