@@ -124,7 +124,7 @@ def _seeds(
         else:
             seed[place] = plane[place]
         activation = float(seed.double().sum())
-        _check_activation(seed, layer, number, place)
+        _check_activation(seed, layer, number, place, position)
         found.append((activation, place))
     return seeds, found
 
@@ -158,13 +158,21 @@ def checked_channel(layer: LayerKey, channel: object, channels: int) -> int:
     return number
 
 
-def _check_activation(seed: Tensor, layer: LayerKey, channel: int, place: tuple[int, int] | None) -> None:
+def _check_activation(
+    seed: Tensor, layer: LayerKey, channel: int, place: tuple[int, int] | None, position: Any
+) -> None:
     if not bool(torch.isfinite(seed).all()):
         raise OutputError(f"layer {layer!r} returns NaN or infinity for this image")
     if bool((seed != 0).any()):
         return
-    where = "at every position" if place is None else f"at position {place}"
+    what, another = f"channel {channel} of layer {layer!r} is 0", "channel or position"
+    if isinstance(position, str):
+        what = f"nothing in this image excites channel {channel} of layer {layer!r}: it is 0 "
+        what += "at most" if position == "max" and place is not None else "everywhere"
+        another = "channel or image"
+    elif place is not None:
+        what += f" at position {place} for this image"
     raise ZeroGradientError(
-        f"channel {channel} of layer {layer!r} is 0 {where} for this image, so there is nothing to send back; take "
-        "another channel or position, or the value before the last rectifier (the layer in front of it)"
+        f"{what}, so there is nothing to send back; take another {another}, or the value before the last rectifier "
+        "(the layer in front of it)"
     )

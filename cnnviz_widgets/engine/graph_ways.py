@@ -1,8 +1,9 @@
-"""What lies between an image and a value in autograd's graph: whether any of it may be a rectifier in disguise."""
+"""What lies between an image and a value in autograd's graph: is a layer there, or a rectifier in disguise?"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -26,18 +27,35 @@ def is_plain_way(value: Tensor) -> bool:
     >>> is_plain_way((2 * x[:1] - 3).sum()), is_plain_way(torch.maximum(x, torch.zeros(2)))
     (True, False)
     """
+    for node in _nodes_before(value):
+        name = re.sub(r"^torch::autograd::|Backward\d*$", "", node.name())
+        if name not in _PLAIN and not (name == "Mul" and _is_multiple(node)):
+            return False
+    return True
+
+
+def is_reached(value: Tensor, other: Tensor) -> bool:
+    """Return whether a way leads from another tensor, which is no leaf, to a value.
+
+    >>> import torch
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> y, z = x + 1, x * 2
+    >>> is_reached(y.sum(), y), is_reached(y.sum(), z)
+    (True, False)
+    """
+    return any(node is other.grad_fn for node in _nodes_before(value))
+
+
+def _nodes_before(value: Tensor) -> Iterator[Any]:
+    """Yield each node of the graph that a value hangs on, its own first."""
     waiting: list[Any] = [value.grad_fn]
     known = set()
     while waiting:
         node = waiting.pop()
-        if node is None or node in known:
-            continue
-        known.add(node)
-        name = re.sub(r"^torch::autograd::|Backward\d*$", "", node.name())
-        if name not in _PLAIN and not (name == "Mul" and _is_multiple(node)):
-            return False
-        waiting += [each for each, _ in node.next_functions]
-    return True
+        if node is not None and node not in known:
+            known.add(node)
+            yield node
+            waiting += [each for each, _ in node.next_functions]
 
 
 def _is_multiple(node: Any) -> bool:

@@ -16,7 +16,7 @@ from torch.autograd.graph import _engine_run_backward
 from cnnviz_widgets.engine.batch_statistics import takes_batch_statistics
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
-from cnnviz_widgets.engine.graph_ways import is_plain_way
+from cnnviz_widgets.engine.graph_ways import is_plain_way, is_reached
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
 from cnnviz_widgets.engine.rectifiers import rectifiers
 from cnnviz_widgets.engine.relu_rules import RuledCalls, ruled
@@ -145,10 +145,21 @@ def changed_check(net: Network, value: Tensor, calls: RuledCalls) -> Callable[[T
 def layer_gradients(
     net: Network, x: Tensor, target: Target, layer: LayerKey
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the target's values [N], what a layer returned, and the gradients with respect to that."""
+    """Return the target's values [N], what a layer returned, and the gradients with respect to that.
+
+    Raises
+    ------
+    ZeroGradientError
+        The target does not depend on the layer.
+    """
     with backward_pass(net), capture(net, [layer], gradients=True) as seen:
         values = target.scores(net, leaf_of(x))
         maps = main_tensor(seen[layer])
+        if not is_reached(values, maps):
+            raise ZeroGradientError(
+                f"{target.text} does not depend on layer {layer!r}, so the gradient is zero everywhere and there is "
+                "nothing to show; take a layer on the way from the image to what is asked about, in front of it"
+            )
         gradients = gradients_of(values.sum(), maps)
     return values.detach(), maps.detach(), gradients
 

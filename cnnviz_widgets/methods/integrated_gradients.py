@@ -138,7 +138,7 @@ def integrated_gradients(
     LabelNotFoundError, LayerNotFoundError, TargetError
         No such class (with the nearest names), layer or unit.
     InputError
-        A baseline of another size.
+        A baseline of another size, or one that is equal to the image.
     ZeroGradientError
         The gradient is zero all the way; with what to do.
 
@@ -161,6 +161,12 @@ def integrated_gradients(
     what = as_target(target)
     x = one_image(net, image, "integrated_gradients")
     begin, name = _baseline(net, x, baseline, number)
+    if torch.equal(begin, x):
+        given = "the one that was given" if name == "image" else repr(name)
+        raise InputError(
+            f"the image is equal to its baseline, {given}: there is no way between them, and nothing to explain; "
+            "take another baseline, such as 'noise' or an image"
+        )
     value, baseline_value = target_values(net, torch.cat([x, begin]), what).double().tolist()
     mean = _mean_gradient(net, x, begin, what, count, size)
     check_not_zero(mean, what, value)

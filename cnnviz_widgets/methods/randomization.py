@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.attribution_maps import map_of
-from cnnviz_widgets.engine.errors import ZeroGradientError
+from cnnviz_widgets.engine.errors import OutputError, ZeroGradientError
 from cnnviz_widgets.engine.map_similarity import rank_correlation, structural_similarity
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.random_weights import CascadingRandomization
@@ -42,6 +42,9 @@ class RandomizationCheck(Result):
         The maps [S + 1, H, W], float32; the first is that of the network as it was trained.
     vanished
         The stages [S] at which the gradient was zero everywhere: the map is zero, and like nothing (NaN).
+    failures
+        For each stage [S] why the random network gave no map, such as values that became infinite; empty where it
+        gave one. The map is zero then, and like nothing (NaN).
     seed
         Of the random weights.
     """
@@ -52,6 +55,7 @@ class RandomizationCheck(Result):
     similarity: NDArray[np.float32]
     maps: NDArray[np.float32]
     vanished: NDArray[np.bool_]
+    failures: tuple[str, ...]
     seed: int
 
     @property
@@ -66,6 +70,9 @@ class RandomizationCheck(Result):
         )
         if self.vanished.any():
             said += f" At {int(self.vanished.sum())} stages the gradient was zero everywhere, so there was no map."
+        failed = [each for each in self.failures if each]
+        if failed:
+            said += f" At {len(failed)} stages the random network gave no map: {failed[0]}."
         return said
 
     def _repr_png_(self) -> bytes:
@@ -145,18 +152,15 @@ def randomization_check(
     found = [original]
     scores: list[tuple[float, float, float]] = []
     vanished: list[bool] = []
+    failures: list[str] = []
     yield Step(0, len(ends) + 1)
     for index, end in enumerate(ends):
         begin = ends[index - 1] if index else 0
         for layer in cascade.layers[begin:end]:
             cascade.randomize(layer)
-        try:
-            now = map_of(explain(cascade.net), "explain", original.shape)
-            vanished.append(False)
-        except ZeroGradientError:
-            # No error here: a random network may well be silent.
-            now = np.zeros_like(original)
-            vanished.append(True)
+        now, is_zero, failure = _map_of_random(explain, cascade.net, original)
+        vanished.append(is_zero)
+        failures.append(failure)
         found.append(now)
         scores.append(_likeness(original, now))
         values = dict(zip(("rank_correlation", "absolute", "similarity"), scores[-1], strict=True))
@@ -169,8 +173,23 @@ def randomization_check(
         similarity=table[:, 2].copy(),
         maps=np.stack(found),
         vanished=np.array(vanished),
+        failures=tuple(failures),
         seed=int(seed),
     )
+
+
+def _map_of_random(
+    explain: Explain, net: Network, original: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], bool, str]:
+    """Return the map of a random network, whether the gradient was zero, and why there is none otherwise."""
+    try:
+        return map_of(explain(net), "explain", original.shape), False, ""
+    except ZeroGradientError:
+        # No error here: a random network may well be silent.
+        return np.zeros_like(original), True, ""
+    except OutputError as error:
+        # Of these weights: as it was trained, the same network gave a map.
+        return np.zeros_like(original), False, str(error)
 
 
 def _stage_ends(layers: int, stages: int | None) -> list[int]:

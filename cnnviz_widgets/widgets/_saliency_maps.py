@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from cnnviz_widgets.engine.errors import OutputError, UnsupportedModuleError, ZeroGradientError
+from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.prediction import Prediction
@@ -130,7 +130,7 @@ def explain(
         try:
             found = call.function(net, image, target, **call.options)
             known.results = {**known.results, name: found}
-        except (ZeroGradientError, UnsupportedModuleError, OutputError) as error:
+        except (ZeroGradientError, UnsupportedModuleError, OutputError, InputError) as error:
             # Of this map alone: the others are still to be seen.
             known.failures = {**known.failures, name: str(error)}
     if known.measured is not None:

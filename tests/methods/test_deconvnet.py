@@ -172,7 +172,11 @@ def test_what_is_refused() -> None:
         module[0].bias.fill_(-100)
     dead = cv.Network(module, input=cv.InputSpec(size=8))
     with pytest.raises(
-        ValueError, match=r"channel 1 of layer '1' is 0 at position .* before the last rectifier"
+        ValueError, match=r"channel 1 of layer '1' is 0 at position \(3, 4\) .* before the last rectifier"
+    ):
+        cv.deconvnet(dead, picture, "1", 1, (3, 4))
+    with pytest.raises(
+        ValueError, match="nothing in this image excites channel 1 of layer '1': .* or image, or"
     ):
         cv.deconvnet(dead, picture, "1", 1)
 

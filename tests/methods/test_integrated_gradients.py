@@ -114,6 +114,14 @@ def test_baselines() -> None:
         cv.integrated_gradients(free, IMAGE, 1, baseline=other[:4, :4])
 
 
+def test_an_image_that_is_its_own_baseline_is_told() -> None:
+    net, image = linear(), np.full((8, 8, 3), 90, np.uint8)
+    with pytest.raises(ValueError, match="equal to its baseline, the one that was given: .*another baseline"):
+        cv.integrated_gradients(net, image, 0, baseline=image)
+    with pytest.raises(ValueError, match="equal to its baseline, 'black'"):
+        cv.integrated_gradients(net, 0 * image, 0, baseline="black")
+
+
 def test_saved_and_shown(tmp_path: Path) -> None:
     found = cv.integrated_gradients(linear(), IMAGE, 1, steps=2)
     assert cv.load_result(found.save(tmp_path / "found.npz")) == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,27 @@ def test_a_gradient_that_vanishes_is_told() -> None:
     sizes = iter([8, 4])
     with pytest.raises(ValueError, match="explain: the map is 4 x 8, not 8 x 8"):
         cv.randomization_check(net, lambda private: np.random.default_rng(0).random((next(sizes), 8)))
+
+
+def test_a_random_network_that_overflows_is_told_and_the_other_stages_are_seen() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    with torch.no_grad():
+        module[3].bias.copy_(torch.tensor([-300.0, 0.2, 300.0]))
+        module[3].weight.mul_(0.1)
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    target = cv.Target(lambda scores: scores[:, 1].exp().exp())
+    found = {}
+    for seed in range(6):
+        check = cv.randomization_check(
+            small(module), lambda net: cv.gradient_map(net, image, target), seed=seed
+        )
+        found[any(check.failures)] = check
+    told = found[True]
+    assert np.isnan(told.similarity).tolist() == [bool(each) for each in told.failures]
+    assert not told.maps[1:][np.isnan(told.similarity)].any()
+    assert re.search(r"At [12] stages the random network gave no map: .*infinite", told.message)
+    assert "gave no map" not in found[False].message
 
 
 def test_rank_correlation_and_similarity() -> None:
