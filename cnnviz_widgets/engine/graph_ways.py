@@ -1,4 +1,4 @@
-"""What lies between an image and a value in autograd's graph: is a layer there, or a rectifier in disguise?"""
+"""What lies between an image and a value in autograd's graph: a layer, or a rectifier in disguise."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_what_is_refused() -> None:
     ):
         cv.deconvnet(dead, picture, "1", 1, (3, 4))
     with pytest.raises(
-        ValueError, match="nothing in this image excites channel 1 of layer '1': .* or image, or"
+        ValueError, match=r"nothing in this image excites channel 1 of layer '1': .* or image, or"
     ):
         cv.deconvnet(dead, picture, "1", 1)
 

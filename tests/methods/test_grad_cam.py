@@ -129,7 +129,7 @@ def test_a_layer_that_the_target_does_not_depend_on_is_told() -> None:
     image = cv.samples.fashion_mnist("test")[0][0]
     with pytest.raises(
         cv.errors.ZeroGradientError,
-        match="does not depend on layer 'conv2'.*take a layer on the way .* in front",
+        match=r"does not depend on layer 'conv2'.*take a layer on the way .* in front",
     ):
         cv.grad_cam(net, image, cv.Target(layer="conv1", channel=1), "conv2")
     assert cv.grad_cam(net, image, cv.Target(layer="fc1", channel=1), "conv2").signed_map.any()

@@ -116,7 +116,7 @@ def test_baselines() -> None:
 
 def test_an_image_that_is_its_own_baseline_is_told() -> None:
     net, image = linear(), np.full((8, 8, 3), 90, np.uint8)
-    with pytest.raises(ValueError, match="equal to its baseline, the one that was given: .*another baseline"):
+    with pytest.raises(ValueError, match=r"equal to its baseline, the one that was given: .*another baseline"):
         cv.integrated_gradients(net, image, 0, baseline=image)
     with pytest.raises(ValueError, match="equal to its baseline, 'black'"):
         cv.integrated_gradients(net, 0 * image, 0, baseline="black")
