@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
 from cnnviz_widgets.engine.objectives import Objective
 from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels, frequencies
-from cnnviz_widgets.engine.stream import Step, StopEarly
+from cnnviz_widgets.engine.stream import Step, StopEarly, remark
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 if TYPE_CHECKING:
@@ -295,7 +294,7 @@ def _check_moved(ended: str, done: int, losses: Mapping[str, NDArray[np.float32]
     if not ended:
         return
     if done:
-        warnings.warn(ended, UserWarning, stacklevel=4)
+        remark(ended, stacklevel=4)
     elif sum(float(each[0]) for each in losses.values()) > _NOTHING:
         raise ZeroGradientError(
             f"{ended}, though the losses are not: from this picture on there is no way to follow; begin with another "

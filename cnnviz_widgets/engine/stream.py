@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Generator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
@@ -42,6 +44,23 @@ class Step:
 
 class StopEarly(Exception):  # noqa: N818  it is no error
     """Thrown into a generator of steps to have the result so far: see `Streamed.finish`."""
+
+
+_hearer: ContextVar[Callable[[str], None] | None] = ContextVar("hearer", default=None)
+
+
+def remark(text: str, *, stacklevel: int) -> None:
+    """Warn of what a person must know about a result, or tell it to who listens on this thread."""
+    hearer = _hearer.get()
+    if hearer is None:
+        warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
+    else:
+        hearer(text)
+
+
+def listen(hearer: Callable[[str], None]) -> None:
+    """Be told the remarks of what runs on this thread from now on: a warning would be printed beside the widget."""
+    _hearer.set(hearer)
 
 
 class Streamed(Protocol[P, R]):

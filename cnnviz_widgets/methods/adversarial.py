@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -31,7 +30,7 @@ from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.norm_balls import NormName, network_numbers, sizes
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target, as_target, class_index
 from cnnviz_widgets.render.encode import png
@@ -333,10 +332,9 @@ def _checked_goal(net: Network, target: object, current: int, classes: int, plan
 
 def _warn_if_invisible(plan: Plan) -> None:
     if plan.ball.epsilon > 0 and plan.ball.levels == 0:
-        warnings.warn(
+        remark(
             f"epsilon={plan.ball.epsilon:.3g} is less than one level, 1/255: no picture in 8 bits but the original is "
             "so near, so that the attack can't be a success",
-            UserWarning,
             stacklevel=4,
         )
 

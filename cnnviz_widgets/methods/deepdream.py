@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ from cnnviz_widgets.engine.objectives import Objective, Sum, as_objective
 from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Pixels
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.engine.transforms import Jitter
@@ -194,7 +193,7 @@ def deepdream(
         if run.stopped or run.ended:
             break
     if run.ended:
-        warnings.warn(f"deepdream ended early: {run.ended}", stacklevel=2)
+        remark(f"deepdream ended early: {run.ended}", stacklevel=2)
     return DeepDream(
         image=made[-1],
         x=x[0].float().cpu().numpy(),

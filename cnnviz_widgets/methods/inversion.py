@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +26,7 @@ from cnnviz_widgets.engine.inversion_task import (
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.render.mosaic import mosaic, mosaic_png
@@ -417,7 +416,7 @@ def _check_moved(grown: Ascent, layer: Any) -> None:
     if not grown.ended or (len(error) and float(error[-1].max()) <= _REACHED):
         return
     if grown.steps:
-        warnings.warn(f"the inversion of {key_text(layer)!r} stopped early: {grown.ended}", stacklevel=3)
+        remark(f"the inversion of {key_text(layer)!r} stopped early: {grown.ended}", stacklevel=3)
         return
     raise ZeroGradientError(
         f"the gradient of the feature error of {key_text(layer)!r} is zero everywhere for the picture to begin with, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
@@ -24,7 +23,7 @@ from cnnviz_widgets.engine.optimizers import Optimizer, OptimizerName
 from cnnviz_widgets.engine.parameterizations import Fourier, FourierPhase, Parameterization, Pixels
 from cnnviz_widgets.engine.regularizers import AlphaNorm, Roughness, TotalVariation
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target, TargetLike
 from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, Transform
@@ -222,7 +221,7 @@ def maximize(
     )
     _check_begun(grown, each)
     if grown.ended:
-        warnings.warn(f"maximize stopped early: {grown.ended}", stacklevel=2)
+        remark(f"maximize stopped early: {grown.ended}", stacklevel=2)
     images, values = _as_shown(net, grown.x, each)
     return Maximization(
         images=images,

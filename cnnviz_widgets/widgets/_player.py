@@ -77,6 +77,7 @@ class Player(Worker):
                 f"call {self._call} for the numbers"
             )
         self.net = net
+        self._options: dict[str, Any] = {}
         self._options = self._all_options(options)
         self._check(self._new_call())
         super().__init__()
@@ -130,20 +131,16 @@ class Player(Worker):
 
     def _show_numbers(self, run: Run | None) -> None:
         """Show what is known of the run on show, at most twice a second; a subclass shows more."""
-        text = "" if run is None else _numbers_text(run)
-        ended = "" if run is None else getattr(run.result, "ended", "")
-        self.parts.said.value = f"<p>{as_html(text)}</p>" + (f"<p>{as_html(ended)}</p>" if ended else "")
+        lines = [] if run is None else [_numbers_text(run), *run.remarks]
+        self.parts.said.value = "".join(f"<p>{as_html(line)}</p>" for line in lines)
 
     # -- options ----------------------------------------------------------------------------------------
 
     def _all_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        signature = inspect.signature(self._method)
-        taken = {
-            name: each.default
-            for name, each in signature.parameters.items()
-            if each.kind is each.KEYWORD_ONLY
-        }
-        unknown = [name for name in options if name not in signature.parameters]
+        parameters = inspect.signature(type(self)._method).parameters
+        taken = {name: each.default for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
+        known = {**taken, **self._options} if self._options else parameters
+        unknown = [name for name in options if name not in known]
         if unknown:
             raise TypeError(
                 f"{type(self).__name__} takes the options of {self._call}: {', '.join(taken)}; got {unknown[0]!r}"
@@ -197,9 +194,9 @@ class Player(Worker):
         """Go on after `pause`; with options that were changed meanwhile as a new run from the picture on show."""
         with self.lock:
             run = self._current
-            if self.state != PAUSED or run is None:
+            if self._job is None or self._job.state != PAUSED:
                 return
-            if self._is_pending(run):
+            if run is not None and self._is_pending(run):
                 self._ask(self._branch_call(run, -1))
             else:
                 self._go_on()
@@ -267,8 +264,8 @@ class Player(Worker):
             found = self._run(run)
             if found.state == RUNNING:
                 raise ValueError(f"run {run} is under way; stop it first")
-            del self._runs[run]
             self.view.forget(run)
+            del self._runs[run]
             self._draw_curves()
 
     # -- what there is ----------------------------------------------------------------------------------
@@ -316,7 +313,6 @@ class Player(Worker):
             first=done,
             parent=origin.number,
             text=in_words(self._options, changed(origin.call.options, self._options)),
-            paused=self.state == PAUSED,
         )
 
     def _is_pending(self, run: Run) -> bool:

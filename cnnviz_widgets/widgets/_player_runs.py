@@ -72,6 +72,8 @@ class Run:
         The number of each step taken, counted with those before its beginning.
     curves
         By name, a number for each of them.
+    remarks
+        What the method has said of it.
     """
 
     number: int
@@ -82,6 +84,7 @@ class Run:
     state: str = "running"
     taken: list[int] = field(default_factory=list)
     curves: dict[str, list[float]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> int:

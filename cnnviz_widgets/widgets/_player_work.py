@@ -6,13 +6,14 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, Streamed
+from cnnviz_widgets.engine.stream import Step, Streamed, listen
 from cnnviz_widgets.render.mosaic import mosaic
 from cnnviz_widgets.views.frame_player import FramePlayer
 from cnnviz_widgets.widgets._base import Viewer
@@ -35,12 +36,13 @@ class Worker(Viewer):
     _stopping: bool
     _at_work: object | None  # the session whose thread takes steps
     _changed: threading.Condition
+    _remarks: list[str]  # what the method has said since the last run began or ended
 
     def __new__(cls, *arguments: Any, **options: Any) -> Worker:
         """Prepare what the threads share."""
         self: Worker = super().__new__(cls, *arguments, **options)
         self._runs, self._wish, self._stopping, self._at_work = {}, None, False, None
-        self._changed = threading.Condition(self.lock)
+        self._changed, self._remarks = threading.Condition(self.lock), []
         return self
 
     @abstractmethod
@@ -53,7 +55,7 @@ class Worker(Viewer):
 
     @abstractmethod
     def _note_state(self) -> None:
-        """Show the numbers as they are now, and what else hangs on the state."""
+        """Show the numbers as they are now, and what else depends on the state."""
 
     @property
     def state(self) -> str:
@@ -79,22 +81,30 @@ class Worker(Viewer):
     def _ask(self, call: Call) -> None:
         """Have a run begin as soon as the step under way is done."""
         self.clear_error()
-        self._wish, self._stopping = call, False
-        if self._at_work is not None and self._job is not None:
-            self._go_on()
-            return
-        self._at_work = session = object()
-        self._set_state(RUNNING)
-        self.start_job(self._work(session), on_result=lambda nothing: None, on_pause=self._note_pause)
+        if self._at_work is None:
+            session = object()
+            self.start_job(self._work(session), on_result=lambda nothing: None, on_pause=self._note_pause)
+            self._at_work = session
+        self._wish, self._stopping = replace(call, paused=self.state == PAUSED), False
+        self._go_on()
 
     def _go_on(self) -> None:
         if self._job is not None:
             self._set_state(RUNNING)
             self._job.resume()
 
+    def stop_job(self) -> None:
+        """End the run before its next step, without a result: nobody sees the widget any more."""
+        with self._changed:
+            super().stop_job()
+            self._wish = None
+            if self._at_work is not None:
+                self._end_work(self._at_work)
+
     def _work(self, session: object) -> Generator[Step, None, None]:
         """Take the steps of one run after the other, as they are asked for; ends where no more are."""
         run: Run | None = None
+        listen(self._remarks.append)
         try:
             while True:
                 with self._changed:
@@ -122,6 +132,9 @@ class Worker(Viewer):
         with self._changed:
             if self._at_work is session:
                 self._at_work = None
+                if self.state in (RUNNING, PAUSED):
+                    # It was stopped before its first step.
+                    self._set_state("stopped" if self._runs else "ready")
             self._changed.notify_all()
 
     def _turned_to(self, call: Call, before: Run | None) -> Run | None:
@@ -130,20 +143,23 @@ class Worker(Viewer):
             steps = self._steps_of(call)
             first, result = _first(steps)
         except Exception as error:
+            self._remarks.clear()
             self.show_error(error)
             with self.lock:
                 if before is None:
                     self._set_state("failed")
-                elif call.paused and self._job is not None:
+                elif call.paused and self._job is not None and self._wish is None and not self._stopping:
                     self._job.pause()
             return before
+        remarks = list(self._remarks)
+        self._remarks.clear()
         if before is not None:
             self._finish(before)
         with self.lock:
             parent = call.parent if call.parent in self._runs else None
             total = None if first.total is None else call.first + first.total
             number = self.view.begin(total=total, first=call.first, parent=parent, text=call.text)
-            run = self._runs[number] = Run(number, call, steps, first)
+            run = self._runs[number] = Run(number, call, steps, first, remarks=remarks)
         if first.index < 0:
             self._end(run, "done", result)
             return None
@@ -191,6 +207,7 @@ class Worker(Viewer):
     def _end(self, run: Run, state: str, result: Result | None) -> None:
         with self._changed:
             run.state, run.result = state, result
+            run.remarks, self._remarks[:] = [*run.remarks, *self._remarks], []
             if self._is_latest(run):
                 picture = picture_of(run.last) if run.taken else picture_of_result(result)
                 self.view.finish(state, picture, getattr(result, "ended", ""))
