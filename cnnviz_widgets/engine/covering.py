@@ -102,16 +102,24 @@ def class_count(net: Network, x: Tensor) -> int:
         return 0
 
 
-def check_classes(net: Network, x: Tensor) -> None:
-    """Refuse to look for the most probable class of a network that returns no class scores, and say why."""
+def why_no_classes(net: Network, x: Tensor) -> str:
+    """Return why there are no classes to show or to ask about: an empty text where there are."""
     try:
         with apart(net):
             net.class_scores(x)
     except OutputError as error:
+        return str(error)
+    return ""
+
+
+def check_classes(net: Network, x: Tensor) -> None:
+    """Refuse to look for the most probable class of a network that returns no class scores, and say why."""
+    reason = why_no_classes(net, x)
+    if reason:
         raise InputError(
-            f"there is no most probable class to ask about: {error}; or give a target, such as "
+            f"there is no most probable class to ask about: {reason}; or give a target, such as "
             "cv.Target(layer=..., channel=...)"
-        ) from error
+        )
 
 
 def check_target(net: Network, x: Tensor, target: Target, classes: int) -> None:

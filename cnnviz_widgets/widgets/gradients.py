@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from cnnviz_widgets.engine.covering import check_classes, check_target, class_count
+from cnnviz_widgets.engine.covering import check_classes, check_target, class_count, why_no_classes
 from cnnviz_widgets.engine.errors import InputError, did_you_mean
 from cnnviz_widgets.engine.fills import Fill, check_fill
 from cnnviz_widgets.engine.layers import LayerKey
@@ -156,6 +156,7 @@ class SaliencyExplorer(PhotoViewer):
         self.net = net
         self._offer(image)
         self._classes = class_count(net, self._x)
+        self._no_classes = "" if self._classes else why_no_classes(net, self._x)
         if target is None:
             check_classes(net, self._x)
         self._choices = layer_choices(net, only_maps=True)
@@ -398,7 +399,10 @@ class SaliencyExplorer(PhotoViewer):
             self.parts.layers.value = self.layer
         finally:
             self._is_filling = False
-        self.parts.said.value = f"<p>Explained: <b>{as_html(self._target_text())}</b></p>"
+        said = f"<p>Explained: <b>{as_html(self._target_text())}</b></p>"
+        if self._no_classes:
+            said += f"<p>No classes to choose from: {as_html(self._no_classes)}</p>"
+        self.parts.said.value = said
 
     def _show_tiles(self) -> None:
         with self.lock:

@@ -14,7 +14,14 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.covering import Covered, Covering, check_classes, check_target, class_count
+from cnnviz_widgets.engine.covering import (
+    Covered,
+    Covering,
+    check_classes,
+    check_target,
+    class_count,
+    why_no_classes,
+)
 from cnnviz_widgets.engine.fills import Fill, check_fill
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
@@ -22,6 +29,7 @@ from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target, TargetLike, as_target, class_index
 from cnnviz_widgets.engine.window_grid import checked_pair, placed
 from cnnviz_widgets.methods.occlusion import OcclusionMap, occlusion
+from cnnviz_widgets.views._text import as_html
 from cnnviz_widgets.views._traits import Enum, Float, Int, TraitValueError
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._hand_cover import HandCover
@@ -138,6 +146,7 @@ class OcclusionExplorer(PhotoViewer):
         self._is_filling, self._done, self._follows = False, 0, target is None
         self._offer(image)
         self._classes = class_count(net, self._x)
+        self._no_classes = "" if self._classes else why_no_classes(net, self._x)
         picker = TargetPicker(
             net, self._classes, list(layer_choices(net).values()), self._pick_target, self.show_error
         )
@@ -343,7 +352,10 @@ class OcclusionExplorer(PhotoViewer):
         if answer.probabilities is not None:
             labels = [class_text(self.net, each) for each in classes]
             self.parts.bars.set_values(labels, answer.probabilities[classes].clip(0, 1).tolist())
-        self.parts.answer.value = answer_html(self.net, self.target, covering.clean, answer, share)
+        said = answer_html(self.net, self.target, covering.clean, answer, share)
+        if self._no_classes:
+            said += f"<p>No class bars: {as_html(self._no_classes)}</p>"
+        self.parts.answer.value = said
         self.parts.clear.disabled = not share
 
     def _on_press(self, change: Any) -> None:

@@ -338,6 +338,16 @@ def test_a_network_without_classes(explorer: Any) -> None:
     made.close()
 
 
+def test_a_wrong_number_of_labels_is_said_where_the_class_bars_would_be() -> None:
+    net = made_net()
+    named = cv.Network(net.module, input=net.input, labels=["cat", "<b>dog"])
+    explorer = cv.OcclusionExplorer(named, IMAGE, cv.Target(layer="0", channel=1), window=4, stride=4)
+    assert explorer.wait(30)
+    assert explorer.parts.bars.layout.display == "none"
+    assert "No class bars: the network has 3 classes, but 2 labels" in explorer.parts.answer.value
+    explorer.close()
+
+
 def test_another_photo(net: cv.Network, explorer: Any) -> None:
     press(explorer, (5, 5))
     other = 255 - IMAGE

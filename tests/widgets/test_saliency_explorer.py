@@ -325,6 +325,7 @@ def test_without_classes_a_target_is_needed() -> None:
     assert explorer.wait(30)
     assert set(explorer.results) | set(explorer.failures) == set(NAMES)
     assert explorer.parts.classes.layout.display == "none"
+    assert "No classes to choose from: class scores are floats of shape" in explorer.parts.said.value
     explorer.close()
 
 
