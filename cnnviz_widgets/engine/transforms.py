@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cnnviz_widgets.engine.motion import Move, merged, moved, resampled, shifted
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 
 
@@ -55,12 +57,7 @@ class Jitter(Transform):
     def __call__(self, x: Tensor, random: torch.Generator) -> Tensor:
         """Return the batch, shifted."""
         down, right = self.draw(random)
-        if self.roll:
-            return x.roll((down, right), dims=(2, 3))
-        reach = self.pixels
-        height, width = x.shape[2:]
-        around = functional.pad(x, (reach,) * 4)
-        return around[:, :, reach - down : reach - down + height, reach - right : reach - right + width]
+        return x.roll((down, right), dims=(2, 3)) if self.roll else shifted(x, down, right)
 
     def draw(self, random: torch.Generator) -> tuple[int, int]:
         """Return how far down and to the right."""
@@ -78,7 +75,7 @@ class _Affine(Transform):
 
     def __call__(self, x: Tensor, random: torch.Generator) -> Tensor:
         """Return the batch, resampled."""
-        return _resampled(x, self.matrix(random))
+        return resampled(x, self.matrix(random))
 
 
 @dataclass(frozen=True)
@@ -149,38 +146,26 @@ def blurred(x: Tensor, deviation: float) -> Tensor:
     return x
 
 
-def _resampled(x: Tensor, matrix: Tensor) -> Tensor:
-    height, width = x.shape[2:]
-    # grid_sample counts from -1 to 1 along each side.
-    sides = torch.tensor([width, height], dtype=matrix.dtype)
-    inner = matrix * sides[None, :] / sides[:, None]
-    theta = torch.cat([inner, torch.zeros(2, 1)], dim=1).to(x)
-    grid = functional.affine_grid(theta.expand(len(x), 2, 3), list(x.shape), align_corners=False)
-    return functional.grid_sample(x, grid, align_corners=False)
-
-
 def transformed(x: Tensor, transforms: Sequence[Transform], random: torch.Generator) -> Tensor:
     """Return a batch after all transforms, cut or extended to its size about the middle.
 
     Scales and rotations that follow each other are one resampling, which blurs once.
     """
     height, width = x.shape[2:]
-    for each in _merged(transforms, random):
-        x = _resampled(x, each) if isinstance(each, Tensor) else each(x, random)
-    above, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-    return x[:, :, above : above + height, left : left + width]
+    last = max((index for index, each in enumerate(transforms) if not _moves(each)), default=-1) + 1
+    for each in merged(one.matrix(random) if isinstance(one, _Affine) else one for one in transforms[:last]):
+        x = resampled(x, each) if isinstance(each, Tensor) else each(x, random)
+    return moved(x, [_drawn(each, random) for each in transforms[last:]], (height, width))
 
 
-def _merged(transforms: Sequence[Transform], random: torch.Generator) -> Iterable[Transform | Tensor]:
-    waiting: Tensor | None = None
-    for each in transforms:
-        if isinstance(each, _Affine):
-            matrix = each.matrix(random)
-            waiting = matrix if waiting is None else waiting @ matrix
-            continue
-        if waiting is not None:
-            yield waiting
-            waiting = None
-        yield each
-    if waiting is not None:
-        yield waiting
+def _moves(transform: Transform) -> bool:
+    """Return whether a transform only moves pixels, as `moved` does."""
+    kind = type(transform)
+    own = kind in (Pad, Jitter) or (isinstance(transform, _Affine) and kind.__call__ is _Affine.__call__)
+    return own and not (isinstance(transform, Jitter) and transform.roll)
+
+
+def _drawn(transform: Transform, random: torch.Generator) -> Move:
+    if isinstance(transform, _Affine):
+        return transform.matrix(random)
+    return transform.draw(random) if isinstance(transform, Jitter) else cast(Pad, transform).pixels

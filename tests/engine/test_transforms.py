@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, transformed
+from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, Transform, transformed
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -77,6 +77,45 @@ def test_all_together_keep_the_size_and_are_the_same_for_a_seed() -> None:
     assert torch.equal(found, transformed(x, steps, drawn(3)))
     assert not torch.equal(found, transformed(x, steps, drawn(4)))
     assert torch.equal(transformed(x, [Pad(3)], drawn()), x)
+
+
+def one_by_one(x: torch.Tensor, steps: list[Transform], random: torch.Generator) -> torch.Tensor:
+    """What transforms do one after another: the oracle for doing several at once."""
+    height, width = x.shape[2:]
+    for each in steps:
+        x = each(x, random)
+    above, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[..., above : above + height, left : left + width]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(24, 24), (21, 30)])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [Pad(4), Jitter(3), Scale(0.7, 1.4), Jitter(2)],
+        [Pad(2), Jitter(1), Jitter(1), Pad(2), Rotate(40), Pad(1), Jitter(2), Jitter(2)],
+        # These lose something on the way, resample twice, or read beyond what is seen in the end.
+        [Jitter(6), Rotate(30)],
+        [Pad(2), Jitter(4), Pad(4), Scale(1, 1.4)],
+        [Scale(0.5, 0.8), Jitter(5)],
+        [Pad(4), Rotate(30), Jitter(2), Scale(0.8, 1.2)],
+        [Pad(4), Scale(1.1, 1.3), Jitter(3), Blur(1.0), Jitter(2)],
+        [Rotate(20), Jitter(3, roll=True), Pad(3), Rotate(10), Jitter(2)],
+    ],
+)
+def test_moves_in_a_row_do_what_they_do_one_by_one(
+    images: int, height: int, width: int, steps: list[Transform]
+) -> None:
+    for seed in range(4):
+        x = torch.randn(images, 3, height, width, generator=drawn(seed)).requires_grad_()
+        y = x.detach().clone().requires_grad_()
+        weight = torch.randn(x.shape, generator=drawn(seed + 9))
+        found, expected = transformed(x, steps, drawn(seed)), one_by_one(y, steps, drawn(seed))
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+        (found * weight).sum().backward()
+        (expected * weight).sum().backward()
+        torch.testing.assert_close(x.grad, y.grad, atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
