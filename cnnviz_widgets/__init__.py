@@ -94,6 +94,7 @@ _PUBLIC = {
     "OcclusionExplorer": "widgets.occlusion",
     "NeighborExplorer": "widgets.neighbors",
     "EmbeddingExplorer": "widgets.embedding",
+    "InversionPlayer": "widgets.inversion",
     "MaximizationPlayer": "widgets.maximization",
     "samples": "samples",
     "transforms": "engine.transforms",

@@ -130,9 +130,9 @@ class Player(Worker):
         return self._inputs()
 
     def _show_numbers(self, run: Run | None) -> None:
-        """Show what is known of the run on show, at most twice a second; a subclass shows more."""
-        lines = [] if run is None else [_numbers_text(run), *run.remarks]
-        self.parts.said.value = "".join(f"<p>{as_html(line)}</p>" for line in lines)
+        """Show what is known of the run on show beside its terms, at most twice a second; a subclass shows more."""
+        remarks = [] if run is None else run.remarks
+        self.parts.said.value = "".join(f"<p>{as_html(each)}</p>" for each in remarks)
 
     # -- options ----------------------------------------------------------------------------------------
 
@@ -156,8 +156,15 @@ class Player(Worker):
     def set(self, **changes: Any) -> None:
         """Choose other options of the method: for the next run, and after a pause from `resume` on."""
         with self.lock:
-            self._options = self._all_options({**self._options, **changes})
-            self._show_options()
+            before = self._options
+            self._options = self._all_options({**before, **changes})
+            try:
+                self._show_options()
+            except Exception:
+                # What can't be shown is not chosen.
+                self._options = before
+                self._show_options()
+                raise
 
     def _new_call(self) -> Call:
         options = dict(self._options)

@@ -49,10 +49,12 @@ class Control:
         self.widget.observe(picked, "value")
 
     def show(self, value: Any) -> None:
-        """Show a value, which is no pick."""
+        """Show a value, which is no pick; raises where it is of another kind."""
         self._is_filling = True
         try:
             self._show(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.name} can't be {value!r}: {error}") from error
         finally:
             self._is_filling = False
 

@@ -6,15 +6,47 @@ from collections.abc import Sequence
 
 import bqplot
 import ipywidgets
+import numpy as np
+from numpy.typing import NDArray
 
+from cnnviz_widgets.views._frames import encode
+from cnnviz_widgets.views._text import as_html
 from cnnviz_widgets.views.frame_player import FramePlayer
 from cnnviz_widgets.views.line_chart import LineChart
 
 _STYLE = """<style>
 .cnnviz-player .widget-html-content { line-height: 1.45; white-space: normal; }
 .cnnviz-player p { margin: 0; }
+.cnnviz-player .cnnviz-still { width: 100%; max-width: 200px; height: auto; object-fit: contain; }
+.cnnviz-player .cnnviz-small { image-rendering: pixelated; }
 .cnnviz-player .cnnviz-part { border-top: 1px solid var(--jp-border-color2, GrayText); padding-top: 6px; }
 </style>"""
+
+_STILL_SIDE = 400
+
+
+class Still(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
+    """A picture that stays, with a line on what it is: an original, a source, a guide."""
+
+    def __init__(self, text: str = "") -> None:
+        self._text = ipywidgets.HTML()
+        self._picture = ipywidgets.Image()
+        self._picture.add_class("cnnviz-still")
+        super().__init__([self._text, self._picture], layout={"width": "auto", "min_width": "0"})
+        self.show(None, text)
+
+    def show(self, image: NDArray[np.uint8] | None, text: str) -> None:
+        """Show another picture, uint8 [H, W, 3], or none; its line, too, is only there with a picture."""
+        self.layout.display = "none" if image is None else None
+        self._text.value = as_html(text)
+        if image is not None:
+            data = encode(image, _STILL_SIDE)
+            with self._picture.hold_sync():
+                self._picture.format = "png" if data[:4] == b"\x89PNG" else "jpeg"
+                self._picture.value, self._picture.tooltip = data, text
+            (self._picture.add_class if max(image.shape) < 200 else self._picture.remove_class)(
+                "cnnviz-small"
+            )
 
 
 class PlayerParts:

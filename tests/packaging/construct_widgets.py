@@ -44,6 +44,7 @@ WIDGETS = {
     "OcclusionExplorer": lambda: cv.OcclusionExplorer(*fashion(), window=14),
     "FilterGrid": lambda: cv.FilterGrid(fashion()[0]),
     "EmbeddingExplorer": lambda: cv.EmbeddingExplorer(feature_table()),
+    "InversionPlayer": lambda: cv.InversionPlayer(*fashion(), "conv2", steps=2),
     "MaximizationPlayer": lambda: cv.MaximizationPlayer(fashion()[0], "Sandal", steps=2),
     "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),
     "SaliencyExplorer": lambda: cv.SaliencyExplorer(*fashion(), measure_steps=2),
