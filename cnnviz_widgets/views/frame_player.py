@@ -318,17 +318,17 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         }
         if image is None:
             self._tell(content)
-        elif image.shape[0] * image.shape[1] <= RAW_PIXELS:
-            self._tell(content | {"size": [image.shape[1], image.shape[0]]}, image.tobytes())
-        else:
-            self._tell(content, jpeg(shrunk(image, SHOWN_SIDE)))
+            return
+        raw = image.shape[0] * image.shape[1] <= RAW_PIXELS
+        content |= {"raw": raw, "size": _size(image)}
+        self._tell(content, image.tobytes() if raw else jpeg(shrunk(image, SHOWN_SIDE)))
 
     def _tell(self, content: dict[str, Any], *buffers: bytes) -> None:
         if self.comm is not None:
             self.send(content, list(buffers))
 
     def _labeled(self, run: Run, frame: Frame) -> dict[str, Any]:
-        return {"run": run.number, "step": frame.step, "values": _plain(frame.values)}
+        return {"run": run.number, **_label(frame)}
 
     def _running(self) -> Run:
         if self._current is None:
@@ -343,17 +343,10 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """Put what is kept where a saved notebook has it."""
         if self._unsaved:
             self._unsaved = False
-            runs = [run.info() | {"frames": self._index(run)} for run in self._runs]
+            runs = [run.info() | {"frames": _index(run)} for run in self._runs]
             data = b"".join(frame.encoded for run in self._runs for frame in run.frames.values())
             kept: dict[str, Any] = {"runs": runs, "data": data}
             self._kept = kept
-
-    def _index(self, run: Run) -> list[dict[str, Any]]:
-        """Return the step, the length in bytes and the values of each frame."""
-        return [
-            {"step": frame.step, "size": len(frame.encoded), "values": _plain(frame.values)}
-            for frame in run.frames.values()
-        ]
 
     @traitlets.observe("state")
     def _state_changed(self, change: Any) -> None:
@@ -426,6 +419,20 @@ def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
         printable(name)[:TEXT_LENGTH]: float(f"{value:.6g}") if math.isfinite(value) else None
         for name, value in values.items()
     }
+
+
+def _label(frame: Frame) -> dict[str, Any]:
+    return {"step": frame.step, "size": _size(frame.image), "values": _plain(frame.values)}
+
+
+def _index(run: Run) -> list[dict[str, Any]]:
+    """Return what the page is told of each frame of a run, and how many bytes it takes."""
+    return [_label(frame) | {"bytes": len(frame.encoded)} for frame in run.frames.values()]
+
+
+def _size(image: NDArray[np.uint8]) -> list[int]:
+    """Return width and height."""
+    return [image.shape[1], image.shape[0]]
 
 
 def _side_by_side(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -21,6 +21,28 @@ export class NextFrame {
   }
 }
 
+/** Call `handler` whenever an element comes into sight, or goes out of it, until the clean-up runs. */
+export function onSight(
+  node: Element,
+  cleanup: Cleanup,
+  handler: (seen: boolean) => void,
+  rootMargin = "0px",
+): void {
+  let seen = true;
+  const observer = new IntersectionObserver(
+    (entries) => {
+      const before = seen;
+      seen = entries[entries.length - 1]?.isIntersecting === true;
+      if (seen !== before) {
+        handler(seen);
+      }
+    },
+    { rootMargin },
+  );
+  observer.observe(node);
+  cleanup.add(() => observer.disconnect());
+}
+
 /**
  * Call `handler` whenever an element comes back into sight, until the clean-up runs.
  *
@@ -28,17 +50,10 @@ export class NextFrame {
  * drawn in them, and no `ResizeObserver` tells when they have their size again.
  */
 export function onReturn(node: Element, cleanup: Cleanup, handler: () => void): void {
-  let seen = true;
-  const observer = new IntersectionObserver(
-    (entries) => {
-      const before = seen;
-      seen = entries[entries.length - 1]?.isIntersecting === true;
-      if (seen && !before) {
-        handler();
-      }
-    },
-    { rootMargin: "100px" },
-  );
-  observer.observe(node);
-  cleanup.add(() => observer.disconnect());
+  const handle = (seen: boolean) => {
+    if (seen) {
+      handler();
+    }
+  };
+  onSight(node, cleanup, handle, "100px");
 }

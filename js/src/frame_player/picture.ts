@@ -1,0 +1,130 @@
+/** One picture with what it is and what was measured: it stays as it is until the next one is decoded. */
+import { element, setText } from "../lib/dom";
+import type { Bitmaps } from "./bitmaps";
+import type { KeptFrame, LiveFrame, Size, Values } from "./runs";
+import { valueText } from "./texts";
+
+/** Width and height in CSS pixels that a picture is brought to where there is room. */
+export const SHOWN_SIDE = 448;
+const TALLEST = 600;
+/** Pictures of so few pixels are enlarged in whole pixels. */
+const SMALL_SIDE = 112;
+
+/** The size on the screen of a picture, and whether its pixels are shown as squares. */
+export function shownSize(
+  [width, height]: Size,
+  room: number,
+): { width: number; height: number; pixelated: boolean } {
+  const longest = Math.max(width, height);
+  const small = longest <= SMALL_SIDE;
+  const wanted = Math.max(longest, SHOWN_SIDE) / longest;
+  let zoom = Math.min(wanted, room / width, TALLEST / height);
+  if (small) {
+    zoom = zoom < 1 ? zoom : Math.floor(zoom);
+  }
+  return {
+    width: Math.max(1, Math.round(width * zoom)),
+    height: Math.max(1, Math.round(height * zoom)),
+    pixelated: small && zoom >= 1,
+  };
+}
+
+export class Picture {
+  readonly root: HTMLElement;
+  readonly canvas = element("canvas", { width: 1, height: 1 });
+  /** The step whose picture is drawn. */
+  drawn = -1;
+  #empty = element("div", { class: "cvz-player-empty" });
+  #frame = element(
+    "div",
+    { class: "cvz-player-frame", role: "img", tabindex: 0 },
+    this.canvas,
+    this.#empty,
+  );
+  #title = element("div", { class: "cvz-player-title" });
+  #values = element("div", { class: "cvz-player-values" });
+  #source: unknown;
+  #size: Size | undefined;
+
+  constructor() {
+    const caption = element("figcaption", {}, this.#title, this.#values);
+    this.root = element("figure", { class: "cvz-player-picture" }, this.#frame, caption);
+  }
+
+  /** Draw a frame in so much room; without one, say why. */
+  show(
+    frame: KeptFrame | LiveFrame | undefined,
+    bitmaps: Bitmaps,
+    room: number,
+    texts: { title: string; empty: string; label: string },
+  ): void {
+    if (frame === undefined) {
+      this.#clear();
+    } else {
+      this.#draw(frame, bitmaps);
+    }
+    this.#resize(room);
+    setText(this.#title, texts.title);
+    setText(this.#empty, texts.empty);
+    this.#frame.setAttribute("aria-label", texts.label);
+    this.#showValues(frame?.values ?? {});
+    this.#empty.hidden = this.#source !== undefined;
+  }
+
+  #clear(): void {
+    this.canvas.width = 1;
+    this.canvas.height = 1;
+    this.#source = undefined;
+    this.#size = undefined;
+    this.drawn = -1;
+  }
+
+  #draw(frame: KeptFrame | LiveFrame, bitmaps: Bitmaps): void {
+    const picture = "picture" in frame ? frame.picture : bitmaps.get(frame.bytes);
+    if (picture === undefined || picture === this.#source) {
+      return;
+    }
+    const context = this.canvas.getContext("2d");
+    if (context === null) {
+      throw new Error("this browser has no canvas to draw pictures on");
+    }
+    if (this.canvas.width !== picture.width || this.canvas.height !== picture.height) {
+      this.canvas.width = picture.width;
+      this.canvas.height = picture.height;
+    }
+    if (picture instanceof ImageData) {
+      context.putImageData(picture, 0, 0);
+    } else {
+      context.drawImage(picture, 0, 0);
+    }
+    this.#source = picture;
+    this.#size = frame.size;
+    this.drawn = frame.step;
+  }
+
+  #resize(room: number): void {
+    const { width, height, pixelated } = shownSize(this.#size ?? [SHOWN_SIDE, SHOWN_SIDE], room);
+    this.#frame.style.width = `${width}px`;
+    this.#frame.style.height = `${height}px`;
+    this.canvas.classList.toggle("cvz-pixelated", pixelated);
+    // What stands below is as wide as the picture, so that two of them stay beside each other.
+    this.root.style.width = `${Math.max(width, Math.min(room, 200))}px`;
+  }
+
+  #showValues(values: Values): void {
+    const entries = Object.entries(values);
+    while (this.#values.children.length > entries.length) {
+      this.#values.lastElementChild?.remove();
+    }
+    entries.forEach(([name, value], index) => {
+      if (this.#values.children[index] === undefined) {
+        this.#values.append(element("span", {}, element("span"), " ", element("b")));
+      }
+      const [label, number] = this.#values.children[index]?.children ?? [];
+      if (label !== undefined && number !== undefined) {
+        setText(label, name);
+        setText(number, valueText(value));
+      }
+    });
+  }
+}

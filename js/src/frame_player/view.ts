@@ -1,0 +1,168 @@
+/** Pictures of a run as they come, and any kept one of them: this puts together the parts and the traits. */
+import type { AnyModel } from "@anywidget/types";
+import { Cleanup, element, liveRegion, setText, shieldKeys } from "../lib/dom";
+import { NextFrame, onSight } from "../lib/frames";
+import { onChange, setTraits } from "../lib/model";
+import panelStyles from "../lib/panel.css";
+import { markerEnds } from "../lib/steps";
+import { themedRoot, watchTheme } from "../lib/theme";
+import { JobButtons, RunButtons } from "./buttons";
+import styles from "./frame_player.css";
+import { Picture } from "./picture";
+import { frameAt, type Run } from "./runs";
+import type { Onlooker, Store, Traits } from "./store";
+import { Tabs } from "./tabs";
+import { originText, progressText, spokenText } from "./texts";
+import { Track } from "./track";
+
+const GAP = 16;
+
+export class FramePlayerView implements Onlooker {
+  seen = true;
+  readonly #root = themedRoot("cvz-panel cvz-player", panelStyles, styles);
+  #cleanup = new Cleanup();
+  #next = new NextFrame(() => this.#draw());
+  #tabs = new Tabs(this.#cleanup, (run) => this.#choose({ run }));
+  #picture = new Picture();
+  #beside = new Picture();
+  #stage = element("div", { class: "cvz-player-stage" }, this.#picture.root, this.#beside.root);
+  #job = new JobButtons(this.#cleanup, (act) => this.store.act(act));
+  #status = element("span", { class: "cvz-player-status" });
+  #track = new Track(this.#cleanup, (step) => this.#choose({ step }));
+  #more = new RunButtons(
+    this.#cleanup,
+    (act, details) => this.store.act(act, details),
+    (other) => this.#choose({ other }),
+  );
+  #ended = element("div", { class: "cvz-player-ended" });
+  #spoken = liveRegion();
+  #room = 0;
+
+  constructor(
+    private readonly model: AnyModel<Traits>,
+    private readonly store: Store,
+    el: HTMLElement,
+  ) {
+    const buttons = element("div", { class: "cvz-buttons" }, this.#job.main, this.#job.stop);
+    this.#root.append(
+      this.#tabs.root,
+      this.#stage,
+      element("div", { class: "cvz-player-line" }, buttons, this.#status),
+      this.#track.root,
+      this.#more.root,
+      this.#ended,
+      this.#spoken,
+    );
+    el.append(this.#root);
+    this.#listen();
+    this.#draw();
+    store.join(this);
+  }
+
+  close(): void {
+    this.#next.cancel();
+    this.#cleanup.run();
+    this.store.leave(this);
+    this.#root.remove();
+  }
+
+  refresh(): void {
+    this.#next.request();
+  }
+
+  #listen(): void {
+    const traits: (keyof Traits & string)[] = ["state", "run", "step", "other"];
+    onChange(this.model, traits, this.#cleanup, () => this.#next.request());
+    this.#cleanup.listen(this.#stage, "keydown", (event: KeyboardEvent) => {
+      if (event.key === " " && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        event.preventDefault(); // the page would scroll
+        this.#job.press();
+      } else {
+        this.#track.press(event);
+      }
+    });
+    shieldKeys(this.#root, this.#cleanup);
+    watchTheme(this.#root, this.#cleanup, () => {});
+    onSight(this.#root, this.#cleanup, (seen) => {
+      this.seen = seen;
+      this.store.tellSeen();
+      this.#next.request();
+    });
+    const observer = new ResizeObserver(() => {
+      if (this.#stage.clientWidth !== this.#room) {
+        this.#next.request();
+      }
+    });
+    observer.observe(this.#stage);
+    this.#cleanup.add(() => observer.disconnect());
+  }
+
+  #choose(chosen: Partial<Traits>): void {
+    setTraits(this.model, chosen);
+    this.#next.request();
+  }
+
+  #draw(): void {
+    const { runs } = this.store;
+    const run = runs.get(this.model.get("run"));
+    const beside = this.model.get("other");
+    const other = beside === run?.number ? undefined : runs.get(beside);
+    this.#room = this.#stage.clientWidth;
+    const room = (this.#room || 448) / (other === undefined ? 1 : 2) - (other ? GAP / 2 : 0);
+    const step = this.model.get("step");
+    const at = this.#show(this.#picture, run, step, room);
+    this.#beside.root.hidden = other === undefined;
+    if (other !== undefined) {
+      this.#show(this.#beside, other, at, room);
+    }
+    this.#tabs.show(runs.all, run?.number ?? 0, other?.number ?? -1);
+    this.#track.show(run, step, at);
+    this.#showJob(run, at, other?.number ?? -1);
+    this.#mark(run, other, at);
+  }
+
+  /** Show the frame of a run that is nearest to a step; returns its own step, -1 where there is none. */
+  #show(picture: Picture, run: Run | undefined, step: number, room: number): number {
+    const frame = run && frameAt(run, this.store.live, step);
+    const name = run === undefined ? "" : `Run ${run.number}`;
+    const origin = run === undefined ? "" : originText(run);
+    const title = [name + (origin && `, ${origin}`), run?.text ?? ""].filter(Boolean);
+    picture.show(frame, this.store.bitmaps, room, {
+      title: [frame && `step ${frame.step}`, ...title].filter(Boolean).join(" \u00b7 "),
+      empty: run === undefined ? "Press Start" : "The first picture is being computed",
+      label: `Picture of ${name || "no run"}; Space starts, pauses and resumes`,
+    });
+    picture.root.dataset.step = String(picture.drawn);
+    return frame?.step ?? -1;
+  }
+
+  #showJob(run: Run | undefined, at: number, other: number): void {
+    const { connected, asked, rate, runs } = this.store;
+    const state = this.model.get("state");
+    const newest = runs.newest;
+    this.#job.show(state, connected, asked);
+    setText(
+      this.#status,
+      progressText(newest, newest?.state ?? state, rate, connected, newest === run),
+    );
+    this.#more.show(runs.all, run, at, other, { state, number: newest?.number ?? 0, connected });
+    setText(this.#ended, run?.ended ?? "");
+    this.#ended.classList.toggle("cvz-player-failed", run?.state === "failed");
+    setText(this.#spoken, spokenText(newest, state));
+    this.#root.dataset.state = state;
+    this.#root.dataset.step = String(at);
+  }
+
+  /** Move the marker of a chart; nobody but other widgets of the page needs to know. */
+  #mark(run: Run | undefined, other: Run | undefined, at: number): void {
+    const shown = [run, other].filter((each) => each !== undefined);
+    const low = Math.min(...shown.map(({ first }) => first + 1));
+    const high = Math.max(...shown.map(({ latest }) => latest));
+    const step = Math.min(Math.max(at, low), high);
+    const ends = markerEnds(shown.length > 0 ? [low, step, high] : [], step);
+    if (this.model.get("marker_low") !== ends.marker_low) {
+      this.model.set("marker_low", ends.marker_low);
+      this.model.set("marker_high", ends.marker_high);
+    }
+  }
+}
