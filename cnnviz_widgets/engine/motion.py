@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,8 +12,6 @@ from torch.nn import functional
 Move: TypeAlias = "int | tuple[int, int] | Tensor"
 """A border of so many pixels; a shift down and to the right; or where a point of the new picture was in the old one,
 2 x 2 in pixels (x, y) from the middle. What comes in is 0."""
-
-Other = TypeVar("Other")
 
 
 def moved(x: Tensor, moves: Sequence[Move], size: tuple[int, int]) -> Tensor:
@@ -64,7 +62,7 @@ def _composed(moves: Sequence[Move], spare: float) -> tuple[Tensor, tuple[float,
     return matrix, (-before[0] - a * right - b * down, -before[1] - c * right - d * down)
 
 
-def merged(moves: Iterable[Other | Tensor]) -> Iterator[Other | Tensor]:
+def merged(moves: Iterable[Any]) -> Iterator[Any]:
     """Yield moves, of linear maps that follow each other only their product; the next one is asked for when needed."""
     waiting: Tensor | None = None
     for each in moves:

@@ -98,7 +98,7 @@ def one_by_one(x: torch.Tensor, steps: list[Transform], random: torch.Generator)
         # These lose something on the way, resample twice, or read beyond what is seen in the end.
         [Jitter(6), Rotate(30)],
         [Pad(2), Jitter(4), Pad(4), Scale(1, 1.4)],
-        [Scale(0.5, 0.8), Jitter(5)],
+        [Scale(1.2, 1.5), Jitter(5)],
         [Pad(4), Rotate(30), Jitter(2), Scale(0.8, 1.2)],
         [Pad(4), Scale(1.1, 1.3), Jitter(3), Blur(1.0), Jitter(2)],
         [Rotate(20), Jitter(3, roll=True), Pad(3), Rotate(10), Jitter(2)],
