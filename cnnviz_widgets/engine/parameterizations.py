@@ -92,8 +92,9 @@ class _Colors:
 
     def of(self, z: Tensor) -> Tensor:
         """Return pictures, in the network's numbers, of decorrelated planes [N, C, H, W]."""
-        raw = torch.matmul(self._matrix, z.flatten(2)).view_as(z) + self._offset
-        return (raw.sigmoid() - self._mean) / self._deviation
+        matrix = self._matrix.expand(len(z), -1, -1)
+        raw = torch.baddbmm(self._offset[:, 0], matrix, z.flatten(2)).view_as(z)
+        return raw.sigmoid().sub(self._mean).div_(self._deviation)
 
     def planes(self, x: Tensor) -> Tensor:
         """Return the planes of pictures: the inverse, as far as they are neither black nor white."""
@@ -172,10 +173,11 @@ class Fourier(Parameterization):
         self._dtype = like.dtype
         self._colors = _Colors(spec, kind)
         # Real and imaginary part together have a mean square of 1.
-        self._scale = (_falling(height, width) / math.sqrt(2)).to(kind)
+        falling = (_falling(height, width) / math.sqrt(2)).to(kind)
+        self._scale = torch.stack([falling, falling], dim=-1)
         if start is not None:
-            spectrum = torch.fft.rfft2(self._colors.planes(start.to(kind)), norm="ortho") / self._scale
-            self.leaf = torch.view_as_real(spectrum).contiguous()
+            spectrum = torch.fft.rfft2(self._colors.planes(start.to(kind)), norm="ortho")
+            self.leaf = torch.view_as_real(spectrum) / self._scale
         elif random is not None:
             drawn = torch.randn((batch, channels, height, width // 2 + 1, 2), generator=random)
             self.leaf = (drawn * deviation).to(kind)
@@ -184,7 +186,7 @@ class Fourier(Parameterization):
 
     def picture(self, leaf: Tensor) -> Tensor:
         """Return the pictures of a spectrum."""
-        planes = torch.fft.irfft2(torch.view_as_complex(leaf) * self._scale, s=self._size, norm="ortho")
+        planes = torch.fft.irfft2(torch.view_as_complex(leaf * self._scale), s=self._size, norm="ortho")
         return self._colors.of(planes).to(self._dtype)
 
 
