@@ -20,6 +20,7 @@ from cnnviz_widgets.engine.errors import (
     OutputError,
     UnsupportedModuleError,
 )
+from cnnviz_widgets.engine.field_memory import FieldMemory
 from cnnviz_widgets.engine.forward import ForwardPass
 from cnnviz_widgets.engine.inputs import Images, InputSpec
 from cnnviz_widgets.engine.layers import (
@@ -101,7 +102,7 @@ class Network:
             )
         # Replaced, never written to: other threads go through it meanwhile.
         self.captures: list[Capture] = []
-        self._surveys = Surveys(self.core)
+        self._surveys, self.fields = Surveys(self.core), FieldMemory()
 
     @classmethod
     def from_torchvision(
@@ -140,12 +141,13 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         # What was learned about the module stays here: it knows the parts of this very module.
-        return {name: value for name, value in self.__dict__.items() if name not in ("captures", "_surveys")}
+        left_out = ("captures", "_surveys", "fields")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.captures = []
-        self._surveys = Surveys(self.core)
+        self._surveys, self.fields = Surveys(self.core), FieldMemory()
 
     @property
     def device(self) -> torch.device:
@@ -219,6 +221,11 @@ class Network:
     def knows(self, x: Tensor) -> bool:
         """Return whether a pass of such a batch was watched, so that the next one can end early."""
         return self._surveys.find((tuple(x.shape), x.requires_grad)) is not None
+
+    def structure(self) -> object:
+        """Return the same object for as long as the module has the same parts with the same settings."""
+        with engine_lock:
+            return self._surveys.structure()
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the main output tensor for a prepared batch: class scores [N, K] of a classifier."""

@@ -14,8 +14,9 @@ from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, TargetError
 from cnnviz_widgets.engine.extent_memory import Untraceable
 from cnnviz_widgets.engine.extents import Planes
+from cnnviz_widgets.engine.field_memory import module_state
 from cnnviz_widgets.engine.gradient_support import Edges, GradientProbe
-from cnnviz_widgets.engine.layers import LayerKey
+from cnnviz_widgets.engine.layers import LayerKey, split_key
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.tracing import trace
 from cnnviz_widgets.engine.window_frames import (
@@ -169,6 +170,9 @@ def receptive_field(
     Windows hold for weights in general: that some weights are zero, or cancel, makes none smaller. If the
     network branches on the numbers it computes, they hold for the branches that some random images take.
 
+    The last fields are remembered with the network until its module is changed or trained; changes that lie deeper
+    than a module's own attributes (inside a configuration object) are not seen: make a new `Network` after these.
+
     Parameters
     ----------
     net
@@ -221,10 +225,15 @@ def receptive_field(
     if method not in (None, "analytic", "gradient"):
         raise ValueError(f"method is 'analytic', 'gradient' or None, got {method!r}")
     size = net.input.size_or(224) if image_size is None else _checked_size(image_size)
-    with apart(net):
-        if image_size is not None or net.input.size is None:
-            _check_runs(net, layer, size)
-        return _measure(net, layer, size, method)
+    state, key = module_state(net), (split_key(layer), size, method)
+    found = net.fields.find(state, key)
+    if found is None:
+        with apart(net):
+            if image_size is not None or net.input.size is None:
+                _check_runs(net, layer, size)
+            found = _measure(net, layer, size, method)
+        net.fields.add(state, key, found)
+    return found
 
 
 def _measure(net: Network, layer: LayerKey, size: tuple[int, int], method: str | None) -> ReceptiveField:

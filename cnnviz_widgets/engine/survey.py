@@ -155,9 +155,10 @@ class Surveys:
         self._module = module
         self._parts: list[_Part] = []
         self._surveys: dict[PassKind, Survey] = {}
+        self._structure = object()
 
-    def find(self, kind: PassKind) -> Survey | None:
-        """Return what is known of such passes, if anything."""
+    def structure(self) -> object:
+        """Return the same object for as long as the module is the same."""
         modules = list(self._module.modules())
         if len(modules) != len(self._parts) or not all(
             part.is_still(module) for part, module in zip(self._parts, modules, strict=True)
@@ -166,6 +167,12 @@ class Surveys:
             check_supported(self._module)
             self._surveys.clear()
             self._parts = [_Part(module) for module in modules]
+            self._structure = object()
+        return self._structure
+
+    def find(self, kind: PassKind) -> Survey | None:
+        """Return what is known of such passes, if anything."""
+        self.structure()
         return self._surveys.get(kind)
 
     def add(self, kind: PassKind, survey: Survey) -> None:

@@ -126,7 +126,7 @@ class DeconvExplorer(Viewer):
         self.net = self.source.net
         self.results: tuple[Found, ...] = ()
         self._is_filling = self._is_choosing = False
-        self._fields: dict[tuple[LayerKey, tuple[int, int]], ReceptiveField] = {}
+        self._field: ReceptiveField | None = None
         self.parts = DeconvParts(list(self.source.layers), self._pick_channel, self._photos)
         super().__init__(layer=self.source.first_layer if layer is None else layer)
         self.channel = self.source.channels(self.layer)[0] if channel is None else channel
@@ -269,17 +269,27 @@ class DeconvExplorer(Viewer):
         if isinstance(self.source, PatchSource):
             return
         net, key, size = self.net, self.layer, self.parts.stage.image.shape[:2]
-        known = self._fields.get((key, size))
+        if len(self.source.shapes[key].shape) != 3:
+            raise TargetError(
+                f"layer {key!r} returns a vector: its units have no places in the image to click"
+            )
         self.start_job(
-            once(lambda: known or receptive_field(net, key, image_size=size)),
-            on_result=lambda field: self._choose_unit(key, field, point),
+            once(lambda: receptive_field(net, key, image_size=size)),
+            on_result=lambda field: self._choose_unit(field, point),
+            on_failure=self._run_if_cut_short,
         )
 
-    def _choose_unit(self, layer: LayerKey, field: ReceptiveField, point: tuple[int, int]) -> None:
-        self._fields[layer, field.image_size] = field
+    def _run_if_cut_short(self) -> None:
+        """Go on with what a click that came to nothing has ended."""
+        if not self.results:
+            self._run()
+
+    def _choose_unit(self, field: ReceptiveField, point: tuple[int, int]) -> None:
+        # Those found from gradients are remembered for as long as somebody has them.
+        self._field = field
         if field.map_size is None:
             raise TargetError(
-                f"layer {layer!r} returns a vector: its units have no places in the image to click"
+                f"layer {field.layer!r} returns a vector: its units have no places in the image to click"
             )
         stride, center = alignment(field, field.map_size, field.image_size)
         unit = tuple(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine import errors
+from cnnviz_widgets.engine import receptive_field as receptive_field_module
 from tests.engine.random_networks import RandomNetwork, boxes_by_perturbation, make_monotone
 
 Boxes = dict[tuple[int, int], tuple[int, int, int, int]]
@@ -595,3 +596,45 @@ def test_a_field_can_be_sent_to_another_process(module: nn.Module, method: str) 
     assert sent == field
     assert boxes_of(sent) == boxes_of(field)
     assert boxes_of(pickle.loads(pickle.dumps(sent))) == boxes_of(field)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: setattr(m[0], "padding", (0, 0)),
+        lambda m: setattr(m[0], "weight", nn.Parameter(torch.ones(3, 3, 5, 5))),
+        lambda m: m.picked.fill_(4),
+        lambda m: m[0].register_forward_hook(lambda module, given, output: output.roll(1, 3)),
+    ],
+    ids=["setting", "weights", "buffer", "hook"],
+)
+def test_a_field_is_worked_out_once_until_the_module_changes(
+    change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Picking(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return self[0](x)[..., self.picked :]
+
+    module = Picking(nn.Conv2d(3, 3, 3, padding=1))
+    module.register_buffer("picked", torch.tensor(0))
+    module.add_module("1", nn.Identity())
+    net = cv.Network(nn.Sequential(module, nn.ReLU()), input=cv.InputSpec(size=12))
+    counted: list[object] = []
+    whole = receptive_field_module._measure
+    monkeypatch.setattr(
+        receptive_field_module, "_measure", lambda *given: [counted.append(given), whole(*given)][1]
+    )
+    first = cv.receptive_field(net, "1")
+    assert cv.receptive_field(net, "1") is first
+    assert [cv.receptive_field(net, "0").layer, cv.receptive_field(net, "1", image_size=8).map_size] == [
+        "0",
+        (8, 8),
+    ]
+    assert len(counted) == 3
+    change(module)
+    changed, anew = (
+        cv.receptive_field(net, "1"),
+        cv.receptive_field(cv.Network(net.module, input=net.input), "1"),
+    )
+    assert (changed.size, changed.map_size, changed.box(2, 2)) == (anew.size, anew.map_size, anew.box(2, 2))
+    assert changed.box(2, 2) != first.box(2, 2)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine import receptive_field
 from tests.widgets.test_patch_explorer import IMAGES, Small
 
 
@@ -248,6 +249,50 @@ def test_of_one_image_units_are_chosen_by_click_and_by_hand(net: cv.Network) -> 
     explorer.parts.stage._choose((5, 9))
     assert explorer.wait(20)
     assert "its units have no places" in explorer.status.value
+    explorer.close()
+
+
+def test_a_click_works_out_no_field_anew_and_one_that_comes_to_nothing_keeps_the_projection(
+    net: cv.Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = _explorer(net, IMAGES[0], layer="second", channel=3)
+    explorer.parts.stage._choose((5, 9))
+    assert explorer.wait(20)
+    measure = receptive_field._measure
+    monkeypatch.setattr(receptive_field, "_measure", None)
+    explorer.parts.stage._choose((9, 5))
+    assert explorer.wait(20)
+    assert (explorer.position, explorer.result.position) == ((4, 2), (4, 2))
+    monkeypatch.setattr(receptive_field, "_measure", measure)
+    # While units are sent back, a click ends that, finds no field, and what it has ended is done again.
+    entered, go = threading.Event(), threading.Event()
+    handle = net.module.second.register_forward_hook(lambda *_: [entered.set(), go.wait(20), None][2])
+    explorer.channel = 4
+    assert entered.wait(20)
+    state, failed = receptive_field.module_state, threading.Event()
+
+    def failing_once(net: cv.Network) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise ValueError("no field")
+        return state(net)
+
+    monkeypatch.setattr(receptive_field, "module_state", failing_once)
+    explorer.parts.stage._choose((5, 9))
+    assert failed.wait(20)
+    go.set()
+    assert explorer.wait(20)
+    handle.remove()
+    assert (explorer.result.channel, explorer.result.position) == (4, (4, 2))
+    assert "no field" in explorer.status.value
+    # A vector has no units to click: that is said at once.
+    explorer.layer = "out"
+    assert explorer.wait(20)
+    shown = explorer.results
+    explorer.parts.stage._choose((5, 9))
+    assert not explorer.busy
+    assert "its units have no places" in explorer.status.value
+    assert explorer.results is shown
     explorer.close()
 
 

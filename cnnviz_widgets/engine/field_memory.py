@@ -1,0 +1,59 @@
+"""Receptive fields that were worked out before, for as long as the module is what it was."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Hashable
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from cnnviz_widgets.engine.layers import version
+
+if TYPE_CHECKING:
+    from cnnviz_widgets.engine.network import Network
+    from cnnviz_widgets.engine.receptive_field import ReceptiveField
+
+_REMEMBERED = 16
+
+
+class FieldMemory:
+    """The last few receptive fields of one network, by what was asked for.
+
+    They are forgotten when the module is changed as `Surveys` notices it, when any of its weights or buffers is
+    replaced or written to (a buffer may say which pixels are looked at), and when a hook comes or goes. Those found
+    from gradients hold a whole pass, so they are known only while somebody uses them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state: Any = None
+        self._known: dict[Hashable, Callable[[], ReceptiveField | None]] = {}
+
+    def find(self, state: Any, key: Hashable) -> ReceptiveField | None:
+        """Return the field that was added under a key, if the module is in the same state."""
+        with self._lock:
+            known = self._known.get(key) if state == self._state else None
+            return None if known is None else known()
+
+    def add(self, state: Any, key: Hashable, field: ReceptiveField) -> None:
+        """Remember a field; in another state of the module than the ones before, only that."""
+        kept = weakref.ref(field) if field.method == "gradient" else lambda: field
+        with self._lock:
+            if state != self._state:
+                self._state, self._known = state, {}
+            self._known[key] = kept
+            if len(self._known) > _REMEMBERED:
+                del self._known[next(iter(self._known))]
+
+
+def module_state(net: Network) -> Any:
+    """Return what is equal as long as nothing has changed that a receptive field hangs on."""
+    core = net.core
+    tensors = [(id(each), version(each)) for each in chain(core.parameters(), core.buffers())]
+    hooks = [
+        id(hook)
+        for module in core.modules()
+        for hook in chain(module._forward_pre_hooks.values(), module._forward_hooks.values())
+    ]
+    return net.structure(), net.input.channels, net.input.size, tensors, hooks
