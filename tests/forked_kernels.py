@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -28,7 +29,8 @@ from typing import Any
 
 PRELOADED = (
     *("IPython", "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.comm.manager"),
-    *("torch", "numpy", "pandas", "PIL.Image", "scipy.optimize", "scipy.spatial", "scipy.stats"),
+    *("torch", "torchvision.models", "numpy", "pandas", "PIL.Image"),
+    *("scipy.ndimage", "scipy.optimize", "scipy.spatial", "scipy.stats"),
     *("sklearn.decomposition", "sklearn.manifold", "sklearn.neighbors", "openTSNE"),
 )
 NOT_FOR_MANY = ("cnnviz_widgets", "ipywidgets", "ipycanvas", "anywidget", "bqplot")
@@ -76,10 +78,12 @@ def serve(listener: socket.socket) -> None:
     if loaded:
         raise RuntimeError(f"a kernel has to load {', '.join(loaded)} itself, with its own connections")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the ends of kernels
+    gc.collect()
+    gc.freeze()  # no kernel has to look through all this for garbage, and copy its pages
     while True:
         readable, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in readable:
-            return
+            os._exit(0)
         line, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
