@@ -74,8 +74,7 @@ export class Picture {
   #clear(): void {
     this.canvas.width = 1;
     this.canvas.height = 1;
-    this.#source = undefined;
-    this.#size = undefined;
+    this.#source = undefined; // the size stays: the next picture is likely to have it, too
     this.drawn = -1;
   }
 
