@@ -16,11 +16,16 @@ from cnnviz_widgets.engine.fills import Fill, filled
 from cnnviz_widgets.engine.incremental import WindowPasses
 from cnnviz_widgets.engine.layers import split_key
 from cnnviz_widgets.engine.rectifiers import find_place
+from cnnviz_widgets.engine.side_by_side import take_threads
 from cnnviz_widgets.engine.targets import Target, class_index, probabilities
 from cnnviz_widgets.engine.window_questions import Asked
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
+
+
+# Multiplications of a pass. Below it a second thread would save some ms, and lose more to a page that is drawn.
+_LIGHT = 2e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,7 @@ class Covering:
     def __init__(self, net: Network, x: Tensor, target: Target, fill: Fill, *, seed: int = 0) -> None:
         self.instead = filled(net, x, fill, seed=seed)
         self._begun = (net, x, target)
+        self._threads = torch.get_num_threads()
         self._begin()
 
     def _begin(self) -> None:
@@ -80,6 +86,11 @@ class Covering:
         if self._passes.is_stale:
             self._begin()
         return self._of(mask)
+
+    def take_threads(self) -> None:
+        """Let the calling thread, which does nothing else, use as many of torch's threads as suit the answers."""
+        work = self._passes.work
+        take_threads(1 if work is not None and work < _LIGHT else self._threads)
 
     def _of(self, mask: NDArray[np.bool_]) -> Covered:
         answers = self._passes.masked(mask)

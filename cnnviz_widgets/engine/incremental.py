@@ -122,6 +122,11 @@ class WindowPasses:
         return self.x.shape[2], self.x.shape[3]
 
     @property
+    def work(self) -> float | None:
+        """What a whole image costs, in multiplications of a large convolution; ``None`` where that is not known."""
+        return None if self.reason else self._costs.whole
+
+    @property
     def is_stale(self) -> bool:
         """Whether the network has other weights than when this was made; the answers are those of the old ones."""
         return self._versions != self._versions_now()

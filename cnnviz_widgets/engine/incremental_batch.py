@@ -54,6 +54,11 @@ class CleanMaps:
             pads = tuple(map(max, pads, wanted))
             padded = functional.pad(node.value, pads, value=fill)[0].permute(1, 2, 0).contiguous()
             self._padded[node, fill] = padded, pads
+        if len(rows.starts) == len(columns.starts) == 1:
+            top, left = int(rows.starts[0]) + pads[2], int(columns.starts[0]) + pads[0]
+            return (
+                padded[top : top + rows.length, left : left + columns.length].clone().permute(2, 0, 1)[None]
+            )
         device, width = padded.device, padded.shape[1]
         down = torch.from_numpy(rows.starts + pads[2]).to(device)[:, None] + torch.arange(
             rows.length, device=device

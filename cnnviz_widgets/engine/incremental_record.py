@@ -44,6 +44,8 @@ class Node:
         The nodes that read it, each as often as it does.
     inputs
         The nodes that it reads, each as often as it does.
+    remembered
+        What was worked out from its arguments before, by what that is.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Node:
     index: int = 0
     users: list[Node] = field(default_factory=list)
     inputs: list[Node] = field(init=False)
+    remembered: dict[str, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.give(self.arguments)
@@ -61,6 +64,7 @@ class Node:
         """Set the arguments, and with them the nodes that it reads."""
         self.arguments = arguments
         self.inputs = list(_nodes_in(arguments))
+        self.remembered = {}
 
     @property
     def is_map(self) -> bool:

@@ -51,6 +51,13 @@ POINT = (Reach(), Reach())
 
 def reach(node: Node) -> tuple[Reach, Reach] | None:
     """Return how far the outputs of a map reach along rows and columns; ``None`` if over the whole map."""
+    if "reach" not in node.remembered:
+        node.remembered["reach"] = _reach(node)
+    found: tuple[Reach, Reach] | None = node.remembered["reach"]
+    return found
+
+
+def _reach(node: Node) -> tuple[Reach, Reach] | None:
     if node.name == "image" or not node.is_map or not all(each.is_map for each in node.inputs):
         return None
     if node.name == "convolution" and not node.arguments["transposed"]:

@@ -91,9 +91,7 @@ def changed_intervals(
             # One value for the whole map, such as a gate: all of it changes.
             if any(each.value.shape[2 + axis] == 1 for each in node.inputs) and rule.kernel == 1 < size:
                 reads.append((np.zeros_like(starts), np.full_like(starts, size)))
-            low = np.min([each[0] for each in reads], axis=0)
-            high = np.max([each[1] for each in reads], axis=0)
-            low, high = grown(rule, low, high)
+            low, high = grown(rule, *_hull(reads))
             reaches = (rule.kernel - 1) * rule.dilation
             middles[node] = (middles[node.inputs[0]] + rule.padding - reaches / 2) / rule.stride
             if share < 1 and node.name == "convolution":
@@ -101,9 +99,17 @@ def changed_intervals(
                 first = np.round(middles[node] - (most - 1) / 2).astype(np.int64)
                 low, high = np.maximum(low, first), np.minimum(high, first + most)
             # Where strides pass the window by, one row that does not change stands for none.
-            low = np.clip(low, 0, size - 1)
-            found[node] = (low, np.clip(high, low + 1, size))
+            low = np.minimum(np.maximum(low, 0), size - 1)
+            found[node] = (low, np.minimum(np.maximum(high, low + 1), size))
     return found
+
+
+def _hull(reads: Sequence[tuple[Numbers, Numbers]]) -> tuple[Numbers, Numbers]:
+    """Return the shortest intervals that hold several."""
+    low, high = reads[0]
+    for other in reads[1:]:
+        low, high = np.minimum(low, other[0]), np.maximum(high, other[1])
+    return low, high
 
 
 def grown(rule: Reach, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
@@ -118,9 +124,7 @@ def is_cut(node: Node, axis: int, intervals: Intervals) -> bool:
     if along is None:
         return False
     reads = [intervals[each] for each in node.inputs]
-    low, high = grown(
-        along[axis], np.min([each[0] for each in reads], axis=0), np.max([each[1] for each in reads], axis=0)
-    )
+    low, high = grown(along[axis], *_hull(reads))
     size = node.value.shape[2 + axis]
     told = intervals[node]
     return bool((np.clip(low, 0, size - 1) < told[0]).any() or (np.clip(high, 1, size) > told[1]).any())
@@ -142,6 +146,8 @@ def runs(values: Numbers) -> list[tuple[slice, int]]:
     >>> runs(np.array([3, 4, 3, 4, 5]))
     [(slice(0, 3, 2), 3), (slice(1, 4, 2), 4), (slice(4, 5, 1), 5)]
     """
+    if len(values) == 1:
+        return [(slice(0, 1, 1), int(values[0]))]
     found = []
     for value in np.unique(values):
         places = np.flatnonzero(values == value)

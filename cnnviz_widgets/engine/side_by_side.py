@@ -40,7 +40,8 @@ def side_by_side(
     if workers < 2:
         yield from map(work, parts)
         return
-    with ThreadPoolExecutor(workers, "cnnviz-part", _Shares(workers)) as pool:
+    share = max(1, torch.get_num_threads() // workers)
+    with ThreadPoolExecutor(workers, "cnnviz-part", take_threads, (share,)) as pool:
         # All of them take their share before the caller goes on: a thread that it begins would take the same.
         together = threading.Barrier(workers, timeout=_SECONDS_TO_BEGIN)
         for begun in [pool.submit(together.wait) for _ in range(workers)]:
@@ -59,21 +60,25 @@ def side_by_side(
                 each.cancel()
 
 
-class _Shares:
-    """What each thread of a pool calls at its beginning: it takes its share of torch's threads."""
+def take_threads(count: int) -> None:
+    """Let the calling thread compute with so many of torch's threads from now on; other threads' count stays.
 
-    def __init__(self, workers: int) -> None:
-        self._all = torch.get_num_threads()
-        self._each = max(1, self._all // workers)
-
-    _one = threading.Lock()
-
-    def __call__(self) -> None:
+    One is right for many small operations that a person waits for: two that share each of them wait for each other
+    after each, and for whatever else the machine does, such as drawing the page.
+    """
+    with _taking:
         # torch counts for each thread. What was set last, by whichever thread, is what a thread begins with, at the
         # first time that it asks.
-        with self._one:
-            torch.get_num_threads()
-            torch.set_num_threads(self._each)
-            restoring = threading.Thread(target=torch.set_num_threads, args=(self._all,))
-            restoring.start()
-            restoring.join()
+        if torch.get_num_threads() == count:
+            return
+        others = _on_a_new_thread(torch.get_num_threads)
+        torch.set_num_threads(count)
+        _on_a_new_thread(lambda: torch.set_num_threads(others))
+
+
+_taking = threading.Lock()
+
+
+def _on_a_new_thread(call: Callable[[], _Result]) -> _Result:
+    with ThreadPoolExecutor(1, "cnnviz-threads") as pool:
+        return pool.submit(call).result()

@@ -137,9 +137,10 @@ class HandCover:
             self._show()
 
     def _show(self) -> None:
-        self._stage.set_cover(self.mask, self._instead)
+        # Asked before it is drawn, which takes some ms: the answer comes from another thread.
         if self._covering is not None:
             self._asker.request(urgent=True)
+        self._stage.set_cover(self.mask, self._instead)
 
     def _ask(self, live: bool) -> None:
         """Ask about the newest cover, on the asker's thread."""
@@ -147,6 +148,7 @@ class HandCover:
             covering, mask = self._covering, self.mask
         if covering is None:
             return
+        covering.take_threads()
         answer = covering.answer(mask) if mask.any() else covering.clean
         with self._lock:
             # Something else may be asked by now, of which this is no answer.

@@ -348,14 +348,15 @@ class OcclusionExplorer(PhotoViewer):
         if isinstance(self.target.what, str | int) and self._classes:
             index = class_index(self.net, self.target.what, self._classes)
         classes = bar_classes(index, covering.clean, answer)
+        said = answer_html(self.net, self.target, covering.clean, answer, share)
+        if self._no_classes:
+            said += f"<p>No class bars: {as_html(self._no_classes)}</p>"
+        # The line first: the page needs a while for the bars.
+        self.parts.answer.value = said
         self.parts.bars.layout.display = None if classes else "none"
         if answer.probabilities is not None:
             labels = [class_text(self.net, each) for each in classes]
             self.parts.bars.set_values(labels, answer.probabilities[classes].clip(0, 1).tolist())
-        said = answer_html(self.net, self.target, covering.clean, answer, share)
-        if self._no_classes:
-            said += f"<p>No class bars: {as_html(self._no_classes)}</p>"
-        self.parts.answer.value = said
         self.parts.clear.disabled = not share
 
     def _on_press(self, change: Any) -> None:

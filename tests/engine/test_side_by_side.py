@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cnnviz_widgets.engine.side_by_side import side_by_side, workers_for
+from cnnviz_widgets.engine.side_by_side import side_by_side, take_threads, workers_for
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +81,22 @@ def test_what_ends_early_waits_for_what_runs_and_begins_no_more(how: str) -> Non
     assert sorted(ended) == sorted(set(begun) - {0})
     # Two were under way; the next one had been given to the threads, but had to wait for one.
     assert 3 not in begun
+
+
+def test_a_thread_takes_as_many_as_it_asks_for_and_others_keep_theirs() -> None:
+    seen: list[int] = []
+
+    def alone() -> None:
+        take_threads(1)
+        seen.append(torch.get_num_threads())
+        take_threads(3)
+        seen.append(torch.get_num_threads())
+
+    one = threading.Thread(target=alone)
+    one.start()
+    one.join()
+    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert seen == [1, 3, 4]
+    assert torch.get_num_threads() == 4
