@@ -206,6 +206,7 @@ class Player(Worker):
             if run is not None and self._is_pending(run):
                 self._ask(self._branch_call(run, -1))
             else:
+                self.clear_error()
                 self._go_on()
 
     def stop(self) -> None:

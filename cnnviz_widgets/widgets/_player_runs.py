@@ -60,6 +60,8 @@ class Run:
         By which a person knows it.
     call
         What was asked for.
+    session
+        The work of a thread that it is part of: what one that was let go still does is not shown.
     steps
         The method's generator.
     last
@@ -78,6 +80,7 @@ class Run:
 
     number: int
     call: Call
+    session: object
     steps: Generator[Step, None, Any]
     last: Step
     result: Result | None = None

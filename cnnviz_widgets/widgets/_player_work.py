@@ -98,6 +98,8 @@ class Worker(Viewer):
         with self._changed:
             super().stop_job()
             self._wish = None
+            if self._current is not None:
+                self._current.state = "stopped"
             if self._at_work is not None:
                 self._end_work(self._at_work)
 
@@ -108,13 +110,16 @@ class Worker(Viewer):
         try:
             while True:
                 with self._changed:
+                    if self._at_work is not session:
+                        # Let go during its first step; what is wished now is for others.
+                        return
                     call, self._wish = self._wish, None
                     stopping, self._stopping = self._stopping, False
                     if run is None and call is None:
                         self._end_work(session)
                         return
                 if call is not None:
-                    run = self._turned_to(call, run)
+                    run = self._turned_to(call, run, session)
                 elif run is not None and stopping:
                     self._finish(run)
                     run = None
@@ -123,10 +128,9 @@ class Worker(Viewer):
                 if run is not None:
                     yield run.last
         except GeneratorExit:
+            # By `stop_job`, which has said so.
             if run is not None:
                 run.steps.close()
-                self._end(run, "stopped", None)
-            self._end_work(session)
 
     def _end_work(self, session: object) -> None:
         with self._changed:
@@ -137,33 +141,43 @@ class Worker(Viewer):
                     self._set_state("stopped" if self._runs else "ready")
             self._changed.notify_all()
 
-    def _turned_to(self, call: Call, before: Run | None) -> Run | None:
+    def _turned_to(self, call: Call, before: Run | None, session: object) -> Run | None:
         """Begin another run in place of the one before; where its first step fails, that one goes on."""
         try:
             steps = self._steps_of(call)
             first, result = _first(steps)
         except Exception as error:
-            self._remarks.clear()
-            self.show_error(error)
-            with self.lock:
-                if before is None:
-                    self._set_state("failed")
-                elif call.paused and self._job is not None and self._wish is None and not self._stopping:
-                    self._job.pause()
+            self._refuse(call, before, session, error)
             return before
         remarks = list(self._remarks)
         self._remarks.clear()
         if before is not None:
             self._finish(before)
         with self.lock:
+            if self._at_work is not session:
+                # The widget was let go meanwhile.
+                steps.close()
+                return None
             parent = call.parent if call.parent in self._runs else None
             total = None if first.total is None else call.first + first.total
             number = self.view.begin(total=total, first=call.first, parent=parent, text=call.text)
-            run = self._runs[number] = Run(number, call, steps, first, remarks=remarks)
+            run = self._runs[number] = Run(number, call, session, steps, first, remarks=remarks)
         if first.index < 0:
             self._end(run, "done", result)
             return None
         return self._shown(run, first)
+
+    def _refuse(self, call: Call, before: Run | None, session: object, error: Exception) -> None:
+        """Say why a run can't begin, and be as before: what ran goes on, what was paused stays so."""
+        self._remarks.clear()
+        self.show_error(error)
+        with self.lock:
+            if self._at_work is not session or self._job is None:
+                return
+            if before is None:
+                self._set_state("failed")
+            elif call.paused and self._wish is None and not self._stopping:
+                self._job.pause()
 
     def _advanced(self, run: Run) -> Run | None:
         """Take a step and return the run; nothing where there is no step left, or it fails."""
@@ -182,7 +196,7 @@ class Worker(Viewer):
         with self.lock:
             run.note(step)
         try:
-            if self._is_latest(run):
+            if run.session is self._at_work:
                 self.view.show(run.done, numbers(step), lambda: _sure(picture_of(step)))
                 self._note_step()
         except Exception as error:
@@ -208,14 +222,10 @@ class Worker(Viewer):
         with self._changed:
             run.state, run.result = state, result
             run.remarks, self._remarks[:] = [*run.remarks, *self._remarks], []
-            if self._is_latest(run):
+            if run.session is self._at_work:
                 picture = picture_of(run.last) if run.taken else picture_of_result(result)
                 self.view.finish(state, picture, getattr(result, "ended", ""))
                 self._note_state()
-
-    def _is_latest(self, run: Run) -> bool:
-        """Whether the view takes what is shown for this run's: one of a widget that was let go may still end."""
-        return run.number == max(self._runs, default=0)
 
     def _note_pause(self) -> None:
         with self.lock:

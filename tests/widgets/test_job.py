@@ -91,6 +91,25 @@ def test_pause_asks_for_no_step_until_resumed() -> None:
     assert job.state == "done"
 
 
+def test_it_tells_when_it_waits_and_not_before() -> None:
+    stepper, waiting = Stepper(2), threading.Event()
+    asked = []
+
+    def on_pause() -> None:
+        asked.append(stepper.asked)
+        waiting.set()
+
+    job: Job[str] = Job(stepper.steps(), on_pause=on_pause)
+    job.start()
+    job.pause()
+    stepper.go.release(2)
+    assert waiting.wait(SOON)
+    assert asked[0] <= 1  # the step under way, if it had begun
+    job.resume()
+    assert job.wait(SOON)
+    assert (job.state, len(asked)) == ("done", 1)
+
+
 def test_a_paused_job_can_be_stopped() -> None:
     stepper = Stepper()
     job: Job[str] = Job(stepper.steps(), on_step=lambda step: job.pause())
