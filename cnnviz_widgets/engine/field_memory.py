@@ -9,10 +9,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cnnviz_widgets.engine.layers import version
+from cnnviz_widgets.engine.state import engine_lock
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
     from cnnviz_widgets.engine.receptive_field import ReceptiveField
+    from cnnviz_widgets.engine.survey import Surveys
 
 _REMEMBERED = 16
 
@@ -25,10 +27,16 @@ class FieldMemory:
     from gradients hold a whole pass, so they are known only while somebody uses them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, surveys: Surveys) -> None:
+        self._surveys = surveys
         self._lock = threading.Lock()
         self._state: Any = None
         self._known: dict[Hashable, Callable[[], ReceptiveField | None]] = {}
+
+    def structure(self) -> object:
+        """Return the same object for as long as the module has the same parts with the same settings."""
+        with engine_lock:
+            return self._surveys.structure()
 
     def find(self, state: Any, key: Hashable) -> ReceptiveField | None:
         """Return the field that was added under a key, if the module is in the same state."""
@@ -56,4 +64,4 @@ def module_state(net: Network) -> Any:
         for module in core.modules()
         for hook in chain(module._forward_pre_hooks.values(), module._forward_hooks.values())
     ]
-    return net.structure(), net.input.channels, net.input.size, tensors, hooks
+    return net.fields.structure(), net.input.channels, net.input.size, tensors, hooks

@@ -102,7 +102,8 @@ class Network:
             )
         # Replaced, never written to: other threads go through it meanwhile.
         self.captures: list[Capture] = []
-        self._surveys, self.fields = Surveys(self.core), FieldMemory()
+        self._surveys = Surveys(self.core)
+        self.fields = FieldMemory(self._surveys)
 
     @classmethod
     def from_torchvision(
@@ -147,7 +148,8 @@ class Network:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.captures = []
-        self._surveys, self.fields = Surveys(self.core), FieldMemory()
+        self._surveys = Surveys(self.core)
+        self.fields = FieldMemory(self._surveys)
 
     @property
     def device(self) -> torch.device:
@@ -221,11 +223,6 @@ class Network:
     def knows(self, x: Tensor) -> bool:
         """Return whether a pass of such a batch was watched, so that the next one can end early."""
         return self._surveys.find((tuple(x.shape), x.requires_grad)) is not None
-
-    def structure(self) -> object:
-        """Return the same object for as long as the module has the same parts with the same settings."""
-        with engine_lock:
-            return self._surveys.structure()
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the main output tensor for a prepared batch: class scores [N, K] of a classifier."""
