@@ -187,9 +187,9 @@ class KeptFrames:
 
     def begin(self, *, total: int | None, first: int, parent: int | None, text: str) -> Run:
         """Add a run; the parent's picture, where it was kept, is its first."""
+        origin = None if parent is None else self[parent].frames.get(first)
         self._numbers += 1
         run = Run(self._numbers, total=total, first=first, parent=parent, text=text)
-        origin = None if parent is None else self[parent].frames.get(first)
         self._runs[run.number] = run
         if origin is not None:
             run.keep(origin)

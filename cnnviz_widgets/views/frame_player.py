@@ -113,11 +113,10 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if first < 0 or (total is not None and total <= first):
             raise ValueError(f"a run goes from first >= 0 to a total beyond it; got {first!r} and {total!r}")
         with self._lock:
+            words = printable(text)[:TEXT_LENGTH]
+            run = self._runs.begin(total=total, first=first, parent=parent, text=words)
             if self._current is not None and self._current.state in ("running", "paused"):
                 self._current.state = "stopped"
-            run = self._runs.begin(
-                total=total, first=first, parent=parent, text=printable(text)[:TEXT_LENGTH]
-            )
             self._current, self._speed, self._values = run, Speed(), {}
             self._unsaved = True
             self._tell({"kind": "runs", "runs": [each.info() for each in self._runs]})

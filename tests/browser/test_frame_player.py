@@ -27,6 +27,7 @@ def work(number, first, total):
         if not go.is_set():
             player.finish("paused", picture(number, step))
             go.wait()
+            continue
         step += 1
         player.show(step, {"loss": 100 / step, "variation": step * 0.001}, lambda: picture(number, step))
         time.sleep(0.01)

@@ -7,7 +7,7 @@ const ENDED: Record<string, string> = {
   paused: "paused at ",
   stopped: "stopped at ",
   failed: "failed at ",
-  done: "done: ",
+  done: "done at ",
 };
 
 /** `step 45 of 128`. */

@@ -124,7 +124,7 @@ export class FramePlayerView implements Onlooker {
   /** Show the frame of a run that is nearest to a step; returns its own step, -1 where there is none. */
   #show(picture: Picture, run: Run | undefined, step: number, room: number): number {
     const frame = run && frameAt(run, this.store.live, step);
-    const name = run === undefined ? "" : `Run ${run.number}`;
+    const name = run === undefined ? "" : `run ${run.number}`;
     const origin = run === undefined ? "" : originText(run);
     const title = [name + (origin && `, ${origin}`), run?.text ?? ""].filter(Boolean);
     picture.show(frame, this.store.bitmaps, room, {
