@@ -119,14 +119,18 @@ TIME_ANSWERS = """
     document.addEventListener('pointermove', () => {
         if (!waiting) { moved = performance.now(); waiting = true; }
     }, { capture: true });
+    const root = document.querySelector('.cnnviz-occlusion');
     const look = () => {
-        const now = document.querySelector('.cnnviz-occlusion').textContent.match(/→ [0-9.]+%/g)?.join() ?? '';
-        if (now !== text) {
-            text = now;
-            if (waiting) { waiting = false; window.answers.push((performance.now() - moved) / 1000); }
+        const now = root.textContent.match(/→ [0-9.]+%/g)?.join() ?? '';
+        if (now === text) return;
+        text = now;
+        if (waiting) {
+            waiting = false;
+            requestAnimationFrame(() => window.answers.push((performance.now() - moved) / 1000));
         }
-        requestAnimationFrame(look);
     };
+    // Not at every frame: to look costs the page a while, too.
+    new MutationObserver(look).observe(root, { subtree: true, childList: true, characterData: true });
     look();
 }
 """

@@ -1,6 +1,7 @@
 """An object planted on noise decides what a sample network answers: the map of that answer is strongest there.
 
-``python -m tests.methods.test_occlusion_planted`` counts all 200 cases of both networks. The tests take all of
+``python -m tests.methods.test_occlusion_planted`` counts all 200 cases of both networks; a number after it draws
+other ones (the settings were chosen on those of seed 0, so others are what proves them). The tests take all of
 fashion_cnn's and the first 12 of SqueezeNet's, of which each takes a quarter of a second.
 
 How strong the noise is matters: to SqueezeNet noise of twice the strength is full of things of its own, and then
@@ -34,6 +35,7 @@ class Planting:
     noise: float
     window: int
     stride: int
+    seed: int = 0
 
     def cases(self) -> Iterator[tuple[Pixels, int, int, int]]:
         """Yield images of noise with an object in each, the network's answer, and the object's first row and column.
@@ -42,7 +44,7 @@ class Planting:
         and of a tenth or less for the same noise without it. What the answer is called is of no matter: a network
         that was never shown noise may well take a cat on it for an ocarina.
         """
-        draw = np.random.default_rng(0)
+        draw = np.random.default_rng(self.seed)
         size, side = self.net.input.size[0], len(self.objects[0])
         while True:
             noise = draw.normal(128, self.noise, (32, size, size, *self.objects[0].shape[2:])).clip(0, 255)
@@ -107,4 +109,5 @@ def test_squeezenet_finds_the_object_in_95_of_100_cases() -> None:
 
 if __name__ == "__main__":
     for planting in (fashion_cnn(), squeezenet()):
-        sys.stdout.write(f"{planting.found(CASES)} of {CASES}\n")
+        seeded = replace(planting, seed=int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+        sys.stdout.write(f"{seeded.found(CASES)} of {CASES}\n")
