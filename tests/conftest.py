@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.forked_kernels import forking_kernels
 
 settings.register_profile(
     "repeatable",
@@ -23,37 +28,71 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 HERE = Path(__file__).parent
 MARKED_FOLDERS = ("browser", "packaging")
+# These come first, one after another: a worker that goes on to one of the same folder has its server running.
+LONG_FOLDERS = ("notebooks", "packaging", "browser")
+KERNELS = pytest.StashKey[Path]()
 
 
 @pytest.fixture(scope="session")
-def jupyter_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+def jupyter_path(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path | None]:
     """A folder for `JUPYTER_PATH` whose kernels start quickly, where processes can be forked for it."""
-    if sys.platform != "linux":
+    of_all_workers = getattr(request.config, "workerinput", {}).get("jupyter_path")
+    if of_all_workers is not None:
+        yield Path(of_all_workers)
+    elif sys.platform != "linux":
         yield None
-        return
-    from tests.forked_kernels import forking_kernels
+    else:
+        with forking_kernels(tmp_path_factory.mktemp("kernels")) as folder:
+            yield folder
 
-    with forking_kernels(tmp_path_factory.mktemp("kernels")) as folder:
-        yield folder
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let the workers share one process that forks kernels: what kernels need is loaded once."""
+    if sys.platform != "linux":
+        return
+    if KERNELS not in node.config.stash:
+        stack = ExitStack()
+        node.config.add_cleanup(stack.close)
+        folder = stack.enter_context(TemporaryDirectory())
+        node.config.stash[KERNELS] = stack.enter_context(forking_kernels(Path(folder)))
+    node.workerinput["jupyter_path"] = str(node.config.stash[KERNELS])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Any:
+    """Look for no garbage among the tests and the libraries that they load: there is next to none."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of tests/browser and tests/packaging, so that `-m "not browser"` leaves them out."""
+    """Mark the tests of tests/browser and tests/packaging, and put what takes long before all else."""
     for item in items:
         for folder in MARKED_FOLDERS:
             if item.path.is_relative_to(HERE / folder):
                 item.add_marker(folder)
+    places = {HERE / folder: place for place, folder in enumerate(LONG_FOLDERS)}
+    items.sort(key=lambda item: places.get(item.path.parent, len(places)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Have each group of tests run by one worker, with the large groups first, and all others one by one."""
+    """Have each group of tests run by one worker, in the order of collection, and all others one by one."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
 
+    config.option.loadscopereorder = False
     return ByGroup(config, log)
 
 

@@ -69,7 +69,24 @@ def forking_kernels(folder: Path) -> Iterator[Path]:
 
 
 def serve(listener: socket.socket) -> None:
-    """Load what many kernels need, and fork one for each that asks, until the input is closed."""
+    """Fork a kernel for each that asks, with what many kernels need loaded, until the input is closed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the ends of kernels
+    while True:
+        readable, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in readable:
+            os._exit(0)
+        if "torch" not in sys.modules:
+            load()  # not before the first kernel: many runs of a few tests ask for none
+        line, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            become_kernel(line)
+            return
+        line.close()
+
+
+def load() -> None:
+    """Load what many kernels need, once for all of them."""
     for name in PRELOADED:
         importlib.import_module(name)
     for name in [name for name in sys.modules if name.partition(".")[0] == "tqdm"]:
@@ -77,19 +94,8 @@ def serve(listener: socket.socket) -> None:
     loaded = [name for name in NOT_FOR_MANY if name in sys.modules]
     if loaded:
         raise RuntimeError(f"a kernel has to load {', '.join(loaded)} itself, with its own connections")
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the ends of kernels
     gc.collect()
     gc.freeze()  # no kernel has to look through all this for garbage, and copy its pages
-    while True:
-        readable, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in readable:
-            os._exit(0)
-        line, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            become_kernel(line)
-            return
-        line.close()
 
 
 def become_kernel(line: socket.socket) -> None:
