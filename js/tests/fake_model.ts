@@ -7,7 +7,7 @@ export class FakeModel<T extends Traits> {
   readonly saved: Partial<T>[] = [];
   readonly sent: unknown[] = [];
   #unsaved: Partial<T> = {};
-  #handlers = new Map<string, Set<() => void>>();
+  #handlers = new Map<string, Set<(...told: unknown[]) => void>>();
 
   constructor(public readonly traits: T) {}
 
@@ -29,12 +29,12 @@ export class FakeModel<T extends Traits> {
     this.sent.push(content);
   }
 
-  on(event: string, handler: () => void): void {
+  on(event: string, handler: (...told: unknown[]) => void): void {
     const handlers = this.#handlers.get(event) ?? new Set();
     this.#handlers.set(event, handlers.add(handler));
   }
 
-  off(event: string, handler: () => void): void {
+  off(event: string, handler: (...told: unknown[]) => void): void {
     this.#handlers.get(event)?.delete(handler);
   }
 
@@ -46,6 +46,13 @@ export class FakeModel<T extends Traits> {
       for (const handler of this.#handlers.get(`change:${name}`) ?? []) {
         handler();
       }
+    }
+  }
+
+  /** What a custom message from the kernel does. */
+  tell(content: unknown, buffers: DataView[] = []): void {
+    for (const handler of this.#handlers.get("msg:custom") ?? []) {
+      handler(content, buffers);
     }
   }
 

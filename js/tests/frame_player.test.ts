@@ -1,0 +1,462 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import widget from "../src/frame_player";
+import { fromRaw } from "../src/frame_player/bitmaps";
+import { shownSize } from "../src/frame_player/picture";
+import { frameAt, type LiveFrame, type Run, type RunInfo, Runs } from "../src/frame_player/runs";
+import type { Traits } from "../src/frame_player/store";
+import { durationText, progressText, rateText } from "../src/frame_player/texts";
+import { MARGIN } from "../src/lib/steps";
+import { fakeModel } from "./fake_model";
+import { SightObserver } from "./setup";
+
+const HOSTILE = "<img src=x onerror=alert(1)>";
+
+class FakeImageData {
+  readonly data: Uint8ClampedArray;
+  constructor(
+    readonly width: number,
+    readonly height: number,
+  ) {
+    this.data = new Uint8ClampedArray(4 * width * height);
+  }
+}
+
+class FakeBlob {
+  constructor(readonly parts: Uint8Array[]) {}
+}
+
+class FakeBitmap {
+  readonly width = 4;
+  readonly height = 4;
+  readonly first: number;
+  constructor(parts: Uint8Array[]) {
+    this.first = parts[0]?.[0] ?? -1;
+  }
+  close(): void {}
+}
+
+function info(number: number, changes: Partial<RunInfo> = {}): RunInfo {
+  const text = "layer features.5";
+  const known = { number, total: 100, first: 0, parent: null, text, state: "running", ended: "" };
+  return { ...known, latest: 0, ...changes };
+}
+
+const label = (step: number) => ({
+  step,
+  size: [4, 4] as [number, number],
+  values: { loss: 1 / step },
+});
+/** A frame's file: its first byte stands for its step. */
+const file = (step: number) => new DataView(new Uint8Array([step, 0, 0]).buffer);
+
+/** A trait as it is saved: runs with frames of three bytes each. */
+function kept(runs: [RunInfo, number[]][]): Traits["_kept"] {
+  return {
+    runs: runs.map(([run, steps]) => ({
+      ...run,
+      frames: steps.map((step) => ({ ...label(step), bytes: 3 })),
+    })),
+    data: new Uint8Array(runs.flatMap(([, steps]) => steps.flatMap((step) => [step, 0, 0]))),
+  };
+}
+
+function traitsOf(runs: [RunInfo, number[]][], changes: Partial<Traits> = {}): Traits {
+  const run = runs[runs.length - 1]?.[0].number ?? 0;
+  const ends = { marker_low: -0.5, marker_high: 0.5 };
+  return { _kept: kept(runs), state: "done", run, step: -1, other: -1, ...ends, ...changes };
+}
+
+describe("frameAt", () => {
+  const run = { ...info(1), frames: [] } as Run;
+  run.frames = [1, 10, 20].map((step) => ({ ...label(step), bytes: new Uint8Array([step]) }));
+  const live = (step: number) => ({ ...label(step), run: 1, picture: {} }) as unknown as LiveFrame;
+
+  it.each([
+    [-1, 20],
+    [0, 1],
+    [15, 10], // of two the earlier one
+    [16, 20],
+    [999, 20],
+  ])("takes the kept frame nearest to step %i", (step, nearest) => {
+    expect(frameAt(run, undefined, step)?.step).toBe(nearest);
+  });
+
+  it("takes the live frame where that is the latest, or the nearest", () => {
+    expect(frameAt(run, live(27), -1)?.step).toBe(27);
+    expect(frameAt(run, live(27), 26)?.step).toBe(27);
+    expect(frameAt(run, live(27), 21)?.step).toBe(20);
+    expect(frameAt(run, live(20), -1)).toHaveProperty("bytes"); // of the same step the exact one
+    expect(frameAt(run, { ...live(27), run: 2 }, -1)?.step).toBe(20);
+  });
+});
+
+describe("Runs", () => {
+  it("keeps what is decoded when the trait comes, and drops what Python has dropped", () => {
+    const runs = new Runs();
+    runs.load(kept([[info(1), [1, 10]]]));
+    const first = runs.get(1)?.frames[0];
+    expect([...(first?.bytes ?? [])]).toEqual([1, 0, 0]);
+    runs.load(
+      kept([
+        [info(1), [1, 20]],
+        [info(2), [7]],
+      ]),
+    );
+    expect(runs.get(1)?.frames[0]).toBe(first);
+    expect(runs.get(1)?.frames.map(({ step }) => step)).toEqual([1, 20]);
+    expect([...(runs.get(2)?.frames[0]?.bytes ?? [])]).toEqual([7, 0, 0]);
+    runs.thin({ "1": [20], "9": [1] });
+    expect(runs.get(1)?.frames.map(({ step }) => step)).toEqual([20]);
+    runs.retain([2]);
+    expect(runs.all.map(({ number }) => number)).toEqual([2]);
+  });
+});
+
+describe("shownSize", () => {
+  it.each([
+    [[28, 28], 900, [448, 448, true]],
+    [[28, 28], 300, [280, 280, true]], // ten times, not 10.7 times
+    [[100, 50], 900, [400, 200, true]],
+    [[100, 50], 60, [60, 30, false]], // no room for whole pixels
+    [[224, 224], 900, [448, 448, false]],
+    [[224, 112], 300, [300, 150, false]],
+    [[600, 300], 900, [600, 300, false]], // large ones as they are
+    [[300, 900], 900, [200, 600, false]],
+  ] as [[number, number], number, [number, number, boolean]][])(
+    "of %j in a room of %i is %j",
+    (size, room, [width, height, pixelated]) => {
+      expect(shownSize(size, room)).toEqual({ width, height, pixelated });
+    },
+  );
+});
+
+describe("texts", () => {
+  it("say how fast and how long", () => {
+    expect([0.25, 0.94, 1, 9.94, 20.6, 1234].map(rateText)).toEqual([
+      "4 s a step",
+      "1.1 s a step",
+      "1.0 steps a second",
+      "9.9 steps a second",
+      "21 steps a second",
+      "1,234 steps a second",
+    ]);
+    expect([0.2, 4, 90, 91, 540, 601, 3700].map(durationText)).toEqual([
+      "1 s",
+      "4 s",
+      "90 s",
+      "1 min 40 s",
+      "9 min",
+      "11 min",
+      "1 h 2 min",
+    ]);
+    const run = { ...info(2, { latest: 45, total: 128 }), frames: [] };
+    expect(progressText(run, "running", 21, true, true)).toBe(
+      "step 45 of 128 \u00b7 21 steps a second \u00b7 4 s left",
+    );
+    expect(progressText(run, "paused", 21, true, false)).toBe("run 2 paused at step 45 of 128");
+    expect(progressText({ ...run, total: null }, "running", null, true, true)).toBe("step 45");
+  });
+});
+
+describe("fromRaw", () => {
+  it("puts each color in its place, and refuses what is none", () => {
+    vi.stubGlobal("ImageData", FakeImageData);
+    const image = fromRaw(new Uint8Array([1, 2, 3, 4, 5, 6]), 2, 1);
+    expect([...image.data]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
+    expect(() => fromRaw(new Uint8Array(5), 2, 1)).toThrow("no picture of 2 x 1");
+    vi.unstubAllGlobals();
+  });
+});
+
+describe("FramePlayerView", () => {
+  let model = fakeModel(traitsOf([]));
+  let host = document.createElement("div");
+  let close: () => void = () => {};
+  /** What was drawn in turn: a raw picture's first value, or an encoded one's first byte. */
+  let drawn: number[] = [];
+
+  async function show(traits: Traits): Promise<void> {
+    model = fakeModel(traits);
+    host = document.createElement("div");
+    document.body.append(host);
+    if (typeof widget !== "function") {
+      throw new Error("the module makes a widget for each model");
+    }
+    const made = await widget();
+    const forget = await made.initialize?.({ model } as never);
+    const end = await made.render?.({ model, el: host } as never);
+    close = () => {
+      for (const task of [end, forget]) {
+        if (typeof task === "function") {
+          task();
+        }
+      }
+    };
+    await settle();
+  }
+  async function settle(): Promise<void> {
+    for (let round = 0; round < 3; round += 1) {
+      await vi.advanceTimersByTimeAsync(17);
+    }
+  }
+  const slider = () => host.querySelector("input[type=range]") as HTMLInputElement;
+  const text = () => host.textContent ?? "";
+  const button = (name: string) =>
+    [...host.querySelectorAll("button")].find(
+      (each) => (each.getAttribute("aria-label") ?? each.textContent) === name,
+    ) as HTMLButtonElement;
+  const press = async (node: Element | null, key: string) => {
+    node?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    await settle();
+  };
+  const steps = () =>
+    [...host.querySelectorAll("figure:not([hidden])")].map((each) =>
+      Number((each as HTMLElement).dataset.step),
+    );
+  /** What a kernel answers that knows these runs. */
+  const welcome = async (runs: RunInfo[] = []) => {
+    const { page } = model.sent[0] as { page: string };
+    const known = Object.fromEntries(
+      (model.get("_kept").runs ?? []).map((run) => [run.number, run.frames.map((f) => f.step)]),
+    );
+    const all = [...model.get("_kept").runs, ...runs];
+    model.tell({ kind: "all", page, runs: all, steps: known, frames: [] });
+    await settle();
+  };
+  const live = (serial: number, step: number, picture = true) =>
+    model.tell(
+      {
+        kind: "live",
+        serial,
+        run: info(1, { latest: step }),
+        rate: 20,
+        raw: true,
+        ...label(step),
+        size: [1, 1],
+      },
+      picture ? [new DataView(new Uint8Array([step, 0, 0]).buffer)] : [],
+    );
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    drawn = [];
+    vi.stubGlobal("ImageData", FakeImageData);
+    vi.stubGlobal("ImageBitmap", FakeBitmap);
+    vi.stubGlobal("Blob", FakeBlob);
+    vi.stubGlobal("createImageBitmap", async (blob: FakeBlob) => new FakeBitmap(blob.parts));
+    vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockImplementation((() => ({
+      putImageData: (image: FakeImageData) => drawn.push(image.data[0] ?? -1),
+      drawImage: (image: FakeBitmap) => drawn.push(image.first),
+    })) as never);
+  });
+  afterEach(() => {
+    close();
+    expect(model.listeners).toBe(0);
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+    vi.restoreAllMocks();
+  });
+
+  it("says what it has and is sent what it lacks", async () => {
+    await show(traitsOf([[info(1), [1, 10]]], { state: "running" }));
+    expect(model.sent[0]).toMatchObject({ visible: true, have: { "1": [1, 10] } });
+    expect(steps()).toEqual([10]);
+    const { page } = model.sent[0] as { page: string };
+    model.tell(
+      {
+        kind: "all",
+        page,
+        runs: [info(1, { latest: 35 })],
+        steps: { "1": [1, 20, 30] },
+        frames: [20, 30].map((step) => ({ run: 1, ...label(step) })),
+      },
+      [file(20), file(30)],
+    );
+    await settle();
+    expect(steps()).toEqual([30]);
+    expect(drawn[drawn.length - 1]).toBe(30);
+    expect(text()).toContain("step 35 of 100");
+  });
+
+  it("draws live frames and acknowledges each once it is painted, the last of a burst", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    const before = model.sent.length;
+    live(1, 5);
+    expect(model.sent.length).toBe(before); // not before it is painted
+    await settle();
+    expect(drawn).toEqual([5]);
+    expect(model.sent.slice(before)).toMatchObject([{ visible: true, painted: 1 }]);
+    live(2, 6);
+    live(3, 7);
+    await settle();
+    expect(model.sent.slice(before + 1)).toMatchObject([{ painted: 3 }]);
+    expect(steps()).toEqual([7]);
+    live(4, 8, false); // nothing but how far it is
+    await settle();
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 4 });
+    expect(steps()).toEqual([7]);
+  });
+
+  it("tells when nobody sees it, and when somebody does again", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    SightObserver.tell(false);
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: false });
+    SightObserver.tell(true);
+    await settle();
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: true });
+    const hidden = vi.spyOn(document, "hidden", "get").mockReturnValue(true);
+    document.dispatchEvent(new Event("visibilitychange"));
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: false });
+    live(9, 5);
+    await settle();
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: false });
+    hidden.mockRestore();
+    document.dispatchEvent(new Event("visibilitychange"));
+    await settle();
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: true, painted: 9 });
+  });
+
+  it("goes from kept frame to kept frame by keys and by the slider, and follows from the end", async () => {
+    await show(traitsOf([[info(1, { latest: 40 }), [1, 10, 20, 40]]]));
+    await press(slider(), "Home");
+    expect(model.get("step")).toBe(1);
+    expect(drawn[drawn.length - 1]).toBe(1);
+    await press(slider(), "ArrowRight");
+    expect([model.get("step"), steps()[0]]).toEqual([10, 10]);
+    expect(slider().getAttribute("aria-valuetext")).toBe("step 10, 4 kept");
+    slider().value = "17";
+    slider().dispatchEvent(new Event("input"));
+    await settle();
+    expect([model.get("step"), slider().value]).toEqual([20, "20"]);
+    await press(host.querySelector("[role=img]"), "ArrowLeft");
+    expect(model.get("step")).toBe(10);
+    button("Latest").click();
+    await settle();
+    expect([model.get("step"), steps()[0]]).toEqual([-1, 40]);
+    await press(slider(), "ArrowLeft");
+    expect(model.get("step")).toBe(20);
+    await press(slider(), "End");
+    expect(model.get("step")).toBe(-1);
+    // A step that is kept no longer: the nearest one is shown.
+    model.receive({ step: 10 });
+    model.tell({ kind: "kept", run: info(1), rate: 1, steps: { "1": [1, 20, 40] }, frame: {} });
+    await settle();
+    expect(steps()).toEqual([1]);
+  });
+
+  it("plays the kept frames to the end, and stops there", async () => {
+    await show(traitsOf([[info(1, { latest: 30 }), [1, 10, 20, 30]]]));
+    button("Play the kept frames").click();
+    await settle();
+    expect(model.get("step")).toBe(1);
+    await vi.advanceTimersByTimeAsync(300);
+    expect(model.get("step")).toBe(10);
+    button("Stop playing").click();
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(model.get("step")).toBe(10);
+    button("Play the kept frames").click();
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(model.get("step")).toBe(-1);
+    expect(button("Play the kept frames")).toBeDefined();
+  });
+
+  it("shows two runs at the same step, and chooses among runs", async () => {
+    const second = info(2, { parent: 1, first: 10, latest: 30 });
+    await show(
+      traitsOf([
+        [info(1, { latest: 99 }), [1, 10, 20, 99]],
+        [second, [10, 30]],
+      ]),
+    );
+    expect(steps()).toEqual([30]);
+    expect(text()).toContain("from run 1 at step 10");
+    const select = host.querySelector("select") as HTMLSelectElement;
+    select.value = "1";
+    select.dispatchEvent(new Event("change"));
+    await settle();
+    expect(model.get("other")).toBe(1);
+    expect(steps()).toEqual([30, 20]);
+    const first = host.querySelector("input[type=radio][value='1']") as HTMLInputElement;
+    first.click();
+    await settle();
+    expect(model.get("run")).toBe(1);
+    expect(steps()).toEqual([99]); // not beside itself
+  });
+
+  it("has the marker of a chart where the step is, over both runs", async () => {
+    await show(
+      traitsOf([
+        [info(1, { latest: 101 }), [1, 51]],
+        [info(2, { latest: 21 }), [1, 21]],
+      ]),
+    );
+    const place = () => -model.get("marker_low");
+    expect(place()).toBeCloseTo(1 - MARGIN, 12);
+    model.receive({ run: 1, other: 2, step: 51 });
+    await settle();
+    expect(place()).toBeCloseTo(0.5, 12);
+    expect(model.saved).toEqual([]); // Python has no use for it
+  });
+
+  it("asks for what the buttons say, once, and for nothing without a kernel", async () => {
+    await show(traitsOf([[info(1, { state: "done" }), [1, 10]]]));
+    const asked = () => model.sent.filter((each) => "act" in (each as object));
+    expect(button("Start").disabled).toBe(true);
+    expect(button("Branch from here").disabled).toBe(true);
+    await press(host.querySelector("[role=img]"), " ");
+    expect(asked()).toEqual([]);
+    await welcome();
+    button("Branch from here").click();
+    expect(asked()[0]).toMatchObject({ act: "branch", run: 1, step: 10 });
+    await press(host.querySelector("[role=img]"), " ");
+    expect(asked()[1]).toMatchObject({ act: "start" });
+    expect(button("Start").disabled).toBe(true);
+    const { page } = model.sent[0] as { page: string };
+    model.tell({ kind: "heard", page, act: "start" });
+    model.receive({ state: "running" });
+    model.tell({ kind: "runs", runs: [info(1)] });
+    await settle();
+    expect(button("Pause").disabled).toBe(false);
+    expect(button("Stop").disabled).toBe(false);
+    expect(button("Branch from here").disabled).toBe(true);
+    expect(button("Remove run").disabled).toBe(true);
+    button("GIF").click();
+    expect(asked()[2]).toMatchObject({ act: "export", format: "gif", run: 1, step: 10 });
+  });
+
+  it("shows texts as texts, says states aloud and no single step", async () => {
+    const failed = info(1, { text: HOSTILE, state: "failed", ended: HOSTILE, latest: 10 });
+    await show(traitsOf([[failed, [10]]], { state: "failed" }));
+    expect(host.querySelector("img")).toBeNull();
+    expect(text()).toContain(HOSTILE);
+    expect(host.querySelector(".cvz-player-failed")?.textContent).toBe(HOSTILE);
+    const spoken = host.querySelector("[aria-live]");
+    expect(spoken?.textContent).toBe(`Run 1 failed at step 10 of 100. ${HOSTILE}`);
+    model.receive({ state: "running" });
+    model.tell({ kind: "runs", runs: [info(1, { latest: 11 })] });
+    live(1, 11);
+    await settle();
+    expect(spoken?.textContent).toBe("Run 1 is running");
+    live(2, 12);
+    await settle();
+    expect(spoken?.textContent).toBe("Run 1 is running");
+  });
+
+  it("downloads what is offered to it, and not what is offered to another page", async () => {
+    await show(traitsOf([]));
+    const { page } = model.sent[0] as { page: string };
+    const made = vi.fn(() => "blob:it");
+    vi.stubGlobal("URL", { createObjectURL: made, revokeObjectURL: vi.fn() });
+    const clicked = vi
+      .spyOn(HTMLAnchorElement.prototype, "click")
+      .mockImplementation(function click(this: HTMLAnchorElement) {
+        expect([this.download, this.getAttribute("href")]).toEqual(["a.gif", "blob:it"]);
+      });
+    const offer = { kind: "offer", name: "a.gif", mime: "image/gif" };
+    model.tell({ ...offer, page: "another" }, [file(1)]);
+    expect(clicked).not.toHaveBeenCalled();
+    model.tell({ ...offer, page }, [file(1)]);
+    expect(clicked).toHaveBeenCalledOnce();
+    expect(text()).toContain("Press Start");
+  });
+});
