@@ -121,9 +121,19 @@ class Player(Worker):
 
         It takes the steps that remain, or as many as were chosen where none do.
         """
-        steps = self._options["steps"]
-        left = steps if steps is None or steps <= done else steps - done
-        return {**self._options, "start": picture, "steps": left}
+        steps, start = self._options["steps"], None
+        if done == run.call.first:
+            # This picture is the parent's.
+            start = run.call.params.get("start")
+        return {
+            **self._options,
+            "start": self._pictures(picture, run) if start is None else start,
+            "steps": steps if steps is None or steps <= done else steps - done,
+        }
+
+    def _pictures(self, picture: NDArray[np.uint8], run: Run) -> Any:
+        """Return a run's picture as ``start=`` takes it: of one that shows several side by side, each of them."""
+        return picture
 
     def _inputs_from(self, picture: NDArray[np.uint8]) -> tuple[Any, ...]:
         """Return the inputs of such a run: of a method without ``start=``, the picture."""

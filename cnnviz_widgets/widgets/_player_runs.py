@@ -14,7 +14,7 @@ from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.targets import Target
 
 MAXIMUM_POINTS = 400
-_PLAIN = (bool, int, float, str, tuple, Target)
+_PLAIN = (bool, int, float, str, Target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +144,8 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
     # Pictures and the like are compared by what they are, not by what is in them.
     return one is other or (isinstance(one, _PLAIN) and type(one) is type(other) and one == other)
 

@@ -152,14 +152,13 @@ class InversionPlayer(Player, PhotoViewer):
     def _title(self, options: Mapping[str, Any]) -> str:
         return key_text(options["layer"])
 
-    def _begin_from(self, picture: NDArray[np.uint8], run: Run, done: int) -> dict[str, Any]:
-        """Return the options of a run that goes on from a picture; of several copies, a mosaic is cut up again."""
+    def _pictures(self, picture: NDArray[np.uint8], run: Run) -> NDArray[np.uint8]:
+        """Return a run's pictures: of several copies, a mosaic is cut up again."""
         before = run.call.options
-        found = super()._begin_from(picture, run, done)
-        if before["copies"] > 1:
-            height, width = self._prepared(run.call.inputs[0], before["size"]).shape[2:]
-            found["start"] = tiles_of(picture, before["copies"], height, width)
-        return found
+        if before["copies"] == 1:
+            return picture
+        height, width = self._prepared(run.call.inputs[0], before["size"]).shape[2:]
+        return tiles_of(picture, before["copies"], height, width)
 
     def _show_numbers(self, run: Run | None) -> None:
         super()._show_numbers(run)

@@ -133,13 +133,12 @@ class MaximizationPlayer(Player):
     def _title(self, options: Mapping[str, Any]) -> str:
         return target_text(self.net, options["target"])
 
-    def _begin_from(self, picture: NDArray[np.uint8], run: Run, done: int) -> dict[str, Any]:
-        """Return the options of a run that goes on from a picture; of many, a mosaic is cut up again."""
+    def _pictures(self, picture: NDArray[np.uint8], run: Run) -> NDArray[np.uint8]:
+        """Return a run's pictures: a mosaic is cut up again."""
         before = run.call.options
         count = (len(before["target"]) if _is_list(before["target"]) else 1) * before["copies"]
         size = self._default_size if before["size"] is None else checked_pair("size", before["size"])
-        found = super()._begin_from(picture, run, done)
-        return {**found, "start": tiles_of(picture, count, *size) if count > 1 else picture}
+        return tiles_of(picture, count, *size) if count > 1 else picture
 
 
 def _is_list(target: Any) -> bool:
