@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.relu_rules import Rule, check_rule
 from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target, TargetLike, as_target
 from cnnviz_widgets.engine.whole_numbers import checked_whole
@@ -80,6 +82,7 @@ class GradientMap(Result):
         )
 
 
+@streamed
 def gradient_map(
     net: Network,
     image: Images,
@@ -91,12 +94,13 @@ def gradient_map(
     noise: float = 0.15,
     seed: int = 0,
     batch_size: int = 8,
-) -> GradientMap:
+) -> Generator[Step, None, GradientMap]:
     """See which pixels would change the answer most if they were changed a little: bright where they would.
 
     The gradient of the target with respect to every number of the image [1]_. With ``rule="guided"`` [2]_ or
     ``"deconvnet"`` [3]_ rectifiers let only what is positive back, which gives clearer pictures that say less about
-    the class. With ``samples`` the mean over that many noisy copies of the image (SmoothGrad [4]_).
+    the class. With ``samples`` the mean over that many noisy copies of the image (SmoothGrad [4]_), a batch a step;
+    stopped early, over those that there were.
 
     Parameters
     ----------
@@ -159,9 +163,11 @@ def gradient_map(
     what = as_target(target)
     x = one_image(net, image, "gradient_map")
     if count:
-        found = _smooth(net, x, what, rule, _noisy(x, count, share, number, size), count)
+        found, count = yield from _smooth(net, x, what, rule, _noisy(x, count, share, number, size), count)
     else:
         found = input_gradients(net, x, what, rule)
+        with suppress(StopEarly):
+            yield Step(0, 1)
     value = float(found.values[0])
     check_not_zero(found.gradients, what, value)
     gradient = found.gradients[0].float()
@@ -198,13 +204,22 @@ def _noisy(x: Tensor, samples: int, noise: float, seed: int, batch_size: int) ->
 
 def _smooth(
     net: Network, x: Tensor, target: Target, rule: Rule, noisy: Iterator[Tensor], count: int
-) -> InputGradients:
-    """Return the mean of the gradients of noisy images, and the value of the clean one."""
+) -> Generator[Step, None, tuple[InputGradients, int]]:
+    """Return the mean of the gradients of noisy images, with the value of the clean one, and how many there were.
+
+    The steps carry the magnitude of the mean so far as ``heatmap``.
+    """
     total = torch.zeros(x.shape, dtype=torch.float64)
-    rectifiers = 0
-    for part in noisy:
-        found = input_gradients(net, part, target, rule)
-        total += found.gradients.sum(dim=0, keepdim=True, dtype=torch.float32).cpu()
-        rectifiers = max(rectifiers, found.rectifiers)
+    rectifiers, done = 0, 0
+    with suppress(StopEarly):  # the mean so far is one
+        for index, part in enumerate(noisy):
+            found = input_gradients(net, part, target, rule)
+            total += found.gradients.sum(dim=0, keepdim=True, dtype=torch.float32).cpu()
+            rectifiers, done = max(rectifiers, found.rectifiers), done + len(part)
+            if index == 0:
+                steps = -(-count // done)
+            heatmap = (total[0] / done).abs().amax(dim=0).float().numpy()
+            yield Step(index, steps, values={"heatmap": heatmap})
     values = target_values(net, x, target)
-    return InputGradients(values, (total / count).to(x.device, torch.float32), rectifiers)
+    mean = (total / done).to(x.device, torch.float32)
+    return InputGradients(values, mean, rectifiers), done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from cnnviz_widgets.engine.input_gradients import (
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target, TargetLike, as_target
 from cnnviz_widgets.engine.whole_numbers import checked_whole
@@ -93,6 +95,7 @@ class IntegratedGradients(Result):
         )
 
 
+@streamed
 def integrated_gradients(
     net: Network,
     image: Images,
@@ -102,13 +105,14 @@ def integrated_gradients(
     steps: int = 50,
     seed: int = 0,
     batch_size: int = 8,
-) -> IntegratedGradients:
+) -> Generator[Step, None, IntegratedGradients]:
     """See how much each pixel adds to the answer, or takes from it, on the straight way from a baseline to the image.
 
     The attribution of number i is (x - b)_i times the mean, over the way b + a (x - b) with a from 0 to 1, of the
     target's gradient there [1]_; the mean is taken by Gauss-Legendre quadrature. The attributions of all numbers add
     up to the target's difference between image and baseline: what they add up to beyond it, for want of steps, is
-    reported as ``completeness_gap``.
+    reported as ``completeness_gap``. A step takes a batch of gradients, and carries the ``heatmap`` of the way so far;
+    there is no result before the end of it.
 
     Parameters
     ----------
@@ -168,7 +172,7 @@ def integrated_gradients(
             "take another baseline, such as 'noise' or an image"
         )
     value, baseline_value = target_values(net, torch.cat([x, begin]), what).double().tolist()
-    mean = _mean_gradient(net, x, begin, what, count, size)
+    mean = yield from _mean_gradient(net, x, begin, what, count, size)
     check_not_zero(mean, what, value)
     attributions = (x - begin)[0].double().cpu() * mean
     return IntegratedGradients(
@@ -204,14 +208,17 @@ def _baseline(net: Network, x: Tensor, baseline: Any, seed: int) -> tuple[Tensor
 
 def _mean_gradient(
     net: Network, x: Tensor, begin: Tensor, target: Target, steps: int, batch_size: int
-) -> Tensor:
+) -> Generator[Step, None, Tensor]:
     """Return the mean gradient on the way [C, H, W], float64, on the CPU."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     shares = torch.from_numpy((nodes + 1) / 2)
     parts = torch.from_numpy(weights / 2)
     total = torch.zeros(x.shape[1:], dtype=torch.float64)
-    for share, part in zip(shares.split(batch_size), parts.split(batch_size), strict=True):
+    way = (x - begin)[0].double().cpu()
+    batches = list(zip(shares.split(batch_size), parts.split(batch_size), strict=True))
+    for index, (share, part) in enumerate(batches):
         points = begin + share.to(x.device, x.dtype)[:, None, None, None] * (x - begin)
         gradients = input_gradients(net, points, target).gradients.double().cpu()
         total += (gradients * part[:, None, None, None]).sum(dim=0)
+        yield Step(index, len(batches), values={"heatmap": (way * total).sum(dim=0).float().numpy()})
     return total

@@ -22,6 +22,7 @@ from cnnviz_widgets.widgets._layer_choices import layer_choices
 
 GRAD_CAM = "Grad-CAM"
 LIKELIEST = 5
+BATCH = 4  # small ones: one sees how far a map is, and it ends soon when it is stopped
 # They pass on what they get, or stand for their last part: not what a person would name a layer by.
 _PASSING = ("Dropout", "Dropout2d", "Flatten", "Identity", "Sequential")
 
@@ -35,16 +36,24 @@ class Call:
     function: Callable[..., Explained]
     options: Mapping[str, Any]
 
+    def steps(self, net: Network, image: Any, target: Target) -> Generator[Step, None, Explained]:
+        """Make the call step by step; in none, where the method has no steps."""
+        steps = getattr(self.function, "steps", None)
+        if steps is None:
+            return self.function(net, image, target, **self.options)
+        found: Explained = yield from steps(net, image, target, **self.options)
+        return found
+
 
 def calls_of(samples: int, steps: int, layer: LayerKey | None) -> dict[str, Call]:
     """Return all maps there are, by name; Grad-CAM only where there is a layer for it."""
     calls = {
         "gradient": Call(gradient_map, {}),
         "gradient \u00d7 input": Call(gradient_map, {"times_input": True}),
-        "SmoothGrad": Call(gradient_map, {"samples": samples}),
+        "SmoothGrad": Call(gradient_map, {"samples": samples, "batch_size": BATCH}),
         "guided": Call(gradient_map, {"rule": "guided"}),
         "DeconvNet": Call(gradient_map, {"rule": "deconvnet"}),
-        "integrated": Call(integrated_gradients, {"steps": steps}),
+        "integrated": Call(integrated_gradients, {"steps": steps, "batch_size": BATCH}),
     }
     if layer is not None:
         calls[GRAD_CAM] = Call(grad_cam, {"layer": layer})
@@ -128,7 +137,7 @@ def explain(
         if name in known.results or name in known.failures:
             continue
         try:
-            found = call.function(net, image, target, **call.options)
+            found = yield from _within(call.steps(net, image, target), index, len(calls))
             known.results = {**known.results, name: found}
         except (ZeroGradientError, UnsupportedModuleError, OutputError, InputError) as error:
             # Of this map alone: the others are still to be seen.
@@ -140,6 +149,31 @@ def explain(
     if maps:
         known.measured = yield from faithfulness.steps(net, image, measured_target(target), maps, **measure)
     return known
+
+
+def _within(
+    steps: Generator[Step, None, Explained], index: int, total: int
+) -> Generator[Step, None, Explained]:
+    """Take the steps of one map as parts of a step that is one of several maps; ``part`` of it is done."""
+    try:
+        while True:
+            step = next(steps)
+            yield Step(index, total, values={"part": (step.index + 1) / (step.total or 1)})
+    except StopIteration as end:
+        found: Explained = end.value
+        return found
+    finally:
+        steps.close()
+
+
+def _at_once(steps: Generator[Step, None, Explained]) -> Explained:
+    """Return the end of a map's steps, without the progress bar of a plain call."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        found: Explained = end.value
+        return found
 
 
 def is_varied(found: Explained | None) -> bool:
@@ -162,7 +196,7 @@ def check_all(
         if name in known.results and name not in known.checks:
 
             def again(private: Network, call: Call = call) -> Explained:
-                return call.function(private, image, target, **call.options)
+                return _at_once(call.steps(private, image, target))
 
             found = yield from randomization_check.steps(net, again, stages=stages)
             known.checks = {**known.checks, name: found}

@@ -331,7 +331,7 @@ class SaliencyExplorer(PhotoViewer):
             self.start_job(steps, on_step=self._show_step, on_result=lambda known: self._show())
 
     def stop(self) -> None:
-        """End with the maps so far, as soon as the one under way is there."""
+        """End with the maps so far, as soon as the batch under way is done."""
         with self.lock:
             was_busy = self.busy
             self.stop_job()
@@ -358,6 +358,10 @@ class SaliencyExplorer(PhotoViewer):
         """Show what is known by now: the maps one by one, then how far their curves are."""
         known = self._known
         done = len(known.results) + len(known.failures)
+        if "part" in step.values:
+            name, share = list(self.calls)[step.index], float(step.values["part"])
+            self.parts.say(f"computing the maps: {done} of {len(self.calls)}, {name} {share:.0%} \u2026")
+            return
         if done < len(self.calls) or step.index == 0:
             self._show()
         is_measuring = done == len(self.calls)

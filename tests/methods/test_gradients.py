@@ -140,6 +140,18 @@ def test_smoothgrad_is_the_mean_over_noisy_images() -> None:
     assert not np.allclose(found.attributions, other.attributions)
 
 
+def test_smoothgrad_comes_batch_by_batch_and_stopped_it_is_the_mean_so_far() -> None:
+    net = zoo("fashion_cnn")
+    image = picture(net)
+    taken = cv.gradient_map.steps(net, image, 3, samples=7, batch_size=3)
+    step = next(taken)
+    assert (step.index, step.total) == (0, 3)
+    few = cv.gradient_map(net, image, 3, samples=3, batch_size=3)
+    np.testing.assert_array_equal(step.values["heatmap"], few.heatmap)
+    assert cv.gradient_map.finish(taken) == few
+    assert [each.index for each in cv.gradient_map.steps(net, image, 3, samples=7, batch_size=3)] == [0, 1, 2]
+
+
 def test_any_target() -> None:
     net = zoo("fashion_cnn")
     image = picture(net)

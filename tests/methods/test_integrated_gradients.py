@@ -114,9 +114,22 @@ def test_baselines() -> None:
         cv.integrated_gradients(free, IMAGE, 1, baseline=other[:4, :4])
 
 
+def test_it_comes_batch_by_batch_and_the_last_map_is_the_result_s() -> None:
+    net = linear()
+    taken = list(cv.integrated_gradients.steps(net, IMAGE, 2, steps=7, batch_size=3))
+    assert [(each.index, each.total) for each in taken] == [(0, 3), (1, 3), (2, 3)]
+    found = cv.integrated_gradients(net, IMAGE, 2, steps=7, batch_size=3)
+    np.testing.assert_allclose(taken[-1].values["heatmap"], found.heatmap, atol=1e-6)
+    # Of a linear network the gradient is the same all the way, which the weights of three nodes add up to.
+    share = np.polynomial.legendre.leggauss(7)[1][:3].sum() / 2
+    np.testing.assert_allclose(taken[0].values["heatmap"], share * found.heatmap, atol=1e-6)
+
+
 def test_an_image_that_is_its_own_baseline_is_told() -> None:
     net, image = linear(), np.full((8, 8, 3), 90, np.uint8)
-    with pytest.raises(ValueError, match=r"equal to its baseline, the one that was given: .*another baseline"):
+    with pytest.raises(
+        ValueError, match=r"equal to its baseline, the one that was given: .*another baseline"
+    ):
         cv.integrated_gradients(net, image, 0, baseline=image)
     with pytest.raises(ValueError, match="equal to its baseline, 'black'"):
         cv.integrated_gradients(net, 0 * image, 0, baseline="black")

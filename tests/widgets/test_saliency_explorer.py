@@ -277,6 +277,23 @@ def test_what_is_late_is_dropped_what_is_stopped_can_go_on_and_closing_ends_it()
     assert stopped_text(NAMES, every) == "stopped before the curves were measured"
 
 
+def test_maps_of_many_gradients_tell_how_far_they_are_and_can_be_stopped_between_them(
+    net: cv.Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = _explorer(net, PHOTOS[0], "cat", samples=10, steps=8)
+    said: list[str] = []
+    monkeypatch.setattr(explorer.parts, "say", said.append)
+    explorer.target = "dog"
+    assert explorer.wait(30)
+    for text in ("2 of 7, SmoothGrad 33%", "2 of 7, SmoothGrad 67%", "5 of 7, integrated 50%"):
+        assert f"computing the maps: {text} \u2026" in said
+    monkeypatch.setattr(explorer.parts, "say", lambda text: "SmoothGrad 67%" in text and explorer.stop())
+    explorer.target = "cat"
+    assert explorer.wait(30)
+    assert list(explorer.results) == NAMES[:2]
+    explorer.close()
+
+
 def test_an_error_is_shown_in_the_widget(net: cv.Network) -> None:
     explorer = _explorer(net, PHOTOS[0], "cat")
     handle = net.module.second.register_forward_hook(lambda *_: {}["<i>gone</i>"])
