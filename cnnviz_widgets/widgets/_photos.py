@@ -55,17 +55,19 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         What `named_images` takes.
     on_pick
         Called with an image and its name when a person picks one; may raise, and then nothing is added.
+    label
+        What the image is.
     """
 
-    def __init__(self, images: Any, on_pick: Handler) -> None:
+    def __init__(self, images: Any, on_pick: Handler, label: str = "Photo") -> None:
         self.images = named_images(images)
         self._chosen = next(iter(self.images))
         self._on_pick = on_pick
         self._list = ipywidgets.Dropdown(
             options=list(self.images),
-            description="Photo",
+            description=label,
             layout={"width": "230px"},
-            tooltip="Choose a photo",
+            tooltip=f"Choose a {label.lower()}",
         )
         self._path = ipywidgets.Text(
             placeholder="path of another image, then Enter",

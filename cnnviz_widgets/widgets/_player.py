@@ -30,7 +30,7 @@ from cnnviz_widgets.widgets._player_export import (
 )
 from cnnviz_widgets.widgets._player_parts import PlayerParts
 from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, numbers
-from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker, picture_of
+from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker
 
 CHART_SECONDS = 0.5
 
@@ -317,7 +317,7 @@ class Player(Worker):
     def _branch_call(self, origin: Run, step: int) -> Call:
         """Return the call that goes on from a run's frame."""
         if step < 0 or step >= origin.done:
-            done, picture = origin.done, picture_of(origin.last)
+            done, picture = origin.done, self._picture_now(origin)
         else:
             frame = self.view.frame(origin.number, step)
             done, picture = frame.step, frame.image

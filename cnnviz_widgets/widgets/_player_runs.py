@@ -165,4 +165,6 @@ def _option_text(name: str, value: Any) -> str:
         return f"default {label}"
     if isinstance(value, float):
         return f"{label} {value:.4g}"
-    return f"{label} {value}" if isinstance(value, bool | int | str) else f"another {label}"
+    if isinstance(value, bool | int | str):
+        return f"{label} {value}"
+    return f"other {label}" if label.endswith("s") else f"another {label}"

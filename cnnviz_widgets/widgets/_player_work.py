@@ -223,15 +223,18 @@ class Worker(Viewer):
             run.state, run.result = state, result
             run.remarks, self._remarks[:] = [*run.remarks, *self._remarks], []
             if run.session is self._at_work:
-                picture = picture_of(run.last) if run.taken else picture_of_result(result)
-                self.view.finish(state, picture, getattr(result, "ended", ""))
+                self.view.finish(state, self._picture_now(run), getattr(result, "ended", ""))
                 self._note_state()
+
+    def _picture_now(self, run: Run) -> NDArray[np.uint8] | None:
+        """Return what a run has come to so far."""
+        return picture_of(run.last) if run.taken else picture_of_result(run.result)
 
     def _note_pause(self) -> None:
         with self.lock:
             run = self._current
             if run is not None and self._job is not None and self._job.state == PAUSED:
-                self.view.finish(PAUSED, picture_of(run.last))
+                self.view.finish(PAUSED, self._picture_now(run))
                 self._set_state(PAUSED)
 
     def _set_state(self, state: str) -> None:
