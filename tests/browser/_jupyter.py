@@ -20,12 +20,14 @@ the one before it, whose notebook is closed by then, as people open one notebook
 failed all begins anew. Where a test changes the page itself, or counts what is in it, ask for a page of its own:
 `open_notebook(source, own_page=True)`; each notebook in Notebook 7 has one in any case.
 
-To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test. Opening a page
-still takes seconds: the layer browser, which is made of most views, is used in both front ends, by mouse and by
-keys; what one page proves of Notebook 7 (a reload, a saved notebook) is proved there once, all else in Lab.
+To test in one front end only, put ``@pytest.mark.parametrize("front_end", ["lab"])`` on the test. To load a page
+takes seconds: the layer browser, which is made of most views, is used in both front ends, by mouse and by keys, and
+found again when Notebook 7's page is loaded anew; a saved notebook without a kernel is proved there once; all else
+in Lab.
 
 The state tests:
-    nb.save(); nb.reload()             the page is loaded anew, the kernel goes on
+    nb.save(); nb.reopen()             the notebook is closed and opened again, the kernel goes on
+    nb.save(); nb.reload()             the whole page is loaded anew; it costs five times as much
     nb.shut_down_kernel()              the kernel ends, the page stays
     nb.save(); nb.reopen_without_kernel()      the saved notebook opened anew, and no kernel runs
     nb.stored()                        the notebook file as a dict, as the page saved it
@@ -306,6 +308,15 @@ class NotebookPage:
     def reload(self) -> None:
         """Load the page anew, as the browser's reload does; the kernel goes on. Its widgets are on the page then."""
         self._load_anew()
+        self._reload_until_widgets_show()
+
+    def reopen(self) -> None:
+        """Close the notebook and open it again, in Notebook 7 by loading its page; the kernel goes on."""
+        if self._shares_page:
+            self._dispose_of_panel()
+            self._open_beside()
+        else:
+            self._load_anew()
         self._reload_until_widgets_show()
 
     def _load_anew(self) -> None:

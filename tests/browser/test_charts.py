@@ -1,4 +1,4 @@
-"""The charts in both front ends: what is drawn against the numbers, hover, click, themes, reload."""
+"""The charts: what is drawn against the numbers, hover, click, themes, and the notebook opened again."""
 
 from __future__ import annotations
 
@@ -34,14 +34,20 @@ def open_chart(open_notebook, code, **options):
     return nb, chart
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
-def test_probabilities_are_as_long_as_they_are_large(open_notebook):
+@pytest.mark.parametrize("front_end", ["lab"])
+def test_probabilities_are_as_long_as_they_are_large_and_readable_in_both_themes(open_notebook):
     nb, chart = open_chart(open_notebook, PROBABILITIES)
     expect(chart.locator(".bar")).to_have_count(5)
     assert chart.evaluate(SHARES) == pytest.approx([0.5, 0.25, 0.125, 0.0625, 0.0], abs=0.005)
     for text in ("tabby", "crane (2)", "<b>lynx</b>", "50.0%", "6.2%", "0.0%"):
         expect(chart.get_by_text(text, exact=True)).to_be_visible()
     expect(chart.get_by_text("a name that goes", exact=False)).to_contain_text("\u2026")
+    color = "node => getComputedStyle(node).fill.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+    label = chart.get_by_text("tabby", exact=True)
+    assert max(label.evaluate(color)) < 100
+    nb.set_theme("dark")
+    nb.screenshot("dark")
+    assert min(label.evaluate(color)) > 180
     nb.kernel.run("bars.set_values([long], [1.0])")
     expect(chart.locator(".bar")).to_have_count(1)
     nb.page.wait_for_function(f"() => ({SHARES})(document.querySelector('.bqplot'))[0] > 0.995")
@@ -50,17 +56,6 @@ def test_probabilities_are_as_long_as_they_are_large(open_notebook):
         "a name that goes on and on and on, far beyond its place"
     )
     nb.screenshot("probabilities")
-
-
-@pytest.mark.parametrize("front_end", ["lab"])
-def test_text_is_readable_in_both_themes(open_notebook):
-    nb, chart = open_chart(open_notebook, PROBABILITIES)
-    color = "node => getComputedStyle(node).fill.match(/[0-9.]+/g).slice(0, 3).map(Number)"
-    label = chart.get_by_text("tabby", exact=True)
-    assert max(label.evaluate(color)) < 100
-    nb.set_theme("dark")
-    nb.screenshot("dark")
-    assert min(label.evaluate(color)) > 180
 
 
 def column(chart, unit):
@@ -86,7 +81,7 @@ def test_units_are_read_by_hover_and_selected_by_click_and_by_number(open_notebo
     nb.kernel.wait_for(f"units.selected == {zero + 1}")
     nb.screenshot("units")
     nb.save()
-    nb.reload()
+    nb.reopen()
     chart = nb.output(0).locator(".bqplot")
     expect(chart.locator(".bargroup")).to_have_count(40)
     expect(nb.output(0).get_by_label("unit")).to_have_value(str(zero + 1))

@@ -1,4 +1,4 @@
-"""The filter grid as a person uses it, in JupyterLab and Notebook 7, against what Python knows."""
+"""The filter grid as a person uses it, against what Python knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image stage in both front ends: what is drawn, where the pointer is, reloads, keyboard, no kernel."""
+"""The image stage: what is drawn, where the pointer is, a reload, keyboard, no kernel."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_box_follows_the_pointer_and_ends_where_it_ends(open_notebook):
     )
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_a_reload_shows_all_of_it_again(open_notebook):
     nb, frame = open_stage(open_notebook)
     nb.kernel.run("stage.clicked = (90, 150)")

@@ -1,4 +1,4 @@
-"""The module tree in both front ends: mouse, keys, search, reload, no kernel, many rows, hostile names."""
+"""The module tree: mouse, keys, search, the notebook opened again, no kernel, many rows, hostile names."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_python_and_page_select_for_each_other(open_notebook):
 
 
 @pytest.mark.parametrize("front_end", ["lab"])
-def test_search_selection_and_folds_survive_a_reload_and_work_without_a_kernel(open_notebook):
+def test_search_selection_and_folds_survive_closing_and_work_without_a_kernel(open_notebook):
     nb, root = open_tree(open_notebook, save_widget_state=True)
     item(root, "relu").locator(".cvz-tree-twisty").click()
     item(root, "head").click()
@@ -109,7 +109,7 @@ def test_search_selection_and_folds_survive_a_reload_and_work_without_a_kernel(o
     expect(root.locator("mark")).to_have_text(["Line"])
     nb.kernel.wait_for("tree.selected == 'head' and tree._query == 'line'")
     nb.save()
-    nb.reload()
+    nb.reopen()
     root = nb.output(1).locator(".cvz-tree")
     expect(root.get_by_role("searchbox")).to_have_value("line")
     expect(root.get_by_role("treeitem")).to_have_count(1)

@@ -1,4 +1,4 @@
-"""The neighbor explorer as a person uses it, in JupyterLab and Notebook 7, against what Python knows."""
+"""The neighbor explorer as a person uses it, against what Python knows."""
 
 from __future__ import annotations
 

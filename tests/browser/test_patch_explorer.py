@@ -1,4 +1,4 @@
-"""The patch explorer as a person uses it, in JupyterLab and Notebook 7, against what Python knows."""
+"""The patch explorer as a person uses it, against what Python knows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def expect_box(nb, output, box):
             raise AssertionError(f"no side of {box} at row {row}, column {column}")
 
 
-@pytest.mark.parametrize("front_end", ["notebook"])
+@pytest.mark.parametrize("front_end", ["lab"])
 def test_a_person_looks_at_what_excites_channels(open_notebook, found):
     nb = open_notebook([SOURCE], **WIDE)
     nb.run_all()

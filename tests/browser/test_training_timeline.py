@@ -158,9 +158,9 @@ def test_a_training_is_watched_and_scrubbed_while_it_runs_and_found_again(open_n
     assert (np.abs(widget.picture(1) - then).max(axis=2) > 20).mean() > 0.02
     nb.screenshot("compare")
 
-    # Reload: all is found again.
+    # Closed and opened again, all is found.
     nb.save()
-    nb.reload()
+    nb.reopen()
     widget = Shown(nb)
     expect(widget.slider).to_have_value("4")
     expect(widget.root).to_contain_text("Activations of relu2 for image 2")
