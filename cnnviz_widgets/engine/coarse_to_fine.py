@@ -159,6 +159,25 @@ def sizes_of(
     return [(max(1, round(size[0] / 2**k)), max(1, round(size[1] / 2**k))) for k in reversed(range(count))]
 
 
+def steps_by_scale(steps: int, scales: int) -> list[int]:
+    """Return how many steps each scale takes, from coarse to fine: even shares, the first ones larger by one.
+
+    >>> steps_by_scale(8, 3)
+    [3, 3, 2]
+    """
+    return [steps // scales + (index < steps % scales) for index in range(scales)]
+
+
+def scales_left(steps: int, scales: int, done: int) -> int:
+    """Return how many scales are to go through after so many steps, the one under way among them; 1 at the end.
+
+    >>> [scales_left(8, 3, done) for done in (0, 2, 3, 6, 8)]
+    [3, 3, 2, 1, 1]
+    """
+    ends = np.cumsum(steps_by_scale(steps, scales))
+    return max(1, int((ends > done).sum()))
+
+
 def prepared(net: Network, image: Images, size: tuple[int, int] | None, user: str) -> Tensor:
     """Return one picture [1, C, H, W]: as the network sees it, or of some size, scaled to cover it and cut."""
     if size is None:
@@ -217,9 +236,9 @@ def coarse_to_fine(
     curves: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scales[-1].losses}
     x = cloud(palette, scales[0].size, random) if start is None else resampled(start, scales[0].size)
     done, ended = 0, ""
-    for index, scale in enumerate(scales):
+    shares = steps_by_scale(settings.steps, len(scales))
+    for index, (scale, share) in enumerate(zip(scales, shares, strict=True)):
         x = _enlarged(x, start, scale.size) if index else x
-        share = settings.steps // len(scales) + (index < settings.steps % len(scales))
         steps = ascend(
             net,
             settings.image(net, x),

@@ -34,6 +34,11 @@ class StyleWeights:
             raise ValueError("content_weight and style_weight are both 0, so that there is nothing to follow")
 
 
+def content_layers(style_layers: Sequence[LayerKey]) -> tuple[LayerKey, ...]:
+    """Return the usual layer for the content: the last but one of those for the style."""
+    return (style_layers[-2:][0],)
+
+
 def style_terms(
     net: Network,
     content: Tensor,

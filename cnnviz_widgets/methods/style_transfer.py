@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from cnnviz_widgets.engine.pictures import split_images
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.style_terms import StyleWeights, style_terms
+from cnnviz_widgets.engine.style_terms import content_layers as usual_content
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.render.encode import png
@@ -107,7 +107,8 @@ class StyleTransfer(Result):
         """Return content, picture and styles, side by side, as a notebook shows them for the bare result."""
         if not self.image.size:
             return mosaic_png(self.x)
-        return mosaic_png(pad_alike([self.content, self.image, *self.styles]))
+        styles = [style for style, share in zip(self.styles, self.blend, strict=True) if share]
+        return mosaic_png(pad_alike([self.content, self.image, *styles]))
 
     def to_png(self) -> bytes:
         """Return the picture alone as a PNG."""
@@ -174,10 +175,11 @@ def transfer_style(
     content_weight, style_weight, variation_weight
         Numbers from 0. More style for the same content is another ratio of the first two.
     blend
-        One number from 0 for each style; they are divided by their sum. Left out, all styles have the same share.
+        One number from 0 for each style; they are divided by their sum, and a style with 0 is not looked at. Left out,
+        all styles have the same share.
     start
-        Where to begin: with the ``"content"``, the (first) ``"style"``, ``"noise"`` in the style's colors, or a
-        picture: to go on from an earlier step.
+        Where to begin: with the ``"content"``, the ``"style"`` (the first that has a share), ``"noise"`` in its colors,
+        or a picture: to go on from an earlier step.
     keep_colors
         Whether the content's colors are kept: only brightness is transferred, from a style with the content's mean and
         deviation of brightness, and the content's chroma is put back (Gatys et al., Preserving Color in Neural Artistic
@@ -237,15 +239,14 @@ def transfer_style(
     settings = Settings(optimizer, rate, parameterization, steps, seed)
     weights = StyleWeights(content_weight, style_weight, variation_weight)
     plan = _Plan(
-        net, content, style, None if size is None else checked_pair("size", size), start, keep_colors
+        net, content, style, blend, None if size is None else checked_pair("size", size), start, keep_colors
     )
     sizes = sizes_of(
         plan.size, 1 if plan.started == "picture" and scales is None else scales, steps, *plan.style_sizes
     )
     of_style = checked_layers(net, "style_layers", style_layers, texture_layers)
-    of_content = checked_layers(net, "content_layers", content_layers, lambda _: (of_style[-2:][0],))
+    of_content = checked_layers(net, "content_layers", content_layers, lambda _: usual_content(of_style))
     layer_weights = checked_weights("style_layer_weights", style_layer_weights, len(of_style), "style layers")
-    shares = checked_weights("blend", blend, len(plan.styles), "styles")
     stages = [
         Scale(
             each,
@@ -254,7 +255,7 @@ def transfer_style(
                 *plan.at(each),
                 of_content,
                 dict(zip(of_style, layer_weights, strict=True)),
-                shares,
+                [share for share in plan.shares if share],
                 weights,
             ),
         )
@@ -265,7 +266,7 @@ def transfer_style(
         image=plan.picture(found.x),
         x=found.x[0].float().cpu().numpy(),
         content=plan.pictures[0],
-        styles=plan.pictures[1:],
+        styles=plan.style_pictures,
         losses=found.losses,
         content_layers=of_content,
         style_layers=of_style,
@@ -273,7 +274,7 @@ def transfer_style(
         style_weight=weights.style,
         variation_weight=weights.variation,
         style_layer_weights=layer_weights,
-        blend=tuple(each / sum(shares) for each in shares),
+        blend=tuple(each / sum(plan.shares) for each in plan.shares),
         start=plan.started,
         keep_colors=keep_colors,
         sizes=tuple(sizes),
@@ -287,13 +288,14 @@ def transfer_style(
 
 
 class _Plan:
-    """The pictures of a transfer: prepared, and gray where colors are to be kept."""
+    """The pictures of a transfer: prepared, and gray where colors are to be kept; of styles, those with a share."""
 
     def __init__(
         self,
         net: Network,
         content: Images,
         style: Images,
+        blend: Sequence[float] | None,
         size: tuple[int, int] | None,
         start: Images,
         keep_colors: bool,
@@ -304,23 +306,27 @@ class _Plan:
             )
         self._net, self._keep_colors = net, keep_colors
         items = split_images(style, net.input.channels or 3)
+        self.shares = checked_weights("blend", blend, len(items), "styles")
         self.content = prepared(net, content, size, "transfer_style")
         self.size = (self.content.shape[2], self.content.shape[3])
-        self.styles = [prepared(net, each, size, "style") for each in items]
-        self.pictures = tuple(pictures_of(net, each)[0] for each in (self.content, *self.styles))
+        styles = [prepared(net, each, size, "style") for each in items]
+        self.style_pictures = tuple(pictures_of(net, each)[0] for each in styles)
+        used = [index for index, share in enumerate(self.shares) if share]
+        self.styles = [styles[index] for index in used]
+        self.pictures = (pictures_of(net, self.content)[0], *(self.style_pictures[index] for index in used))
         self.style_sizes = [(each.shape[2], each.shape[3]) for each in self.styles]
-        self.started, self.start = self._started(items, start)
+        self.started, self.start = self._started(start)
         if keep_colors:
             self.content, *self.styles = self._grays()
 
-    def _started(self, styles: Sequence[Any], start: Images) -> tuple[str, Tensor | None]:
+    def _started(self, start: Images) -> tuple[str, Tensor | None]:
         if isinstance(start, str) and start not in STARTS and not os.path.exists(start):
             raise ValueError(f"start is 'content', 'style', 'noise' or a picture; got {start!r}")
         if not isinstance(start, str) or start not in STARTS:
             return "picture", prepared(self._net, start, self.size, "start")
         if start == "content":
             return start, self.content
-        return start, prepared(self._net, styles[0], self.size, "style") if start == "style" else None
+        return start, self.styles[0] if start == "style" else None
 
     def _grays(self) -> list[Tensor]:
         """Return content and styles without color, the styles as bright, and with as much contrast, as the content."""

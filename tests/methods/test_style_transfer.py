@@ -114,6 +114,16 @@ def test_a_blend_is_between_its_styles() -> None:
     assert not np.array_equal(halves.x, one.x)
 
 
+def test_a_style_without_a_share_is_not_looked_at() -> None:
+    net, options = net_of(), {"steps": 2}
+    for start in ("style", "noise"):
+        alone = cv.transfer_style(net, CONTENT, OTHER, start=start, **options)
+        beside = cv.transfer_style(net, CONTENT, [STYLE, OTHER], blend=[0, 5], start=start, **options)
+        np.testing.assert_array_equal(beside.x, alone.x)
+        assert (beside.blend, len(beside.styles)) == ((0.0, 1.0), 2)
+        assert beside._repr_png_() == alone._repr_png_()
+
+
 def test_colors_are_kept() -> None:
     calm = (CONTENT // 4 + 96).astype(np.uint8)
     made = cv.transfer_style(net_of(), calm, STYLE // 4 + 90, keep_colors=True, variation_weight=0, steps=6)
