@@ -39,6 +39,13 @@ def named_images(images: Any) -> dict[str, Any]:
     return named
 
 
+def sample_photos(*names: str) -> dict[str, Any]:
+    """Return shipped photos by name: what a widget shows where it was given none."""
+    from cnnviz_widgets.samples import photo
+
+    return {name: photo(name) for name in names}
+
+
 def _name_of(image: Any, otherwise: str) -> str:
     if isinstance(image, str | os.PathLike):
         return os.fspath(image)
@@ -85,7 +92,8 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         self._list.observe(lambda change: self._pick(change["new"]), "value")
         self._path.observe(lambda change: self._pick_path(change["new"]), "value")
         self._upload.observe(lambda change: self._pick_upload(change["new"]), "value")
-        super().__init__([self._list, self._path, self._upload], layout={"flex_flow": "row wrap"})
+        parts = [self._list, self._path, self._upload] if is_listing else [self._path, self._upload]
+        super().__init__(parts, layout={"flex_flow": "row wrap"})
 
     def add(self, image: Any, name: str) -> None:
         """Put an image into the list, as the chosen one, without calling ``on_pick``.
@@ -133,9 +141,9 @@ class PhotoViewer(Viewer):
     _x: torch.Tensor  # the photo as the network takes it [1, C, H, W]
     _picture: NDArray[np.uint8]  # and as a person sees it
 
-    def _offer(self, images: Any) -> None:
+    def _offer(self, images: Any, label: str = "Photo") -> None:
         """Let a person choose among these images, and take the first one."""
-        self._photos = PhotoPicker(images, self._pick_image)
+        self._photos = PhotoPicker(images, self._pick_image, label=label)
         self._take_image(next(iter(self._photos.images.values())))
 
     @property

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets
+import numpy as np
 
-from cnnviz_widgets.engine.layers import key_text
+from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.views._text import printable
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
@@ -159,6 +161,40 @@ def slider(name: str, label: str, tooltip: str, low: float, high: float, step: f
     return Control(name, field, show)
 
 
+def weight_slider(name: str, label: str, tooltip: str) -> Control:
+    """Return a slider for a weight: 0, and from 0.01 to 1000 as many places for each decade."""
+    weights = [
+        0.0,
+        *(digit * 10.0**power for power in range(-2, 3) for digit in (1, 1.5, 2, 3, 5, 7)),
+        1000.0,
+    ]
+    weights = [float(f"{each:.3g}") for each in weights]
+    field = ipywidgets.SelectionSlider(
+        options=_numbered(weights),
+        description=label,
+        tooltip=tooltip,
+        continuous_update=False,
+        style=_PLAIN,
+        layout={"width": "98%", "max_width": "340px"},
+    )
+
+    def show(value: Any) -> None:
+        number = float(value)
+        if number not in weights:
+            if not np.isfinite(number):
+                raise ValueError("it is no finite number")
+            bisect.insort(weights, number)
+            with field.hold_sync():
+                field.options = _numbered(weights)
+        field.value = number
+
+    return Control(name, field, show)
+
+
+def _numbered(numbers: Sequence[float]) -> list[tuple[str, float]]:
+    return [(number_text(each), each) for each in numbers]
+
+
 def choice(
     name: str, label: str, tooltip: str, options: Sequence[tuple[str, Any]], *, width: str = "200px"
 ) -> Control:
@@ -194,6 +230,36 @@ def layer_field(name: str, label: str, tooltip: str, layers: Sequence[LayerChoic
     # Of a layer called once, the call may be left out.
     same = {(each.key, 0): each.key for each in layers}
     return Control(name, control.widget, lambda value: control.show(same.get(value, value)), control.read)
+
+
+def layers_field(
+    name: str,
+    label: str,
+    tooltip: str,
+    layers: Sequence[LayerChoice],
+    resolved: Callable[[Any], Sequence[LayerKey]],
+) -> Control:
+    """Return a list to choose several layers from; with none chosen, those that ``resolved`` makes of ``None``."""
+    keys = [each.key for each in layers]
+    field = ipywidgets.SelectMultiple(
+        options=[(key_text(each), each) for each in keys],
+        rows=5,
+        description=label,
+        tooltip=f"{tooltip}; several with Ctrl or Shift",
+        style=_PLAIN,
+        layout={"width": "280px"},
+    )
+
+    def show(value: Any) -> None:
+        same: dict[Any, LayerKey] = {(key, 0): key for key in keys}
+        chosen = [same.get(key, key) for key in resolved(value)]
+        new = [key for key in chosen if key not in keys]
+        if new:
+            keys.extend(new)
+            field.options = [(key_text(each), each) for each in keys]
+        field.value = tuple(key for key in keys if key in chosen)
+
+    return Control(name, field, show, lambda picked: tuple(picked) or None)
 
 
 def check(name: str, label: str, tooltip: str) -> Control:
