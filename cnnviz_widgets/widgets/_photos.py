@@ -64,9 +64,11 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         Called with an image and its name when a person picks one; may raise, and then nothing is added.
     label
         What the image is.
+    is_listing
+        Whether there is the list, or only what adds an image.
     """
 
-    def __init__(self, images: Any, on_pick: Handler, label: str = "Photo") -> None:
+    def __init__(self, images: Any, on_pick: Handler, label: str = "Photo", *, is_listing: bool = True) -> None:
         self.images = named_images(images)
         self._chosen = next(iter(self.images))
         self._on_pick = on_pick
