@@ -20,7 +20,7 @@ from cnnviz_widgets.widgets._player_controls import row
 from cnnviz_widgets.widgets._target_picker import unit_position
 
 CHANNEL, CLASS, GRID, OTHER = "a channel", "a class", "several channels", "as given"
-GRID_UNITS = 9
+GRID_UNITS = 6  # fill a mosaic of two rows
 _PLAIN = {"description_width": "initial"}
 
 
@@ -73,7 +73,7 @@ class MaximizationTarget(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             "Row, column", "mean of the map", "A unit of the map, as in 3, 4; empty for the mean of it"
         )
         self.channels = _text(
-            "Channels", "as in 0-8, 20", "Which channels, as in 0-8, 20: a picture for each"
+            "Channels", "as in 0-5, 20", "Which channels, as in 0-5, 20: a picture for each"
         )
         self._other = ipywidgets.HTML()
         self._fields = row(
@@ -233,7 +233,7 @@ def typed_channels(text: str, count: int) -> list[int]:
     for part in text.replace(";", ",").split(","):
         ends = part.strip().split("-")
         if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends):
-            raise ValueError(f"channels are numbers and ranges, as in 0-8, 20; got {text!r}")
+            raise ValueError(f"channels are numbers and ranges, as in 0-5, 20; got {text!r}")
         first, last = int(ends[0]), int(ends[-1])
         if last < first or last >= count:
             raise ValueError(f"the layer has channels 0 to {count - 1}; got {part.strip()!r}")

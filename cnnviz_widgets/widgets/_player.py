@@ -90,6 +90,7 @@ class Player(Worker):
         self._pacer = Pacer(self._draw_curves, CHART_SECONDS, on_error=self.show_error)
         self._link()
         self._show_options()
+        self._draw_curves()
 
     # -- what a subclass tells --------------------------------------------------------------------------
 
@@ -413,6 +414,7 @@ class Player(Worker):
         with self.lock:
             shown = [self._runs[each] for each in (self.view.run, self.view.other) if each in self._runs]
             self.chart.set_lines(*curves_of(shown))
+            self.chart.show_marker(not self.chart.is_empty)
             self._show_numbers(shown[0] if shown else None)
 
     def close(self) -> None:
