@@ -17,6 +17,7 @@ import traitlets
 
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.views._closing import close_parts
+from cnnviz_widgets.widgets._controls import Filling
 from cnnviz_widgets.widgets._job import Job
 
 P = ParamSpec("P")
@@ -53,6 +54,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     """
 
     lock: threading.RLock
+    filling: Filling
     _job: Job[Any] | None
 
     busy = traitlets.Bool(False, help="Whether a job is running.")
@@ -61,6 +63,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         """Prepare what `close` needs: Python closes a widget also whose making failed half way."""
         self: Viewer = super().__new__(cls, *arguments, **options)
         self.lock = threading.RLock()
+        self.filling = Filling(self.lock)
         self._job = None
         return self
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import ipywidgets
 
+from cnnviz_widgets.widgets._controls import PLAIN, Filling
+
 
 class ChannelPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
     """Two buttons and a number field, which go through the channels that there are.
@@ -19,13 +21,10 @@ class ChannelPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
     """
 
     def __init__(self, on_pick: Callable[[int], None]) -> None:
-        self._lock = threading.RLock()
-        self._is_filling = False
+        self._filling = Filling(threading.RLock())
         self._on_pick = on_pick
         self._there, self._shown = [0], 0
-        self.field = ipywidgets.BoundedIntText(
-            description="Channel", style={"description_width": "initial"}, layout={"width": "150px"}
-        )
+        self.field = ipywidgets.BoundedIntText(description="Channel", style=PLAIN, layout={"width": "150px"})
         self.previous = _button("\u2039 Previous", "Previous channel")
         self.next = _button("Next \u203a", "Next channel")
         self.field.observe(lambda change: self._on_field(change["new"]), "value")
@@ -37,24 +36,19 @@ class ChannelPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
 
     def show(self, channel: int, channels: Sequence[int]) -> None:
         """Show which channel is chosen, of these; the buttons go through them in their order."""
-        with self._lock:
+        with self._filling:
             self._shown, self._there = channel, list(channels)
             field = self.field
-            self._is_filling = True
-            try:
-                # In this order the value is never out of range, which would change it.
-                with field.hold_sync():
-                    field.min, field.max = -1, max(*channels, field.value)
-                    field.value = channel
-                    field.min, field.max = min(channels), max(channels)
-            finally:
-                self._is_filling = False
+            # In this order the value is never out of range, which would change it.
+            with field.hold_sync():
+                field.min, field.max = -1, max(*channels, field.value)
+                field.value = channel
+                field.min, field.max = min(channels), max(channels)
             self.previous.disabled, self.next.disabled = channel == channels[0], channel == channels[-1]
 
     def _on_field(self, channel: int) -> None:
-        with self._lock:
-            if self._is_filling:
-                return
+        if self._filling:
+            return
         step = channel - self._shown
         if abs(step) == 1:
             # An arrow key: to the next channel that there is, where not all were asked for.

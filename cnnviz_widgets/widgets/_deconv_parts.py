@@ -19,6 +19,7 @@ from cnnviz_widgets.views._text import format_number
 from cnnviz_widgets.views.image_stage import ImageStage
 from cnnviz_widgets.views.tile_grid import TileGrid
 from cnnviz_widgets.widgets._channel_picker import ChannelPicker
+from cnnviz_widgets.widgets._controls import dropdown
 from cnnviz_widgets.widgets._deconv_sources import Found
 
 TILE = 132  # longer side of a tile in CSS pixels, at most
@@ -49,9 +50,11 @@ class DeconvParts:
         for stage in (self.stage, self.projection) if photos is None else (self.projection,):
             stage.add_class("cnnviz-unasked")
         self._photos = photos
-        self.layers = _dropdown("Layer", [(key_text(key), key) for key in layers], len(layers) > 1)
+        self.layers = dropdown(
+            "Layer", [(key_text(key), key) for key in layers], is_shown=len(layers) > 1, max_width="280px"
+        )
         self.channels = ChannelPicker(on_channel)
-        self.positions = _dropdown("Unit", _POSITIONS, photos is not None)
+        self.positions = dropdown("Unit", _POSITIONS, is_shown=photos is not None, max_width="280px")
         self.summary, self.reading, self.running = (ipywidgets.HTML() for _ in range(3))
 
     def arranged(self, status: ipywidgets.Widget) -> list[ipywidgets.Widget]:
@@ -88,15 +91,6 @@ class DeconvParts:
             self.projection.image = np.full_like(picture, GRAY)
         for stage in (self.stage, self.projection):
             stage.set_boxes([] if box is None else [box])
-
-
-def _dropdown(name: str, options: Sequence[tuple[str, Any]], is_shown: bool) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(
-        options=options,
-        description=name,
-        style={"description_width": "initial"},
-        layout={"width": "auto", "max_width": "280px", "display": None if is_shown else "none"},
-    )
 
 
 def _column(heading: str, view: ipywidgets.Widget) -> ipywidgets.VBox:

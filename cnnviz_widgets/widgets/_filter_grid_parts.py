@@ -19,6 +19,7 @@ from cnnviz_widgets.views._text import format_number
 from cnnviz_widgets.views.charts import UnitBars
 from cnnviz_widgets.views.layer_tree import LayerTree
 from cnnviz_widgets.views.tile_grid import TileGrid
+from cnnviz_widgets.widgets._controls import dropdown
 
 # Dark enough for white letters (4.5 to 1 and more), and told apart with any kind of color vision.
 COLORS = {
@@ -68,15 +69,15 @@ class FilterParts:
         )
         self.inputs.add_class("cnnviz-inputs")
         self.bars = UnitBars([0.0], name="weight", noun="input channel")
-        self.sorting = _dropdown("Sort by", orders)
-        self.verdicts = _dropdown("Verdict", ["all", *VERDICTS])
-        self.views = _dropdown("Show", [])
+        self.sorting = dropdown("Sort by", orders)
+        self.verdicts = dropdown("Verdict", ["all", *VERDICTS])
+        self.views = dropdown("Show", [])
         self.channel = ipywidgets.BoundedIntText(
             description="Input channel",
             style={"description_width": "initial"},
             layout={"width": "170px"},
         )
-        self.groups = _dropdown("Group", [])
+        self.groups = dropdown("Group", [])
         self.groups.layout.max_width = "420px"
         self.summary, self.numbers, self.duplicates, self.running = (ipywidgets.HTML() for _ in range(4))
 
@@ -115,15 +116,6 @@ class _TreeRow:
     def __init__(self, info: ConvolutionInfo) -> None:
         self.name, self.kind, self.parameters = info.name, info.kind, info.parameters
         self.output_shapes = (info.shape,)
-
-
-def _dropdown(label: str, options: Sequence[str]) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(
-        options=list(options),
-        description=label,
-        style={"description_width": "initial"},
-        layout={"width": "auto"},
-    )
 
 
 def views_of(info: ConvolutionInfo, image_channels: int | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
@@ -20,6 +19,7 @@ from cnnviz_widgets.views._boxes import StageBox
 from cnnviz_widgets.views._text import as_html, format_number, format_share
 from cnnviz_widgets.views.charts import ProbabilityBars
 from cnnviz_widgets.views.image_stage import ImageStage
+from cnnviz_widgets.widgets._controls import dropdown, row
 from cnnviz_widgets.widgets._embedding_parts import time_text
 from cnnviz_widgets.widgets._occluder import ERASE, MOVE, PAINT
 from cnnviz_widgets.widgets._target_picker import TargetPicker
@@ -62,8 +62,8 @@ class OcclusionParts:
             )
             for name, tooltip in (("Window", "Side of the window"), ("Stride", "From one place to the next"))
         )
-        self.fill = _dropdown(
-            [("mean color", 0.0), *((name, name) for name in FILLS)], "Cover shows", "230px"
+        self.fill = dropdown(
+            "Cover shows", [("mean color", 0.0), *((name, name) for name in FILLS)], width="230px"
         )
         self.opacity = ipywidgets.FloatSlider(
             0.5,
@@ -97,11 +97,11 @@ class OcclusionParts:
         """Return the widget's children: photos above, then the stage, and beside it what can be asked."""
         column = {"min_width": "0", "width": "auto"}
         left = ipywidgets.VBox(
-            [self.tool, _row([self.brush, self.clear]), self.stage],
+            [self.tool, row([self.brush, self.clear]), self.stage],
             layout={"flex": "1 1 340px", "max_width": "460px", **column},
         )
         sliders = ipywidgets.VBox(
-            [self.window, self.stride, self.opacity, self.fill, _row([self.run, self.progress]), self.found],
+            [self.window, self.stride, self.opacity, self.fill, row([self.run, self.progress]), self.found],
             layout=dict(column),
         )
         live = ipywidgets.VBox([self.answer, self.bars], layout=dict(column))
@@ -147,12 +147,6 @@ class OcclusionParts:
         self.run.layout.width = "90px" if running else "120px"
 
 
-def _row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
-    return ipywidgets.HBox(
-        children, layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
-    )
-
-
 def _toggles(options: Any, label: str, tooltip: str) -> ipywidgets.ToggleButtons:
     return ipywidgets.ToggleButtons(
         options=options,
@@ -160,12 +154,6 @@ def _toggles(options: Any, label: str, tooltip: str) -> ipywidgets.ToggleButtons
         tooltip=tooltip,
         style={"button_width": "auto", "description_width": "initial"},
         layout={"width": "auto"},
-    )
-
-
-def _dropdown(options: Any, label: str, width: str) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(
-        options=options, description=label, style={"description_width": "initial"}, layout={"width": width}
     )
 
 

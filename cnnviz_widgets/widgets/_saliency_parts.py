@@ -17,6 +17,7 @@ from cnnviz_widgets.views.image_stage import ImageStage
 from cnnviz_widgets.views.line_chart import LineChart
 from cnnviz_widgets.views.tile_grid import TileGrid
 from cnnviz_widgets.widgets._class_picker import ClassPicker
+from cnnviz_widgets.widgets._controls import dropdown
 from cnnviz_widgets.widgets._saliency_maps import Progress
 from cnnviz_widgets.widgets._saliency_report import (
     COLORS,
@@ -56,8 +57,10 @@ class SaliencyParts:
         self.grid = TileGrid(np.zeros((0, 1, 1, 3), np.uint8), noun="map", tile_size=TILE, max_height=720)
         self.stage = ImageStage(in_gray(picture), width=360)
         self.classes = ClassPicker(names, on_class)
-        self.likeliest = _dropdown("Likeliest", "260px")
-        self.layers = _dropdown("Grad-CAM of", "290px", [(key_text(key), key) for key in layers])
+        self.likeliest = dropdown("Likeliest", is_shown=False, width="260px")
+        self.layers = dropdown(
+            "Grad-CAM of", [(key_text(key), key) for key in layers], is_shown=bool(layers), width="290px"
+        )
         self.opacity = ipywidgets.FloatSlider(
             value=0.7,
             min=0,
@@ -186,15 +189,6 @@ class SaliencyParts:
         self.stop.description, self.stop.icon = ("Stop", "stop") if going else ("Go on", "play")
         self.stop.disabled = not busy and is_whole
         self.check.disabled = busy or not known.results or set(known.checks) == set(known.results)
-
-
-def _dropdown(name: str, width: str, options: Sequence[tuple[str, object]] = ()) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(
-        options=options,
-        description=name,
-        style={"description_width": "initial"},
-        layout={"width": width, "display": None if options else "none"},
-    )
 
 
 def _legend() -> str:

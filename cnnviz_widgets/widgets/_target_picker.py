@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets
@@ -13,10 +13,10 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.targets import Target, class_index
 from cnnviz_widgets.widgets._channel_picker import ChannelPicker
 from cnnviz_widgets.widgets._class_picker import ClassPicker, class_names
+from cnnviz_widgets.widgets._controls import PLAIN, Filling, dropdown, row
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
 CLASS, UNIT = "class", "unit"
-_PLAIN = {"description_width": "initial"}
 
 
 class TargetPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
@@ -47,7 +47,7 @@ class TargetPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     ) -> None:
         self._net, self._classes, self._layers = net, classes, list(layers)
         self._on_pick, self._on_error = on_pick, on_error
-        self._is_filling = False
+        self._filling = Filling(threading.RLock())
         self._shown: Target | None = None
         self._last_class: int | str = 0
         kinds = [("a class", CLASS)] if classes else []
@@ -55,23 +55,23 @@ class TargetPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self.about = ipywidgets.ToggleButtons(
             options=kinds,
             description="Ask about",
-            style={"button_width": "auto", **_PLAIN},
+            style={"button_width": "auto", **PLAIN},
             layout={"width": "auto"},
         )
         self.classes = ClassPicker(class_names(net, classes), self._pick_class)
-        self.scale = _dropdown([("probability", "probability"), ("logit", "logit")], "as", "130px")
-        self.layers = _dropdown([(key_text(each.key), each.key) for each in layers], "Layer", "250px")
+        self.scale = dropdown("as", [("probability", "probability"), ("logit", "logit")], width="130px")
+        self.layers = dropdown("Layer", [(key_text(each.key), each.key) for each in layers], width="250px")
         self.channel = ChannelPicker(lambda channel: self._pick_unit(channel, self.position.value))
         self.position = ipywidgets.Text(
             placeholder="mean of the map",
             description="Row, column",
             tooltip="A unit of the map, as in 3, 4; empty for the mean of the map",
             continuous_update=False,
-            style=_PLAIN,
+            style=PLAIN,
             layout={"width": "230px"},
         )
-        self._of_class = _row([self.classes, self.scale])
-        self._of_unit = _row([self.layers, self.channel, self.position])
+        self._of_class = row([self.classes, self.scale])
+        self._of_unit = row([self.layers, self.channel, self.position])
         super().__init__([self.about, self._of_class, self._of_unit], layout={"min_width": "0"})
         self.about.observe(self._on_about, "value")
         self.scale.observe(lambda change: self._pick_class(self._last_class), "value")
@@ -81,7 +81,7 @@ class TargetPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     def show(self, target: Target) -> None:
         """Show what is asked about."""
         self._shown = target
-        with self._filling():
+        with self._filling:
             layer = self._layer_of(target)
             if layer is not None:
                 self._show_unit(target, layer)
@@ -125,7 +125,7 @@ class TargetPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self._pick(lambda: Target(layer=self.layers.value, channel=channel, position=unit_position(position)))
 
     def _pick(self, make: Callable[[], Target]) -> None:
-        if self._is_filling:
+        if self._filling:
             return
         try:
             self._on_pick(make())
@@ -133,15 +133,6 @@ class TargetPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             self._on_error(error)
         if self._shown is not None:
             self.show(self._shown)
-
-    @contextmanager
-    def _filling(self) -> Any:
-        """Change the fields, which is no pick."""
-        before, self._is_filling = self._is_filling, True
-        try:
-            yield
-        finally:
-            self._is_filling = before
 
 
 def unit_position(text: str) -> tuple[int, int] | None:
@@ -156,13 +147,3 @@ def unit_position(text: str) -> tuple[int, int] | None:
     if len(parts) != 2 or not all(part.isdecimal() for part in parts):
         raise ValueError(f"a unit is a row and a column, as in 3, 4, counted from 0; got {text!r}")
     return int(parts[0]), int(parts[1])
-
-
-def _row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
-    return ipywidgets.HBox(
-        children, layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
-    )
-
-
-def _dropdown(options: Any, label: str, width: str) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(options=options, description=label, style=_PLAIN, layout={"width": width})

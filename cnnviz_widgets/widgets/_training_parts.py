@@ -17,6 +17,7 @@ from cnnviz_widgets.render.resize import enlarge
 from cnnviz_widgets.views.line_chart import LineChart, step_axis
 from cnnviz_widgets.views.tile_grid import TileGrid
 from cnnviz_widgets.views.timeline import Timeline
+from cnnviz_widgets.widgets._controls import row
 from cnnviz_widgets.widgets._training_pictures import KERNEL_BYTES, MAP_BYTES, Frames, Lines
 
 # Side by side where there is room for two, below each other where there is not.
@@ -76,11 +77,11 @@ class TimelineParts:
         style = ipywidgets.HTML(_STYLE, layout={"display": "none"})
         self.kernels_row = _pair(self.kernels, self.kernels_second)
         self.maps_row = _pair(self.maps, self.maps_second)
-        self.choice = _row([self.layer, self.image, self.photo])
+        self.choice = row([self.layer, self.image, self.photo])
         self.activations = ipywidgets.VBox([self.choice, self.maps_title, self.maps_row])
         charts = ipywidgets.Box(list(self.charts.values()))
         charts.add_class("cnnviz-charts")
-        top = _row([self.summary, self.compare])
+        top = row([self.summary, self.compare])
         top.layout.justify_content = "space-between"
         self.body = ipywidgets.VBox([self.kernels_title, self.kernels_row, self.activations, charts])
         return [style, top, self.first, self.second, status, self.body]
@@ -189,7 +190,3 @@ def _pair(*grids: TileGrid) -> ipywidgets.Box:
     pair = ipywidgets.Box(grids)
     pair.add_class("cnnviz-pair")
     return pair
-
-
-def _row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
-    return ipywidgets.HBox(children, layout={"flex_flow": "row wrap", "align_items": "center"})

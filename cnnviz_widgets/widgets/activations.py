@@ -227,7 +227,7 @@ class LayerBrowser(PhotoViewer):
     def _on_tile(self, change: Any) -> None:
         with self.lock:
             # What a result that comes in selects is no choice: another one may just have been made.
-            if self._is_filling:
+            if self.filling:
                 return
         if change["new"] is not None and change["new"] >= 0:
             self.channel = change["new"]
@@ -311,14 +311,8 @@ class LayerBrowser(PhotoViewer):
         self.parts.clear(key_text(self.layer))
 
     def _show_maps(self) -> None:
-        with self.lock:
-            self._is_filling = True
-            try:
-                self._fill()
-            finally:
-                self._is_filling = False
-
-    _is_filling = False
+        with self.filling:
+            self._fill()
 
     def _fill(self) -> None:
         result = self.result

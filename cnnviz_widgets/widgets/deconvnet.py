@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import traitlets
@@ -125,7 +123,7 @@ class DeconvExplorer(Viewer):
         self.source = PatchSource(net, shown) if self._photos is None else ImageSource(net, first)
         self.net = self.source.net
         self.results: tuple[Found, ...] = ()
-        self._is_filling = self._is_choosing = False
+        self._is_choosing = False
         self._field: ReceptiveField | None = None
         self.parts = DeconvParts(list(self.source.layers), self._pick_channel, self._photos)
         super().__init__(layer=self.source.first_layer if layer is None else layer)
@@ -244,7 +242,7 @@ class DeconvExplorer(Viewer):
     @shown
     def _on_dropdown(self, change: Any) -> None:
         with self.lock:  # what a job's thread fills in meanwhile is no choice
-            if self._is_filling:
+            if self.filling:
                 return
             name = "layer" if change["owner"] is self.parts.layers else "position"
             setattr(self, name, change["new"])
@@ -260,7 +258,7 @@ class DeconvExplorer(Viewer):
     @shown
     def _on_tile(self, change: Any) -> None:
         with self.lock:
-            if not self._is_filling and change["new"] >= 0:
+            if not self.filling and change["new"] >= 0:
                 self.rank = change["new"]
 
     @shown
@@ -362,7 +360,7 @@ class DeconvExplorer(Viewer):
     def _show(self) -> None:
         """Show what is chosen, and what is known of it before anything is sent back."""
         parts, patches = self.parts, self.patches
-        with self._filling():
+        with self.filling:
             parts.layers.value = self.layer
             parts.show_position(self.position)
         parts.channels.show(self.channel, self.source.channels(self.layer))
@@ -381,19 +379,9 @@ class DeconvExplorer(Viewer):
             self._show_tiles(self.parts.sent_back, projection_tiles(len(tiles), self.results, tiles))
 
     def _show_tiles(self, grid: TileGrid, tiles: dict[str, Any]) -> None:
-        with self._filling():
+        with self.filling:
             grid.tile_size = size_of(tiles)
             grid.set_maps(**tiles, selected=self.rank if len(tiles["maps"]) else -1)
-
-    @contextmanager
-    def _filling(self) -> Iterator[None]:
-        """Fill in what is no choice of a person's."""
-        with self.lock:
-            self._is_filling = True
-            try:
-                yield
-            finally:
-                self._is_filling = False
 
     def _show_unit(self) -> None:
         """Show the chosen unit's image, and what is sent back, whole."""

@@ -161,7 +161,6 @@ class SaliencyExplorer(PhotoViewer):
             check_classes(net, self._x)
         self._choices = layer_choices(net, only_maps=True)
         self._known = Progress()
-        self._is_filling = False
         self._recolor = Pacer(self._show_tiles, TILE_INTERVAL, on_error=self.show_error)
         names = class_names(net, self._classes)
         self.parts = SaliencyParts(self._picture, names, list(self._choices), self._pick_class)
@@ -280,13 +279,13 @@ class SaliencyExplorer(PhotoViewer):
     @shown
     def _on_dropdown(self, change: Any) -> None:
         with self.lock:  # what a job's thread fills in meanwhile is no choice
-            if not self._is_filling and change["new"] != ANOTHER:
+            if not self.filling and change["new"] != ANOTHER:
                 setattr(self, "layer" if change["owner"] is self.parts.layers else "target", change["new"])
 
     @shown
     def _on_tile(self, change: Any) -> None:
         with self.lock:
-            if not self._is_filling and change["new"] >= 0:
+            if not self.filling and change["new"] >= 0:
                 self.map = list(self.calls)[change["new"]]
 
     @shown
@@ -397,34 +396,23 @@ class SaliencyExplorer(PhotoViewer):
         target, chosen = self._known.target, None
         if target is not None and target.layer is None and not callable(target.what):
             chosen = class_index(self.net, target.what, self._classes)
-        self._is_filling = True
-        try:
+        with self.filling:
             self.parts.show_classes(self._known.prediction, chosen)
             self.parts.layers.value = self.layer
-        finally:
-            self._is_filling = False
         said = f"<p>Explained: <b>{as_html(self._target_text())}</b></p>"
         if self._no_classes:
             said += f"<p>No classes to choose from: {as_html(self._no_classes)}</p>"
         self.parts.said.value = said
 
     def _show_tiles(self) -> None:
-        with self.lock:
+        with self.filling:
             names = list(self.calls)
             tiles, labels, badges = map_tiles(names, in_gray(self._picture), self._known, self.opacity)
-            self._is_filling = True
-            try:
-                self.parts.grid.set_maps(tiles, labels=labels, badges=badges, selected=names.index(self.map))
-            finally:
-                self._is_filling = False
+            self.parts.grid.set_maps(tiles, labels=labels, badges=badges, selected=names.index(self.map))
 
     def _show_map(self) -> None:
-        with self.lock:
-            self._is_filling = True
-            try:
-                self.parts.grid.selected = list(self.calls).index(self.map)
-            finally:
-                self._is_filling = False
+        with self.filling:
+            self.parts.grid.selected = list(self.calls).index(self.map)
             self.parts.show_map(self.map, self._known, self._target_text())
 
     def _target_text(self) -> str:

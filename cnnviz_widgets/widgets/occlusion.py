@@ -6,8 +6,7 @@ import functools
 import operator
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -143,7 +142,7 @@ class OcclusionExplorer(PhotoViewer):
         self.result: OcclusionMap | None = None
         self.answer: Covered | None = None
         self._stopping, self._first_map = threading.Event(), threading.Event()
-        self._is_filling, self._done, self._follows = False, 0, target is None
+        self._done, self._follows = 0, target is None
         self._offer(image)
         self._classes = class_count(net, self._x)
         self._no_classes = "" if self._classes else why_no_classes(net, self._x)
@@ -157,7 +156,7 @@ class OcclusionExplorer(PhotoViewer):
         )
         super().__init__()
         side, step = default_window(self._size, window)
-        with self._filling():
+        with self.filling:
             self.window = side
             self.stride = step if stride is None else stride
             self.fill, self.brush = fill, max(1, min(self._size) // 10)
@@ -219,10 +218,10 @@ class OcclusionExplorer(PhotoViewer):
         self.parts.answer.value = ""
         self._hand.take_photo()
         if self._follows:
-            with self._filling():
+            with self.filling:
                 self.target = self._most_probable()
         if any(map(operator.gt, checked_pair("window", self.window), self._size)):
-            with self._filling():
+            with self.filling:
                 self.window, self.stride = default_window(self._size)
         self._show_controls()
         self.run()
@@ -399,7 +398,7 @@ class OcclusionExplorer(PhotoViewer):
     @shown
     def _on_control(self, name: str, change: Any) -> None:
         with self.lock:
-            if self._is_filling:
+            if self.filling:
                 return
             try:
                 setattr(self, name, change["new"])
@@ -411,7 +410,7 @@ class OcclusionExplorer(PhotoViewer):
 
     def _on_question(self, change: Any) -> None:
         with self.lock:
-            if self._is_filling:
+            if self.filling:
                 return
             self._follows = self._follows and change["name"] != "target"
             self._covering = self.answer = None
@@ -422,10 +421,10 @@ class OcclusionExplorer(PhotoViewer):
 
     def _on_window(self, change: Any) -> None:
         with self.lock:
-            if self._is_filling:
+            if self.filling:
                 return
             window, stride = checked_pair("window", self.window), checked_pair("stride", self.stride)
-            with self._filling():
+            with self.filling:
                 self.stride = tuple(map(min, window, stride))
             self._show_controls()
             self.run()
@@ -438,22 +437,12 @@ class OcclusionExplorer(PhotoViewer):
             hand.tool, hand.brush = self.tool, self.brush
             if hand.window != window:
                 hand.resize_window(window)
-            with self._filling():
+            with self.filling:
                 parts.show_numbers(max(window), max(stride), self.brush, min(self._size))
                 parts.show_fill(self.fill)
                 parts.target.show(self.target)
             parts.brush.disabled = self.tool == MOVE
             parts.clear.disabled = not hand.mask.any()
-
-    @contextmanager
-    def _filling(self) -> Iterator[None]:
-        """Change traits and controls together, which is no choice of each."""
-        with self.lock:
-            before, self._is_filling = self._is_filling, True
-            try:
-                yield
-            finally:
-                self._is_filling = before
 
     def let_go(self) -> None:
         """End the job and the answers, and give back the passes that were prepared for them: some 40 MB."""

@@ -84,7 +84,7 @@ class PatchExplorer(Viewer):
     ) -> None:
         self._found = by_layer(patches)
         self._browser = _checked_browser(browser)
-        self._is_filling = self._is_following = False
+        self._is_following = False
         self.parts = ExplorerParts(list(self._found), self._pick_channel)
         first = next(iter(self._found.values()))
         super().__init__(layer=first.layer)
@@ -142,7 +142,7 @@ class PatchExplorer(Viewer):
 
     @shown
     def _on_layer_chosen(self, change: Any) -> None:
-        if not self._is_filling:
+        if not self.filling:
             self.layer = change["new"]
 
     @shown
@@ -151,7 +151,7 @@ class PatchExplorer(Viewer):
 
     @shown
     def _on_tile(self, change: Any) -> None:
-        if not self._is_filling and change["new"] >= 0:
+        if not self.filling and change["new"] >= 0:
             self.rank = change["new"]
 
     def _on_layer(self, change: Any) -> None:
@@ -207,23 +207,16 @@ class PatchExplorer(Viewer):
         with self.lock:
             self.clear_error()
             tiles = tiles_of(self.result, self.channel)
-            self._is_filling = True
-            try:
+            with self.filling:
                 self.parts.grid.tile_size = tile_size(tiles["maps"])
                 self.parts.grid.set_maps(**tiles, selected=self.rank if len(tiles["maps"]) else -1)
-            finally:
-                self._is_filling = False
             self.parts.summary.value = summary_html(self.result, self.channel)
             self._show_controls()
             self._show_patch()
 
     def _show_controls(self) -> None:
-        with self.lock:
-            self._is_filling = True
-            try:
-                self.parts.layers.value = self.layer
-            finally:
-                self._is_filling = False
+        with self.filling:
+            self.parts.layers.value = self.layer
             self.parts.channels.show(self.channel, self.result.channels.tolist())
 
     def _show_patch(self) -> None:
