@@ -43,7 +43,7 @@ class Still(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             data = encode(image, _STILL_SIDE)
             with self._picture.hold_sync():
                 self._picture.format = "png" if data[:4] == b"\x89PNG" else "jpeg"
-                self._picture.value, self._picture.tooltip = data, text
+                self._picture.value = data
             (self._picture.add_class if max(image.shape) < 200 else self._picture.remove_class)(
                 "cnnviz-small"
             )

@@ -86,7 +86,7 @@ class MaximizationPlayer(Player):
 
     _method = maximize
     _call = "cv.maximize"
-    _curve = "target, and what it costs"
+    _curve = "value"
 
     def __init__(self, net: Network, target: Wanted | Sequence[Wanted] | None = None, **options: Any) -> None:
         check_network(net, "MaximizationPlayer")
