@@ -96,6 +96,9 @@ _PUBLIC = {
     "EmbeddingExplorer": "widgets.embedding",
     "InversionPlayer": "widgets.inversion",
     "MaximizationPlayer": "widgets.maximization",
+    "DeepDreamPlayer": "widgets.deepdream",
+    "TexturePlayer": "widgets.texture",
+    "StylePlayer": "widgets.style_transfer",
     "samples": "samples",
     "transforms": "engine.transforms",
 }

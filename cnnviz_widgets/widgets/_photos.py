@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
@@ -31,7 +31,7 @@ def named_images(images: Any) -> dict[str, Any]:
         named = {}
         for index, image in enumerate(images):
             name = _name_of(image, f"image {index}")
-            named[_free_name(name, named)] = image
+            named[free_name(name, named)] = image
     else:
         named = {_name_of(images, "image"): images}
     if not named:
@@ -68,7 +68,9 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         Whether there is the list, or only what adds an image.
     """
 
-    def __init__(self, images: Any, on_pick: Handler, label: str = "Photo", *, is_listing: bool = True) -> None:
+    def __init__(
+        self, images: Any, on_pick: Handler, label: str = "Photo", *, is_listing: bool = True
+    ) -> None:
         self.images = named_images(images)
         self._chosen = next(iter(self.images))
         self._on_pick = on_pick
@@ -97,12 +99,17 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         parts = [self._list, self._path, self._upload] if is_listing else [self._path, self._upload]
         super().__init__(parts, layout={"flex_flow": "row wrap"})
 
+    @property
+    def chosen(self) -> str:
+        """The name of the image on show, of a file without its folders."""
+        return os.path.basename(self._chosen) or self._chosen
+
     def add(self, image: Any, name: str) -> None:
         """Put an image into the list, as the chosen one, without calling ``on_pick``.
 
         Where another image has that name, it gets a number.
         """
-        name = _free_name(name, {known: each for known, each in self.images.items() if each is not image})
+        name = free_name(name, {known: each for known, each in self.images.items() if each is not image})
         self.images[name] = image
         self._chosen = name
         handler, self._on_pick = self._on_pick, _ignore
@@ -195,7 +202,8 @@ def view_of(net: Network, image: Any, who: str) -> tuple[torch.Tensor, NDArray[n
     return x, np.repeat((255 * (gray - gray.min()) / span).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name, with a number where it is taken."""
     numbered = (f"{name} ({number})" for number in count(2))
     return next(each for each in chain([name], numbered) if each not in taken)
 

@@ -48,6 +48,8 @@ WIDGETS = {
     "MaximizationPlayer": lambda: cv.MaximizationPlayer(fashion()[0], "Sandal", steps=2),
     "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),
     "SaliencyExplorer": lambda: cv.SaliencyExplorer(*fashion(), measure_steps=2),
+    "StylePlayer": lambda: cv.StylePlayer(*fashion(), PICTURE + 9, steps=2),
+    "TexturePlayer": lambda: cv.TexturePlayer(*fashion(), steps=2),
     "TrainingTimeline": lambda: cv.TrainingTimeline(cv.TrainingRecorder(fashion()[0])),
 }
 VIEWS = {

@@ -1,0 +1,129 @@
+"""What the players of textures and styles share: a photo, and a picture that is made from coarse to fine."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import ipywidgets
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnviz_widgets.engine.coarse_to_fine import prepared, scales_left, sizes_of, steps_by_scale
+from cnnviz_widgets.engine.input_gradients import pictures_of
+from cnnviz_widgets.engine.window_grid import checked_pair
+from cnnviz_widgets.views._text import as_html
+from cnnviz_widgets.widgets._photos import PhotoViewer
+from cnnviz_widgets.widgets._player import Player
+from cnnviz_widgets.widgets._player_controls import (
+    Control,
+    choice,
+    number_field,
+    pair_field,
+    row,
+    whole_field,
+)
+from cnnviz_widgets.widgets._player_parts import Still
+from cnnviz_widgets.widgets._player_runs import Call, Run
+
+Size = tuple[int, int]
+
+
+class ScaledPlayer(Player, PhotoViewer):
+    """Base of the players whose method takes ``scales`` and ``size``: a run that goes on takes the scales that remain.
+
+    A subclass keeps its photos and calls `_prepare_parts` before ``super().__init__``.
+    """
+
+    _main: tuple[str, ...]  # the options whose fields stand in front; the others fold up
+
+    def _prepare_parts(self) -> None:
+        self._still, self._still_of = Still(), (None, None)
+        self._known: WeakKeyDictionary[Call, list[Size]] = WeakKeyDictionary()
+
+    _still_of: tuple[Any, Any]
+
+    @abstractmethod
+    def _wanted_sizes(self, inputs: Sequence[Any], params: Mapping[str, Any]) -> tuple[Size, list[Size]]:
+        """Return rows and columns of the picture, and those of the others that shrink with it."""
+
+    def _prepared(self, image: Any, size: Any) -> Tensor:
+        """Return a picture as the method takes it."""
+        pair = None if size is None else checked_pair("size", size)
+        return prepared(self.net, image, pair, type(self).__name__)
+
+    def _sizes(self, call: Call) -> list[Size]:
+        """Return the sizes that a run goes through."""
+        if call not in self._known:
+            wanted, others = self._wanted_sizes(call.inputs, call.params)
+            start, scales = call.params["start"], call.params["scales"]
+            has_picture = start is not None and not (isinstance(start, str) and start in self._words)
+            scales = 1 if has_picture and scales is None else scales
+            self._known[call] = sizes_of(wanted, scales, call.params["steps"], *others)
+        return self._known[call]
+
+    _words: tuple[str, ...] = ()  # what ``start`` may say in place of a picture
+
+    def _show_image(self) -> None:
+        self._show_options()
+
+    def _show_still(self, size: Any, text: str) -> None:
+        """Show the photo at a size, which is work only where either has changed."""
+        image = self._image
+        if self._still_of[0] is not image or self._still_of[1] != size:
+            self._still.show(pictures_of(self.net, self._prepared(image, size))[0], text)
+            self._still_of = (image, size)
+
+    def _scale_controls(self, size_tooltip: str, size_default: str) -> tuple[Control, ...]:
+        """Return the fields of what both methods take."""
+        optimizers = [("L-BFGS", "lbfgs"), ("Adam", "adam")]
+        parameterizations = [("spectrum (fourier)", "fourier"), ("pixels", "pixels")]
+        scales = [("as many as fit", None), *((str(count), count) for count in range(1, 6))]
+        return (
+            whole_field("steps", "Steps", "How many steps, for all scales together"),
+            pair_field("size", "Size", size_tooltip, default=size_default),
+            choice("scales", "Scales", "How many sizes to go through, from coarse to fine", scales),
+            choice("optimizer", "Optimizer", "How it moves", optimizers),
+            number_field("rate", "Rate", "How far a step goes", default="the optimizer's"),
+            choice("parameterization", "Made of", "What is optimized", parameterizations),
+            whole_field("seed", "Seed", "Of the noise to begin with", least=0),
+        )
+
+    def _fields(self) -> ipywidgets.Widget:
+        """Return the fields: the main ones, and the others folded up below them."""
+        main = row([self.controls[name].widget for name in self._main])
+        others = [control.widget for name, control in self.controls.items() if name not in self._main]
+        more = ipywidgets.Accordion([row(others)], titles=("More options",), selected_index=None)
+        fields = ipywidgets.VBox([main, more])
+        fields.add_class("cnnviz-part")
+        return fields
+
+    def _begin_from(self, picture: NDArray[np.uint8], run: Run, done: int) -> dict[str, Any]:
+        """Return the options of a run that goes on from a picture, through the scales that remain."""
+        found = super()._begin_from(picture, run, done)
+        if self._options["scales"] == run.call.options["scales"]:
+            scales = len(self._sizes(run.call))
+            left = scales_left(run.call.params["steps"], scales, done - run.call.first)
+            found["scales"] = min(left, found["steps"])
+        return found
+
+    def _show_numbers(self, run: Run | None) -> None:
+        super()._show_numbers(run)
+        if run is not None and len(self._sizes(run.call)) > 1:
+            self.parts.said.value += f"<p>{as_html(self._scale_text(run.call))}</p>"
+
+    def _scale_text(self, call: Call) -> str:
+        sizes = self._sizes(call)
+        ends = call.first + np.cumsum(steps_by_scale(call.params["steps"], len(sizes)))
+        parts = [
+            f"{rows} x {columns} up to step {end}" for (rows, columns), end in zip(sizes, ends, strict=True)
+        ]
+        return f"From coarse to fine: {', '.join(parts)}. The terms begin anew with each size."
+
+
+def size_of(x: Tensor) -> Size:
+    """Return rows and columns of prepared pictures [N, C, H, W]."""
+    return x.shape[2], x.shape[3]

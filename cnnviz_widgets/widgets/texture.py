@@ -1,0 +1,116 @@
+"""Watch a new piece of a texture come out of a cloud, beside the photo that it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ipywidgets
+
+from cnnviz_widgets.engine.gram import checked_layers, texture_layers
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.support import check_network
+from cnnviz_widgets.engine.window_grid import checked_pair
+from cnnviz_widgets.methods.texture import synthesize_texture
+from cnnviz_widgets.widgets._layer_choices import layer_choices
+from cnnviz_widgets.widgets._photos import sample_photos
+from cnnviz_widgets.widgets._player_controls import Control, check, layers_field
+from cnnviz_widgets.widgets._scaled_player import ScaledPlayer, Size, size_of
+
+
+class TexturePlayer(ScaledPlayer):
+    """See a new picture of the same stuff grow out of a cloud: the source's stones, or bricks, at other places.
+
+    The source stands beside it, and the loss of each layer is drawn for each step. Choose fewer layers, or other ones,
+    and see what each of them adds. Settings that are changed hold for the next run; after a pause, *Resume* goes on
+    from the picture with them, and *Branch from here* from any kept frame, through the scales that remain.
+
+    Parameters
+    ----------
+    net
+        The network.
+    image
+        The source in any form that `InputSpec.prepare` takes, or several to choose from: a list, or a dict from name to
+        image. Left out, the textures among the shipped photos.
+    options
+        Those of `synthesize_texture`.
+
+    Attributes
+    ----------
+    image
+        The source. Set it to take another, or call `set_image` to give it a name, too.
+    options
+        What is chosen, for the next run; `set` changes it.
+    result
+        The `Texture` of the run on show: ``cv.synthesize_texture(net, player.image, **player.params)``; of a run that
+        was stopped, after the steps it took. ``None`` before its end.
+    params
+        See there. A branch has the picture it began with in ``start``, and the steps and scales that remained.
+    results
+        The results of all runs, by number.
+    state
+        ``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``.
+    view
+        The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show; `branch`, `compare` and
+        `export` begin with these.
+
+    Raises
+    ------
+    LayerNotFoundError, InputError, TargetError, ZeroGradientError, TypeError, ValueError
+        What `synthesize_texture` raises: a first step is tried.
+
+    Examples
+    --------
+    >>> import cnnviz_widgets as cv
+    >>> player = cv.TexturePlayer(cv.samples.squeezenet(), layers="features.1", size=(40, 56), steps=3)
+    >>> player.start()
+    >>> player.wait()
+    True
+    >>> player.result.image.shape
+    (40, 56, 3)
+    """
+
+    _method = synthesize_texture
+    _call = "cv.synthesize_texture"
+    _curve = "loss of each layer"
+    _log = None
+    _main = ("layers", "steps", "size", "scales", "match_histogram")
+
+    def __init__(self, net: Network, image: Any = None, **options: Any) -> None:
+        check_network(net, "TexturePlayer")
+        self.net = net
+        self._layers = list(layer_choices(net, only_maps=True).values())
+        self._offer(sample_photos("gravel", "brick", "grass") if image is None else image, "Source")
+        self._prepare_parts()
+        super().__init__(net, options)
+
+    def _inputs(self) -> tuple[Any, ...]:
+        return (self._image,)
+
+    def _make_controls(self) -> Sequence[Control]:
+        def chosen(layers: Any) -> Any:
+            return checked_layers(self.net, "layers", layers, texture_layers)
+
+        return (
+            layers_field("layers", "Layers", "Whose features to keep", self._layers, chosen),
+            *self._scale_controls("Pixels of the texture", "the source's"),
+            check(
+                "match_histogram", "Source's colors", "Whether what is shown gets exactly the source's colors"
+            ),
+            check("balanced", "Balanced", "Whether each layer's loss is relative; else it is the paper's"),
+        )
+
+    def _arranged(self, controls: ipywidgets.Widget) -> Sequence[ipywidgets.Widget]:
+        return (self._photos, self._still, self._fields())
+
+    def _show_options(self) -> None:
+        super()._show_options()
+        # The source keeps its own size, whatever that of the texture.
+        self._show_still(None, "the source, as the network sees it")
+
+    def _title(self, options: Mapping[str, Any]) -> str:
+        return self._photos.chosen
+
+    def _wanted_sizes(self, inputs: Sequence[Any], params: Mapping[str, Any]) -> tuple[Size, list[Size]]:
+        own, size = size_of(self._prepared(inputs[0], None)), params["size"]
+        return own if size is None else checked_pair("size", size), [own]
