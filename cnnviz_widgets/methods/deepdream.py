@@ -318,8 +318,19 @@ def _zoomed(x: Tensor, zoom: float) -> Tensor:
     return large[:, :, top : top + height, left : left + width].contiguous()
 
 
-def _objective(net: Network, layers: Any, guide: Images | None) -> Objective:
-    """Return what is to be made large."""
+def layer_weights(layers: Any) -> dict[Any, float]:
+    """Return what is to be made large, with its weight: all forms of ``layers=`` as one.
+
+    >>> layer_weights(["features.6", ("relu", 1)])
+    {'features.6': 1.0, ('relu', 1): 1.0}
+
+    Raises
+    ------
+    LayerNotFoundError
+        An empty list.
+    ValueError
+        A weight that is no number other than 0.
+    """
     if isinstance(layers, Target | Objective):
         layers = {layers: 1.0}
     if isinstance(layers, Mapping):
@@ -341,12 +352,14 @@ def _objective(net: Network, layers: Any, guide: Images | None) -> Objective:
             or not weight
         ):
             raise ValueError(f"the weight of {key!r} is a finite number other than 0, got {weight!r}")
+    return weights
+
+
+def _objective(net: Network, layers: Any, guide: Images | None) -> Objective:
+    """Return what is to be made large."""
+    weights = layer_weights(layers)
     seen = None if guide is None else _guide_maps(net, weights, guide)
     return Sum({_term(net, key, seen): float(weight) for key, weight in weights.items()})
-
-
-def _is_call(key: Any) -> bool:
-    return isinstance(key, tuple) and len(key) == 2 and isinstance(key[1], int)
 
 
 def _guide_maps(net: Network, weights: Mapping[Any, float], guide: Images) -> Mapping[LayerKey, Tensor]:

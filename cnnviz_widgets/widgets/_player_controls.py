@@ -15,6 +15,8 @@ from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
 _PLAIN = {"description_width": "initial"}
 _AS_IS = "as given"
+# Beside each other, or below where there is no room.
+ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
 
 
 class Control:
@@ -63,9 +65,7 @@ class Control:
 
 def row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
     """Return widgets beside each other, or below where there is no room."""
-    return ipywidgets.HBox(
-        children, layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
-    )
+    return ipywidgets.HBox(children, layout=ROW)
 
 
 def whole_field(name: str, label: str, tooltip: str, *, least: int = 1, most: int = 1_000_000) -> Control:
@@ -87,9 +87,15 @@ def whole_field(name: str, label: str, tooltip: str, *, least: int = 1, most: in
 
 
 def number_field(
-    name: str, label: str, tooltip: str, *, default: str | None = None, width: str = "150px"
+    name: str,
+    label: str,
+    tooltip: str,
+    *,
+    default: str | None = None,
+    width: str = "150px",
+    whole: bool = False,
 ) -> Control:
-    """Return a field for a number; where there is a ``default``, an empty field stands for it."""
+    """Return a field for a number, maybe a whole one; where there is a ``default``, an empty field stands for it."""
     field = ipywidgets.Text(
         placeholder=default or "",
         description=label,
@@ -107,7 +113,10 @@ def number_field(
             if default is None:
                 raise ValueError(f"{label} needs a number")
             return None
-        return typed_number(label, text)
+        number = typed_number(label, text)
+        if whole and not number.is_integer():
+            raise ValueError(f"{label} is a whole number, got {text!r}")
+        return int(number) if whole else number
 
     return Control(name, field, show, read)
 
