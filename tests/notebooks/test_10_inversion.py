@@ -39,3 +39,10 @@ def test_pictures_that_fit_alike_differ(run: Run) -> None:
 def test_waves_fit_better_in_a_deep_layer(run: Run) -> None:
     waves, pixels = run.value("[float(waves.errors[0]), float(deeper.errors[-1])]")
     assert waves < pixels
+
+
+def test_the_player_s_branch_is_the_call_too(run: Run) -> None:
+    steps, same = run.value(
+        "[[each.steps for each in player.results.values()], cv.invert(net, photo, **player.params) == player.result]"
+    )
+    assert (steps, same) == ([40, 20], True)

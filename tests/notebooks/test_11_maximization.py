@@ -30,3 +30,12 @@ def test_class_images_are_of_their_class(run: Run) -> None:
 def test_what_is_taken_away_is_less(run: Run) -> None:
     assert run.value("float(both[1] - alone[1])") < 0
     assert run.value("copies.images.shape[0]") == 3
+
+
+def test_the_player_s_branch_is_the_call_too(run: Run) -> None:
+    assert run.text("11-player-python").splitlines()[-1] == "the same as the call: True"
+    # The branch goes where it was told.
+    assert run.value("[each.targets[0] for each in player.results.values()]") == [
+        "Target(layer='features.7', channel=5)",
+        "Target(layer='features.7', channel=20)",
+    ]
