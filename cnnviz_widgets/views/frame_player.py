@@ -143,11 +143,13 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         RuntimeError
             Where no run has begun.
         ValueError
-            Where what ``picture`` returns is none.
+            Where what ``picture`` returns is none, or the steps do not ascend.
         """
         with self._lock:
             run, now = self._running(), time.monotonic()
-            run.latest, self._values = max(run.latest, step), dict(values)
+            if step < run.latest:
+                raise ValueError(f"steps ascend; got {step!r} after {run.latest}")
+            run.latest, self._values = step, dict(values)
             self._speed.note(now, step)
             paused = self.state == "paused"
             kept, live = paused or run.wants(step), self._gate.is_open(now)

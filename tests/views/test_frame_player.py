@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnviz_widgets.views import _frames, _live, frame_player
+from cnnviz_widgets.views import _frames, frame_player
 from cnnviz_widgets.views._frames import KeptFrames, make_frame
 from cnnviz_widgets.views.frame_player import FramePlayer
 
@@ -289,7 +289,7 @@ def test_a_page_that_was_closed_does_not_block_the_next_one(clock: Clock) -> Non
     assert len(closed.messages("live")) == 1  # and is never acknowledged
     page = FakePage(player, "next")
     run_steps(player, range(101, 201), clock)
-    clock.now += _live.SILENCE
+    clock.now += 2.5
     for step in range(201, 1201):
         run_steps(player, [step], clock)
         if page.messages("live"):
@@ -389,6 +389,8 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing() -> None:
         player.frame(1, 0)
     with pytest.raises(ValueError, match=r"uint8 array \[H, W, 3\]"):
         player.show(1, {}, lambda: np.zeros((4, 4), np.float32))
+    with pytest.raises(ValueError, match="steps ascend; got 4 after 5"):
+        run_steps(player, [5, 4])
     with pytest.raises(LookupError, match="the runs are: 1"):
         player.other = 2
     with pytest.raises(ValueError, match="state"):
