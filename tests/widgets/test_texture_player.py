@@ -56,6 +56,8 @@ def test_a_run_is_the_call_with_the_source_beside_it(net: cv.Network, player: An
     np.testing.assert_array_equal(np.asarray(shown), IMAGES[0])
     assert player.view._runs[1].text == "first"
     player._photos._list.value = "second"
+    shown = Image.open(io.BytesIO(player._still._picture.value))
+    np.testing.assert_array_equal(np.asarray(shown), IMAGES[1])
     player.controls["layers"].widget.value = ("3",)
     player.start()
     check_call(net, player)
@@ -77,9 +79,9 @@ def test_a_branch_takes_the_scales_that_remain(net: cv.Network, player: Any, ste
     assert len(player.result.sizes) == left
     np.testing.assert_array_equal(player.params["start"], frame.image)
     # A branch of the branch counts from where that began; what is chosen holds.
-    player.branch(step=7, run=2)
+    player.branch(step=step + 1, run=2)
     check_call(net, player)
-    assert (player.params["scales"], player.params["steps"]) == (1, 1)
+    assert (player.params["scales"], player.params["steps"]) == (left, 7 - step or 8)
     player.branch(step=step, run=1, scales=1)
     check_call(net, player)
     assert player.params["scales"] == 1
