@@ -96,6 +96,7 @@ _PUBLIC = {
     "EmbeddingExplorer": "widgets.embedding",
     "InversionPlayer": "widgets.inversion",
     "MaximizationPlayer": "widgets.maximization",
+    "AttackPlayer": "widgets.adversarial",
     "DeepDreamPlayer": "widgets.deepdream",
     "TexturePlayer": "widgets.texture",
     "StylePlayer": "widgets.style_transfer",

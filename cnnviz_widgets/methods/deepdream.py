@@ -362,6 +362,10 @@ def _objective(net: Network, layers: Any, guide: Images | None) -> Objective:
     return Sum({_term(net, key, seen): float(weight) for key, weight in weights.items()})
 
 
+def _is_call(key: Any) -> bool:
+    return isinstance(key, tuple) and len(key) == 2 and isinstance(key[1], int)
+
+
 def _guide_maps(net: Network, weights: Mapping[Any, float], guide: Images) -> Mapping[LayerKey, Tensor]:
     if any(isinstance(key, Target | Objective) for key in weights):
         raise InputError("a guide is for layers, not for targets: they say themselves what to look for")

@@ -57,12 +57,10 @@ class LayerWeights(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self._shown = weights
         lines = [_channel_of(key) for key in weights]
         is_known = all(found is not None and self._place(found[0]) is not None for found in lines)
-        self._make_lines(len(weights))
+        self._make_lines(len(weights) if is_known else 0)
         self._is_filling = True
         try:
-            for line, found, weight in zip(
-                self._lines, lines if is_known else [], weights.values(), strict=False
-            ):
+            for line, found, weight in zip(self._lines, lines, weights.values(), strict=is_known):
                 if found is not None:
                     line.show(self._place(found[0]), found[1], weight, len(weights) > 1)
         finally:
@@ -199,7 +197,7 @@ def weights_text(weights: Mapping[Any, float]) -> str:
         else:
             text = key_text(found[0]) + ("" if found[1] is None else f", channel {found[1]}")
         texts.append(text if weight == 1 else f"{weight:.4g} * {text}")
-    return " + ".join(texts)
+    return " + ".join(texts).replace(" + -", " - ")
 
 
 def _text(label: str, placeholder: str, tooltip: str, width: str) -> ipywidgets.Text:

@@ -113,6 +113,10 @@ class Player(Worker):
                 control.show(self._options[control.name])
             self._show_pending()
 
+    def _changes(self, name: str, value: Any) -> dict[str, Any]:
+        """Return what becomes of the options when a person picks one: others may not go with it."""
+        return {name: value}
+
     def _title(self, options: Mapping[str, Any]) -> str:
         """Return what a run from the beginning is about, in a few words."""
         return ""
@@ -350,7 +354,7 @@ class Player(Worker):
     @shown
     def _on_control(self, name: str, read: Callable[[], Any]) -> None:
         try:
-            self.set(**{name: read()})
+            self.set(**self._changes(name, read()))
             self.clear_error()
         finally:
             self._show_options()

@@ -37,7 +37,7 @@ _NO_GUIDE = "no guide"
 
 
 class DeepDreamPlayer(Player, PhotoViewer):
-    """See a photo fill with what the network sees in it anyway: eyes, fur, towers, large ones first and small ones last.
+    """See a photo fill with what the network sees in it anyway, large things first: eyes, fur, towers.
 
     Choose one layer or several, or single channels of them, each with a weight, and press *Start*. The chart shows how
     what was asked for grows; it falls back where the next octave, a larger version of the picture, begins. With a
@@ -170,6 +170,9 @@ class DeepDreamPlayer(Player, PhotoViewer):
 
     def _show_options(self) -> None:
         weights = layer_weights(self._options["layers"])
+        for key in weights:
+            if isinstance(key, str | tuple):
+                self.net.layer(key)  # says what is wrong with it
         super()._show_options()
         if self._picker is not None:
             self._picker.show(weights)

@@ -46,6 +46,7 @@ WIDGETS = {
     "EmbeddingExplorer": lambda: cv.EmbeddingExplorer(feature_table()),
     "InversionPlayer": lambda: cv.InversionPlayer(*fashion(), "conv2", steps=2),
     "MaximizationPlayer": lambda: cv.MaximizationPlayer(fashion()[0], "Sandal", steps=2),
+    "AttackPlayer": lambda: cv.AttackPlayer(*fashion()),
     "DeepDreamPlayer": lambda: cv.DeepDreamPlayer(*fashion(), steps=1, octaves=1),
     "NeighborExplorer": lambda: cv.NeighborExplorer(feature_table(), k=2),
     "SaliencyExplorer": lambda: cv.SaliencyExplorer(*fashion(), measure_steps=2),
