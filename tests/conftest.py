@@ -73,6 +73,11 @@ def pytest_collection() -> Any:
         gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let Python clear away at its end what it keeps from its looks for garbage meanwhile."""
+    gc.unfreeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of tests/browser and tests/packaging, and put what takes long before all else."""
     for item in items:
