@@ -1,4 +1,4 @@
-"""The attack player without a page: what it shows of both pictures, branches, and an answer as soon as epsilon moves."""
+"""The attack player without a page: what it shows of both pictures, branches, and an answer when epsilon moves."""
 
 from __future__ import annotations
 
