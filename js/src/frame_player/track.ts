@@ -1,4 +1,4 @@
-/** A slider over the steps of a run, filled as far as it has come, with play and "Latest". */
+/** A slider over the steps of a run, filled as far as it has come, with buttons to play and to follow the run. */
 import { type Cleanup, element, uniqueId } from "../lib/dom";
 import { formatCount } from "../lib/format";
 import { label } from "./icons";
@@ -24,7 +24,8 @@ export class Track {
     id: uniqueId("cvz-player"),
     "aria-label": "Step",
   });
-  #latest = element(
+  /** It stands where there is room for it, so that the slider is as long as all is wide. */
+  readonly latest = element(
     "button",
     { type: "button", title: "Show the latest frame, and each new one as it comes" },
     "Latest",
@@ -39,11 +40,11 @@ export class Track {
     private readonly go: (step: number) => void,
   ) {
     const rail = element("div", { class: "cvz-player-rail" }, this.#bar, this.#slider);
-    this.root = element("div", { class: "cvz-player-line" }, this.#play, rail, this.#latest);
+    this.root = element("div", { class: "cvz-player-line" }, this.#play, rail);
     cleanup.listen(this.#slider, "input", () => this.#drag(Number(this.#slider.value)));
     cleanup.listen(this.#slider, "keydown", (event: KeyboardEvent) => this.press(event));
     cleanup.listen(this.#play, "click", () => this.#toggle());
-    cleanup.listen(this.#latest, "click", () => {
+    cleanup.listen(this.latest, "click", () => {
       this.#goTo(Number.POSITIVE_INFINITY);
       this.#slider.focus();
     });
@@ -73,8 +74,8 @@ export class Track {
     label(this.#play, playing ? "pause" : "play");
     this.#play.title = playing ? "Stop playing" : "Play the kept frames";
     this.#play.setAttribute("aria-label", this.#play.title);
-    // Kept in its place, so that the slider does not change its length when it is let go at the end.
-    this.#latest.style.visibility = step < 0 ? "hidden" : "visible";
+    // Kept in its place, so that nothing beside it moves.
+    this.latest.style.visibility = step < 0 ? "hidden" : "visible";
   }
 
   /** Go to another frame by a key; the steps between them are skipped. */

@@ -47,7 +47,7 @@ export class FramePlayerView implements Onlooker {
     this.#root.append(
       this.#tabs.root,
       this.#stage,
-      element("div", { class: "cvz-player-line" }, buttons, this.#status),
+      element("div", { class: "cvz-player-line" }, buttons, this.#status, this.#track.latest),
       this.#track.root,
       this.#more.root,
       this.#ended,
