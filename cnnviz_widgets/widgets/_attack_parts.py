@@ -125,11 +125,10 @@ class AttackReport(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     ) -> None:
         """Show a changed picture beside the original; ``odds`` are those of both, ``said`` is said of its end."""
         before, now = (int(each.argmax()) for each in odds)
-        change = changed.astype(np.int16) - original
-        largest = int(np.abs(change).max(initial=0))
+        largest = int(np.abs(changed.astype(np.int16) - original).max(initial=0))
         times = f", {127.5 / largest:.0f} times larger" if 0 < largest < 64 else ""
         self.original.show(original, "the original")
-        self.difference.show(signed_colors(change, largest), f"the difference{times}")
+        self.difference.show(difference_of(original, changed), f"the difference{times}")
         is_fooled = now != before if goal is None else now == goal
         text = said or (
             f"{self._answer('Before', odds[0], before)}; {self._answer('now', odds[1], now)}. "
@@ -150,6 +149,12 @@ class AttackReport(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         marks = {before: "leave: ", **({} if goal is None else {goal: "reach: "})}
         names = [marks.get(index, "") + self.names[index] for index in rows]
         self.bars.set_values(names, np.clip(odds[rows], 0, 1).tolist())
+
+
+def difference_of(original: NDArray[np.uint8], changed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return what has changed as a picture: gray where nothing has, the largest change at the end of the scale."""
+    change = changed.astype(np.int16) - original
+    return signed_colors(change, np.abs(change).max(initial=0))
 
 
 def original_of(net: Network, image: Any) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

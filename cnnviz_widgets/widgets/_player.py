@@ -17,6 +17,7 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.render.mosaic import PNG_BYTES
 from cnnviz_widgets.views._pacing import Pacer
 from cnnviz_widgets.views._text import as_html, format_number
 from cnnviz_widgets.widgets._base import shown
@@ -30,7 +31,7 @@ from cnnviz_widgets.widgets._player_export import (
 )
 from cnnviz_widgets.widgets._player_parts import PlayerParts
 from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, numbers
-from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker
+from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker, picture_of, picture_of_result
 
 CHART_SECONDS = 0.5
 
@@ -79,7 +80,7 @@ class Player(Worker):
         self.net = net
         self._options: dict[str, Any] = {}
         self._options = self._all_options(options)
-        self._check(self._new_call())
+        self._tried = self._check(self._new_call())
         super().__init__()
         self.parts = PlayerParts(self._curve, self._log)
         self.view, self.chart = self.parts.view, self.parts.chart
@@ -189,13 +190,13 @@ class Player(Worker):
     def _steps_of(self, call: Call) -> Generator[Step, None, Any]:
         return type(self)._method.steps(self.net, *call.inputs, **call.params)
 
-    def _check(self, call: Call) -> None:
-        """Raise what the method says to these options: it does so with its first step."""
+    def _check(self, call: Call) -> NDArray[np.uint8] | None:
+        """Raise what the method says to these options: it does so with its first step, whose picture is returned."""
         steps = self._steps_of(call)
         try:
-            next(steps)
-        except StopIteration:
-            pass
+            return picture_of(next(steps))
+        except StopIteration as end:
+            return picture_of_result(end.value)
         finally:
             steps.close()
 
@@ -428,8 +429,10 @@ class Player(Worker):
         super().close()
 
     def to_png(self) -> bytes | None:
-        """Return the frame on show, and the one beside it."""
+        """Return the frame on show, and the one beside it; before the first run what a first step gives."""
         picture: bytes | None = self.view.to_png()
+        if picture is None and self._tried is not None:
+            picture = png(self._tried, max_bytes=PNG_BYTES)
         return picture
 
     def to_text(self) -> str:

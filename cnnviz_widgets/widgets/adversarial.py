@@ -15,10 +15,13 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import as_target, class_index
 from cnnviz_widgets.methods.adversarial import Attack, attack
+from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.render.mosaic import PNG_BYTES, fit_tiles, mosaic
 from cnnviz_widgets.views._text import format_number
 from cnnviz_widgets.widgets._attack_parts import (
     AttackReport,
     GoalPicker,
+    difference_of,
     epsilon_slider,
     odds_of,
     original_of,
@@ -123,6 +126,7 @@ class AttackPlayer(Player, PhotoViewer):
         self._known: list[tuple[Any, _Shown]] = []
         self._judged: tuple[Any, Any] = (None, None)
         self._not_begun: tuple[int, int] | None = None
+        self._pictures_on_show: tuple[NDArray[np.uint8], ...] = ()
         super().__init__(net, options)
         # Scrubbing shows the difference and the answer of each frame; the base has its curves drawn for each run.
         self.view.observe(self._on_step, "step")
@@ -255,6 +259,7 @@ class AttackPlayer(Player, PhotoViewer):
         if self._not_begun != (self.view.run, self.view.step):
             self._not_begun = None
         if run is None or self._not_begun is not None:
+            self._pictures_on_show = (self._seen(self._image)[0],)
             self.report.show_original(*self._seen(self._image), self._goal(self._options["target"]))
             return
         is_latest = not 0 <= self.view.step < run.done
@@ -266,7 +271,14 @@ class AttackPlayer(Player, PhotoViewer):
         original, before = self._seen(run.call.inputs[0])
         said = run.result.message if is_latest and isinstance(run.result, Attack) else ""
         goal = self._goal(run.call.params["target"])
+        self._pictures_on_show = (original, changed, difference_of(original, changed))
         self.report.show(original, changed, (before, self._judged[1]), goal, said)
+
+    def to_png(self) -> bytes | None:
+        """Return the original, the picture on show and their difference, amplified."""
+        with self.lock:
+            tiles = fit_tiles(np.stack(self._pictures_on_show))
+        return png(mosaic(tiles, columns=3, gap=2), max_bytes=PNG_BYTES)
 
     def _seen(self, image: Any) -> _Shown:
         """Return an image as the network sees it, and the probabilities of all classes; those of some are known."""

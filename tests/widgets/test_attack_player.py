@@ -79,6 +79,8 @@ def test_a_run_is_the_call_with_what_the_network_says_beside_it(net: cv.Network,
     assert rows[0][0] == f"leave: {LABELS[before.argmax()]}"
     assert rows[1][0] == LABELS[after.argmax()]
     assert len(rows) == 5
+    shown = np.asarray(Image.open(io.BytesIO(player.to_png())))
+    np.testing.assert_array_equal(shown, np.asarray(Image.open(io.BytesIO(result._repr_png_()))))
     # An earlier frame: its own numbers.
     player.view.step = 1
     player._draw_curves()
