@@ -17,10 +17,11 @@ from torch import Tensor
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import OutputError, UnsupportedModuleError
 from cnnviz_widgets.engine.input_gradients import backward_pass, sent_back
+from cnnviz_widgets.engine.narrowing import Kept, narrow
 from cnnviz_widgets.engine.objectives import Objective, Seen, layers_of
 from cnnviz_widgets.engine.optimizers import Optimizer, mover_of
 from cnnviz_widgets.engine.parameterizations import Parameterization
-from cnnviz_widgets.engine.private_copy import private_copy
+from cnnviz_widgets.engine.private_network import PrivateNetwork
 from cnnviz_widgets.engine.relu_rules import ruled
 from cnnviz_widgets.engine.stream import Step, StopEarly
 from cnnviz_widgets.engine.transforms import Transform, transformed
@@ -94,16 +95,14 @@ class Climber:
     """
 
     def __init__(self, net: Network, terms: Mapping[str, Objective]) -> None:
-        from cnnviz_widgets.engine.network import Network
-
         self._terms = dict(terms)
         for layer in layers_of(self._terms.values()):
             net.layer(layer)  # says what is wrong with it
         self._guard: Callable[[], Any]
+        self._kept: Kept | None = None
+        self.net: Network
         try:
-            core = private_copy(net.core, "it is run while its pictures are shown")
-            core.eval().requires_grad_(False)
-            self.net = Network(core, input=net.input, labels=net.labels, output=net.output)
+            self.net = PrivateNetwork(net, "it is run while its pictures are shown")
             self._guard = nullcontext
         except UnsupportedModuleError:
             self.net = net
@@ -123,8 +122,22 @@ class Climber:
         return self._values(picture, shown)
 
     def _values(self, picture: Tensor, shown: Tensor) -> dict[str, Tensor]:
-        seen = _look(self.net, self._terms.values(), picture, shown.contiguous(memory_format=self._memory))
+        seen = _look(self.net, self._terms.values(), picture, self._laid(shown), self._kept)
         return {name: each.values(seen) for name, each in self._terms.items()}
+
+    def _laid(self, shown: Tensor) -> Tensor:
+        return shown.contiguous(memory_format=self._memory)
+
+    def narrow(self, shown: Tensor) -> None:
+        """Leave out what no term reads, as soon as that can be known; inside a `step` with plain gradients."""
+        if self._kept is None and isinstance(self.net, PrivateNetwork) and self.net.is_foreseeable(shown):
+            objectives = list(self._terms.values())
+            self._kept = narrow(
+                self.net.core,
+                objectives,
+                shown,
+                lambda x, kept: _look(self.net, objectives, x, self._laid(x), kept),
+            )
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -140,7 +153,9 @@ def judged(net: Network, objective: Objective, x: Tensor) -> NDArray[np.float32]
         return values
 
 
-def _look(net: Network, objectives: Collection[Objective], picture: Tensor, x: Tensor) -> Seen:
+def _look(
+    net: Network, objectives: Collection[Objective], picture: Tensor, x: Tensor, kept: Kept | None = None
+) -> Seen:
     """Run the network on what it is shown of pictures, as far as some objectives ask for; with gradients if enabled."""
     layers = layers_of(objectives)
     to_the_end = any(each.needs_output for each in objectives)
@@ -148,7 +163,7 @@ def _look(net: Network, objectives: Collection[Objective], picture: Tensor, x: T
         return Seen(net, picture, {}, net(x) if to_the_end else None)
     with capture(net, layers, gradients=torch.is_grad_enabled(), stop=not to_the_end) as captured:
         output = net(x)
-        return Seen(net, picture, {key: captured[key] for key in layers}, output)
+        return Seen(net, picture, {key: captured[key] for key in layers}, output, kept)
 
 
 class _Evaluation:
@@ -169,10 +184,9 @@ class _Evaluation:
     def __call__(self, draw: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return each term's values [N], and the gradient of their sum with respect to the leaf."""
         values, gradient = self._once(draw, "plain")
-        dead = ~gradient.flatten(1).any(1)
-        if self.relax and bool(dead.any()):
+        if self.relax and bool((dead := _peaks(gradient) == 0).any()):
             _, other = self._once(draw, "relaxed")
-            revived = dead & other.flatten(1).any(1)
+            revived = dead & (_peaks(other) != 0)
             gradient = torch.where(revived.view(-1, *[1] * (gradient.ndim - 1)), other, gradient)
             self.relaxed += revived.cpu().numpy()
         return values, gradient
@@ -184,6 +198,8 @@ class _Evaluation:
         with self._climber.step(), ruled(rule):
             picture = self._image.picture(leaf)
             shown = transformed(picture, self._transforms, self._random)
+            if rule == "plain":
+                self._climber.narrow(shown)
             values = self._climber.values(picture, shown)
             total = torch.stack([each.float() for each in values.values()]).sum()
             gradient = sent_back(total, leaf)
@@ -247,14 +263,16 @@ def ascend(
     evaluate = _Evaluation(Climber(net, terms), image, transforms, random)
     mover = mover_of(optimizer, image.leaf)
     history: dict[str, list[Tensor]] = {name: [] for name in terms}
-    good, ended, done, lowest, stopped = image.leaf.detach().clone(), "", 0, -math.inf, False
+    ended, done, lowest, stopped = "", 0, -math.inf, False
+    good = here = image.leaf.detach().clone()
     try:
         for index in range(steps):
             evaluate.relax = index < relax
             draw = random.get_state()
             values, gradient = evaluate(draw)
             value = float(sum(each.sum() for each in values.values()))
-            finite = math.isfinite(value) and bool(gradient.isfinite().all())
+            peak = float(_peaks(gradient).max())
+            finite = math.isfinite(value) and math.isfinite(peak)
             if not finite and index == 0:
                 raise OutputError(
                     f"the first {'value' if not math.isfinite(value) else 'gradient'} is NaN or infinite, so there is "
@@ -269,14 +287,14 @@ def ascend(
                 break
             for name, each in values.items():
                 history[name].append(each)
-            if not bool(gradient.any()):
+            if not peak:
                 ended = f"the gradient is zero for all pictures at step {first + index + 1}"
                 break
-            good = image.leaf.detach().clone()
             mover(index, (values, gradient), partial(evaluate, draw))
             image.constrain()
+            good, here = here, image.leaf.detach().clone()
             done = index + 1
-            yield _step(net, image, picturing, first + index, total or steps, values)
+            yield _step(image, here, picturing, first + index, total or steps, values)
     except StopEarly:
         stopped = True
     if not bool(image.leaf.isfinite().all()):
@@ -291,9 +309,14 @@ def ascend(
     return Ascent(x, image.leaf, curves, done, ended, evaluate.relaxed, stopped)
 
 
+def _peaks(gradient: Tensor) -> Tensor:
+    """Return the largest magnitude in each picture's gradient [N]; NaN where there is one."""
+    return gradient.flatten(1).abs().amax(1)
+
+
 def _step(
-    net: Network,
     image: Parameterization,
+    leaf: Tensor,
     picturing: Picturing | None,
     index: int,
     total: int,
@@ -302,7 +325,6 @@ def _step(
     means = {name: float(each.mean()) for name, each in values.items()}
     if picturing is None:
         return Step(index, total, values=means)
-    leaf = image.leaf.detach().clone()
 
     def picture() -> Any:
         with torch.no_grad():

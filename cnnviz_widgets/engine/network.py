@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -35,7 +36,7 @@ from cnnviz_widgets.engine.layers import (
     split_key,
 )
 from cnnviz_widgets.engine.prediction import Prediction
-from cnnviz_widgets.engine.state import engine_lock, evaluation
+from cnnviz_widgets.engine.state import ModuleState, engine_lock, evaluation
 from cnnviz_widgets.engine.support import check_supported, unwrapped
 from cnnviz_widgets.engine.survey import Survey, Surveys, watched
 from cnnviz_widgets.engine.targets import checked_scores, probabilities
@@ -199,9 +200,13 @@ class Network:
                     raise
             return output
 
+    def _guarded(self, gradients: bool) -> AbstractContextManager[ModuleState]:
+        """Return what a pass runs in."""
+        return evaluation(self.core, gradients=gradients)
+
     def _forward(self, x: Tensor, captures: Sequence[Capture], gradients: bool) -> tuple[Any, bool]:
         """Return the output, and whether all that was captured is right (otherwise: run it again)."""
-        with evaluation(self.core, gradients=gradients) as state:
+        with self._guarded(gradients) as state:
             if gradients and not x.requires_grad:
                 x = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             # A copy, since a module may begin with an in-place operation.

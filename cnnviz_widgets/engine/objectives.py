@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -33,16 +33,31 @@ class Seen:
         What the layers returned, after the transforms: the keys that the objectives ask for.
     output
         What the network returned; ``None`` if no objective asks for it.
+    kept
+        The channels that there are, for layers that lack some which no objective reads.
     """
 
     def __init__(
-        self, net: Network, picture: Tensor, layers: Mapping[LayerKey, Any], output: Any = None
+        self,
+        net: Network,
+        picture: Tensor,
+        layers: Mapping[LayerKey, Any],
+        output: Any = None,
+        kept: Mapping[LayerKey, tuple[int, ...]] | None = None,
     ) -> None:
-        self.net, self.picture, self._layers, self._output = net, picture, layers, output
+        self.net, self.picture, self._layers, self.returned = net, picture, layers, output
+        self._kept = kept or {}
 
     def maps(self, layer: LayerKey) -> Tensor:
         """Return what a layer returned, [N, C, ...]."""
+        if layer in self._kept:
+            raise TargetError(f"an objective reads channels of layer {layer!r} that it did not ask for")
         return main_tensor(self._layers[layer])
+
+    def some_maps(self, layer: LayerKey, channel: int) -> tuple[Tensor, int]:
+        """Return what a layer returned, and where a channel is in it: some channels may be missing."""
+        kept = self._kept.get(layer)
+        return main_tensor(self._layers[layer]), channel if kept is None else kept.index(channel)
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -52,7 +67,7 @@ class Seen:
     @cached_property
     def output(self) -> Tensor:
         """What the network returned [N, ...]."""
-        return main_tensor(self._output, self.net.output)
+        return main_tensor(self.returned, self.net.output)
 
     @cached_property
     def class_scores(self) -> Tensor:
@@ -79,6 +94,10 @@ class Objective(ABC):
     @abstractmethod
     def values(self, seen: Seen) -> Tensor:
         """Return one number for each picture [N]."""
+
+    def channels(self, layer: LayerKey) -> frozenset[int] | None:
+        """Return which channels of a layer the values depend on, if not on all: those read by `Seen.some_maps`."""
+        return None if layer in self.layers else frozenset()
 
     def __add__(self, other: Any) -> Objective:
         return Sum({self: 1.0, as_objective(other): 1.0}) if _is_objective(other) else NotImplemented
@@ -133,10 +152,15 @@ class TargetObjective(Objective):
         """Return the target's value for each picture."""
         target = self.target
         if target.layer is not None:
-            return target.of_layer(seen.maps(target.layer))
+            maps, channel = seen.some_maps(target.layer, cast(int, target.channel))
+            return (target if channel == target.channel else replace(target, channel=channel)).of_layer(maps)
         if callable(target.what):
             return target.of_output(seen.output)
         return target.of_scores(seen.net, seen.class_scores)
+
+    def channels(self, layer: LayerKey) -> frozenset[int] | None:
+        """Return the target's channel."""
+        return frozenset({cast(int, self.target.channel)} if layer in self.layers else ())
 
     @property
     def text(self) -> str:
@@ -165,6 +189,10 @@ class Sum(Objective):
         """Return the sum for each picture."""
         return torch.stack([weight * each.values(seen) for each, weight in self.terms.items()]).sum(0)
 
+    def channels(self, layer: LayerKey) -> frozenset[int] | None:
+        """Return those of all terms."""
+        return channels_of(self.terms, layer)
+
     @property
     def text(self) -> str:
         """The sum as one would write it."""
@@ -186,6 +214,10 @@ class OneEach(Objective):
         if len(seen.picture) != len(self.objectives):
             raise TargetError(f"{len(self.objectives)} objectives for {len(seen.picture)} pictures")
         return torch.stack([each.values(seen)[index] for index, each in enumerate(self.objectives)])
+
+    def channels(self, layer: LayerKey) -> frozenset[int] | None:
+        """Return those of all objectives."""
+        return channels_of(self.objectives, layer)
 
     @property
     def text(self) -> str:
@@ -307,3 +339,9 @@ class Caricature(Objective):
 def layers_of(objectives: Any) -> tuple[LayerKey, ...]:
     """Return the layers that some objectives ask for, each once."""
     return tuple(dict.fromkeys(layer for each in objectives for layer in each.layers))
+
+
+def channels_of(objectives: Iterable[Objective], layer: LayerKey) -> frozenset[int] | None:
+    """Return which channels of a layer some objectives depend on; ``None`` for all."""
+    found = [each.channels(layer) for each in objectives]
+    return None if None in found else frozenset().union(*(each for each in found if each is not None))

@@ -58,14 +58,18 @@ def mover_of(optimizer: Optimizer, leaf: Tensor) -> Mover:
     if optimizer.name == "lbfgs":
         return _lbfgs_mover(optimizer, leaf)
     chosen: torch.optim.Optimizer
+    # In one pass over the numbers, where there is a kernel for it.
+    fused = leaf.device.type in ("cpu", "cuda")
     if optimizer.name == "adam":
-        chosen = torch.optim.Adam([leaf], lr=1.0, foreach=False)
+        chosen = torch.optim.Adam([leaf], lr=1.0, maximize=True, foreach=False, fused=fused)
     else:
-        chosen = torch.optim.SGD([leaf], lr=1.0, momentum=optimizer.momentum, foreach=False)
+        chosen = torch.optim.SGD(
+            [leaf], lr=1.0, momentum=optimizer.momentum, maximize=True, foreach=False, fused=fused
+        )
 
     def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
         chosen.param_groups[0]["lr"] = optimizer.at(index)
-        leaf.grad = -here[1]
+        leaf.grad = here[1].contiguous()
         chosen.step()
         leaf.grad = None
 

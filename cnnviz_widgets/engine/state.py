@@ -76,6 +76,17 @@ class ModuleState:
                 elif isinstance(value, np.ndarray) and value.flags.writeable:
                     self._arrays.append((value, value.copy()))
 
+    def is_as_noted(self) -> bool:
+        """Return whether all is still what it was; random states are not looked at."""
+        return (
+            all(map(_same_attributes, self.modules, self._kinds, self._attributes))
+            and not any(self._empty)
+            and all(same_content(container, content) for container, content in self._containers)
+            and self._gradients == [(each.requires_grad, each.grad) for each in self.parameters]
+            and all(np.array_equal(array, numbers) for array, numbers in self._arrays)
+            and all(copy.is_as_noted() for copy in self._copies)
+        )
+
     def restore(self) -> None:
         """Put everything back; what is as it was is not touched, so that this may be done twice."""
         for module, kind, attributes in zip(self.modules, self._kinds, self._attributes, strict=True):
@@ -112,6 +123,12 @@ def same_content(container: Any, content: Any) -> bool:
     return same and (not isinstance(container, dict) or all(map(is_, container.values(), content.values())))
 
 
+def _same_attributes(module: nn.Module, kind: type, attributes: dict[str, Any]) -> bool:
+    now = module.__dict__
+    same = type(module) is kind and now.keys() == attributes.keys()
+    return same and all(now[name] is value for name, value in attributes.items())
+
+
 def _restore_container(container: Any, content: Any) -> None:
     # Another thread may be reading it: what is right already is not emptied for a moment.
     if not same_content(container, content):
@@ -126,6 +143,13 @@ class _TensorCopy:
         self.tensor = tensor
         self.value = tensor.clone()
         self.requires_grad = tensor.requires_grad
+
+    def is_as_noted(self) -> bool:
+        tensor, value = self.tensor, self.value
+        if tensor.shape != value.shape or tensor.dtype != value.dtype or tensor.device != value.device:
+            return False
+        plain = tensor.layout is torch.strided and not tensor.is_meta
+        return plain and tensor.requires_grad == self.requires_grad and torch.equal(tensor, value)
 
     def restore(self) -> None:
         tensor, value = self.tensor, self.value
@@ -222,12 +246,30 @@ def evaluation(module: nn.Module, *, gradients: bool = False) -> Iterator[Module
             for parameter in state.parameters:
                 if parameter.requires_grad:
                     parameter.requires_grad_(False)
-        # Fused attention passes its submodules by, unless they have hooks: what is looked at must not decide
-        # what is computed.
-        fused = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-                yield state
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
+        with computing(gradients=gradients):
+            yield state
+
+
+@contextmanager
+def computing(*, gradients: bool) -> Iterator[None]:
+    """Run passes inside as `evaluation` does, of a module that is in evaluation mode and need not be preserved."""
+    # Fused attention passes its submodules by, unless they have hooks: what is looked at must not decide
+    # what is computed.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextmanager
+def same_chance() -> Iterator[None]:
+    """See the global random states afterwards as before."""
+    states = _random_states()
+    try:
+        yield
+    finally:
+        for restore in states:
+            restore()

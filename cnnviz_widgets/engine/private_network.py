@@ -1,0 +1,74 @@
+"""A network over a copy of a module, which nobody else has, so that little need be watched over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from cnnviz_widgets.engine.capture import Capture
+from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.private_copy import private_copy
+from cnnviz_widgets.engine.state import ModuleState, computing, evaluation, same_chance
+from cnnviz_widgets.engine.survey import PassKind, Survey, Surveys
+
+
+class PrivateNetwork(Network):
+    """A network over a copy of another one's module, in evaluation mode, for one user.
+
+    The copy is guarded and put back after a pass until one has left it as it was, and all passes of its kind are known
+    to do the same operations: then the next ones leave it as it is, too.
+
+    Parameters
+    ----------
+    net
+        The network whose module is copied.
+    need
+        Why, for the error.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        The module can't be copied.
+    """
+
+    def __init__(self, net: Network, need: str) -> None:
+        core = private_copy(net.core, need)
+        core.eval().requires_grad_(False)
+        super().__init__(core, input=net.input, labels=net.labels, output=net.output)
+        self._surveys: Surveys = _Unchanged(core)
+        self._kind: PassKind = ((), False)
+        self._steady: dict[PassKind, ModuleState] = {}
+
+    def is_foreseeable(self, x: Tensor) -> bool:
+        """Return whether a pass of such a batch was watched, and all like it do the same."""
+        survey = self._surveys.find((tuple(x.shape), x.requires_grad))
+        return survey is not None and survey.predictable
+
+    def _forward(self, x: Tensor, captures: Sequence[Capture], gradients: bool) -> tuple[Any, bool]:
+        self._kind = (tuple(x.shape), gradients)
+        return super()._forward(x, captures, gradients)
+
+    @contextmanager
+    def _guarded(self, gradients: bool) -> Iterator[ModuleState]:
+        kind = self._kind
+        known = self._steady.get(kind)
+        if known is not None:
+            with same_chance(), computing(gradients=gradients):
+                yield known
+            return
+        with evaluation(self.core, gradients=gradients) as state:
+            yield state
+            survey = self._surveys.find(kind)
+            if survey is not None and survey.predictable and state.is_as_noted():
+                self._steady[kind] = state
+
+
+class _Unchanged(Surveys):
+    """Surveys that stay: the module is changed by its owner only, who knows what that does."""
+
+    def find(self, kind: PassKind) -> Survey | None:
+        """Return what is known of such passes."""
+        return self._surveys.get(kind)
