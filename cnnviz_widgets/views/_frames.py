@@ -29,6 +29,9 @@ FRAME_BYTES = 90
 SHOWN_SIDE = 768
 """Larger pictures are made smaller for the page, which shows none larger."""
 
+FRAME_LIMIT = 66_000
+"""A frame of more bytes is made smaller for the page: thirty less sharp ones tell more of a run than five."""
+
 LOSSLESS_PIXELS = 4096
 """Pictures of so few pixels are shown enlarged, where the marks of a JPEG would be seen."""
 
@@ -57,12 +60,6 @@ class Frame:
     def page_bytes(self) -> int:
         """What it takes on the page."""
         return len(self.encoded) + FRAME_BYTES * (1 + len(self.values))
-
-
-def make_frame(step: int, image: NDArray[np.uint8], values: Mapping[str, float]) -> Frame:
-    """Return a frame of a picture that nobody else changes."""
-    image.setflags(write=False)
-    return Frame(step, image, dict(values), encode(image))
 
 
 def encode(image: NDArray[np.uint8], longest: int = SHOWN_SIDE) -> bytes:
@@ -104,6 +101,21 @@ class Run:
         self.latest = first
         self.stride = 1 if total is None else max(1, math.ceil((total - first) / FRAMES_A_RUN))
         self.frames: dict[int, Frame] = {}
+        self._side = SHOWN_SIDE
+
+    def frame(
+        self, step: int, image: NDArray[np.uint8], values: Mapping[str, float], *, sharp: bool = False
+    ) -> Frame:
+        """Return a frame of a picture that nobody else changes; a sharp one is as large as the page shows it."""
+        image.setflags(write=False)
+        side = SHOWN_SIDE if sharp else self._side
+        encoded = encode(image, side)
+        if not sharp and len(encoded) > FRAME_LIMIT:
+            # Those that come next are alike, so that they need not be encoded twice.
+            carried = min(side, max(image.shape[:2]))
+            self._side = max(1, int(0.95 * carried * math.sqrt(FRAME_LIMIT / len(encoded))))
+            encoded = encode(image, self._side)
+        return Frame(step, image, dict(values), encoded)
 
     def wants(self, step: int) -> bool:
         """Whether the picture of a step is to be kept."""

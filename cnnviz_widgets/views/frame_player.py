@@ -13,10 +13,11 @@ import anywidget
 import numpy as np
 import traitlets
 from numpy.typing import NDArray
+from PIL import Image
 
-from cnnviz_widgets.render.encode import jpeg, png
+from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.views._bundle import bundle
-from cnnviz_widgets.views._frames import SHOWN_SIDE, Frame, KeptFrames, Run, make_frame, shrunk
+from cnnviz_widgets.views._frames import Frame, KeptFrames, Run
 from cnnviz_widgets.views._live import LiveGate, Speed
 from cnnviz_widgets.views._pictures import STILL_BYTES, checked_image
 from cnnviz_widgets.views._text import printable
@@ -24,7 +25,7 @@ from cnnviz_widgets.views._traits import Enum, Int
 
 STATES = ("ready", "running", "paused", "stopped", "failed", "done")
 ACTS = ("start", "pause", "resume", "stop", "branch", "export", "remove")
-RAW_PIXELS = 512 * 512  # Larger live frames cost more as they are than they cost to encode.
+LIVE_SIDE = 640  # Larger live frames are halved, or more: encoded, they would take much of the worker's time.
 TEXT_LENGTH = 500
 GAP = 8  # pixels between two pictures of the still
 
@@ -157,7 +158,8 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 return
             image = checked_image(picture()) if kept or self._is_watched(run) else None
             if kept and image is not None:
-                self._keep(run, make_frame(step, image, values))
+                sharp = paused or step == run.total
+                self._keep(run, run.frame(step, image, values, sharp=sharp))
             if live:
                 self._send_live(run, step, image, self._gate.send(now))
             if paused:
@@ -180,7 +182,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         with self._lock:
             run = self._running()
             if picture is not None:
-                self._keep(run, make_frame(run.latest, checked_image(picture), self._values))
+                self._keep(run, run.frame(run.latest, checked_image(picture), self._values, sharp=True))
             run.state, run.ended = state, printable(text)[:TEXT_LENGTH]
             self._unsaved = True
             self._tell({"kind": "runs", "runs": [run.info()]})
@@ -308,8 +310,8 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._tell(content, frame.encoded)
 
     def _send_live(self, run: Run, step: int, image: NDArray[np.uint8] | None, serial: int) -> None:
-        """Send a frame as it is, or encoded where that is less work; without picture where the page shows others."""
-        content = {
+        """Send a frame as it is, but for very large ones; without picture where the page shows others."""
+        content: dict[str, Any] = {
             "kind": "live",
             "serial": serial,
             "run": run.info(),
@@ -319,10 +321,9 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         }
         if image is None:
             self._tell(content)
-            return
-        raw = image.shape[0] * image.shape[1] <= RAW_PIXELS
-        content |= {"raw": raw, "size": _size(image)}
-        self._tell(content, image.tobytes() if raw else jpeg(shrunk(image, SHOWN_SIDE)))
+        else:
+            carried = _reduced(image)
+            self._tell(content | {"size": _size(image), "carried": _size(carried)}, carried.tobytes())
 
     def _tell(self, content: dict[str, Any], *buffers: bytes) -> None:
         if self.comm is not None:
@@ -434,6 +435,11 @@ def _index(run: Run) -> list[dict[str, Any]]:
 def _size(image: NDArray[np.uint8]) -> list[int]:
     """Return width and height."""
     return [image.shape[1], image.shape[0]]
+
+
+def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    factor = math.ceil(max(image.shape[:2]) / LIVE_SIDE)
+    return image if factor == 1 else np.asarray(Image.fromarray(image).reduce(factor))
 
 
 def _side_by_side(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

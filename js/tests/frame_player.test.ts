@@ -230,9 +230,8 @@ describe("FramePlayerView", () => {
         serial,
         run: info(1, { latest: step }),
         rate: 20,
-        raw: true,
+        carried: [1, 1],
         ...label(step),
-        size: [1, 1],
       },
       picture ? [new DataView(new Uint8Array([step, 0, 0]).buffer)] : [],
     );

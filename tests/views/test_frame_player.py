@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnviz_widgets.views import _frames, frame_player
-from cnnviz_widgets.views._frames import KeptFrames, make_frame
+from cnnviz_widgets.views import frame_player
+from cnnviz_widgets.views._frames import FRAME_LIMIT, SHOWN_SIDE, KeptFrames
 from cnnviz_widgets.views.frame_player import FramePlayer
 
 
@@ -136,7 +136,7 @@ def test_the_budget_is_shared_evenly_and_never_passed(page_bytes: int) -> None:
         runs.append(run := kept.begin(total=40, first=0, parent=None, text=""))
         for step in range(1, 41):
             if run.wants(step):
-                kept.keep(run, make_frame(step, noise(100 * number + step, 64 + 8), {"loss": 1.0}))
+                kept.keep(run, run.frame(step, noise(100 * number + step, 64 + 8), {"loss": 1.0}))
             assert sum(each.page_bytes for each in runs) <= page_bytes
     for number, run in enumerate(runs):
         steps = list(run.frames)
@@ -158,7 +158,7 @@ def test_exact_pictures_have_a_budget_of_their_own() -> None:
     run = kept.begin(total=40, first=0, parent=None, text="")
     for step in range(1, 41):
         if run.wants(step):
-            kept.keep(run, make_frame(step, np.zeros((72, 72, 3), np.uint8), {}))
+            kept.keep(run, run.frame(step, np.zeros((72, 72, 3), np.uint8), {}))
         assert run.exact_bytes <= 10 * 72 * 72 * 3
     assert len(run.frames) >= 5
     assert (min(run.frames), max(run.frames)) == (1, 40)
@@ -194,11 +194,39 @@ def test_the_saved_state_stays_below_four_megabytes_and_holds_every_frame() -> N
 def test_small_pictures_go_to_the_page_as_they_are_and_large_ones_smaller(side: int, kind: str) -> None:
     ramp = np.linspace(0, 255, side, dtype=np.uint8)
     image = np.stack([np.tile(ramp, (side, 1))] * 3, axis=2)
-    with Image.open(io.BytesIO(make_frame(1, image, {}).encoded)) as encoded:
+    run = KeptFrames().begin(total=9, first=0, parent=None, text="")
+    with Image.open(io.BytesIO(run.frame(1, image, {}).encoded)) as encoded:
         assert encoded.format == kind
-        assert max(encoded.size) == min(side, _frames.SHOWN_SIDE)
+        assert max(encoded.size) == min(side, SHOWN_SIDE)
         there = np.asarray(encoded.resize((side, side)), dtype=float)
     assert np.abs(there - image).max() <= (0 if kind == "PNG" else 6)
+
+
+def test_pictures_that_take_much_are_less_sharp_on_the_page_but_for_the_last_one() -> None:
+    player = FramePlayer()
+    player.begin(total=64)
+    for step in range(1, 65):
+        player.show(step, {}, lambda step=step: noise(step, 300))
+    frames = player.frames(1)
+    assert len(frames) >= 32  # as they are, 160 kB each, the page would have 15 of them
+    with Image.open(io.BytesIO(frames[-1].encoded)) as last, Image.open(io.BytesIO(frames[5].encoded)) as one:
+        assert last.size == (300, 300)
+        assert 160 < one.width < 300
+    assert max(len(frame.encoded) for frame in frames[:-1]) <= FRAME_LIMIT
+    assert all(np.array_equal(frame.image, noise(frame.step, 300)) for frame in frames)
+
+
+def test_very_large_live_frames_are_sent_smaller(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=9)
+    page = FakePage(player)
+    image = np.repeat(
+        np.repeat(noise(0, 350), 2, axis=0), 2, axis=1
+    )  # each mean of four is one of its values
+    player.show(1, {}, lambda: image)
+    ((content, (raw,)),) = page.messages("live")
+    assert (content["size"], content["carried"]) == ([700, 700], [350, 350])
+    np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(350, 350, 3), noise(0, 350))
 
 
 def test_a_branch_begins_with_its_parents_picture() -> None:
@@ -249,10 +277,10 @@ def test_a_slow_page_is_sent_one_frame_and_no_more_before_it_has_painted_it(cloc
     run_steps(player, range(1001, 1301), clock)
     (content, (raw,)) = page.messages("live")[1]
     assert len(page.messages("live")) == 2
-    assert (content["step"], content["size"], content["raw"]) == (
+    assert (content["step"], content["size"], content["carried"]) == (
         1001,
         [6, 6],
-        True,
+        [6, 6],
     )  # the newest, not the next
     np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(1001))
 

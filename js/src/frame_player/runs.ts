@@ -30,7 +30,7 @@ export interface KeptFrame extends Label {
 
 export interface LiveFrame extends Label {
   run: number;
-  picture: ImageBitmap | ImageData;
+  picture: ImageData;
 }
 
 export interface Run extends RunInfo {

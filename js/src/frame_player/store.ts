@@ -2,8 +2,8 @@
 import type { AnyModel } from "@anywidget/types";
 import { asUint8 } from "../lib/buffers";
 import { Cleanup, element } from "../lib/dom";
-import { Bitmaps, decode, fromRaw } from "./bitmaps";
-import { type Kept, type Label, type LiveFrame, type RunInfo, Runs } from "./runs";
+import { Bitmaps, fromRaw } from "./bitmaps";
+import { type Kept, type Label, type LiveFrame, type RunInfo, Runs, type Size } from "./runs";
 
 export interface Traits extends Record<string, unknown> {
   _kept: Kept;
@@ -24,7 +24,7 @@ interface LiveMessage extends Label {
   serial: number;
   run: RunInfo;
   rate: number | null;
-  raw: boolean;
+  carried: Size;
 }
 
 /** What comes from views/frame_player.py; the buffers are pictures. */
@@ -72,11 +72,7 @@ export class Store {
   #visible: boolean | undefined;
 
   constructor(private readonly model: AnyModel<Traits>) {
-    const take = (message: Message, buffers: DataView[]) => {
-      this.#take(message, buffers).catch((error: unknown) =>
-        console.error("a frame can't be shown", error),
-      );
-    };
+    const take = (message: Message, buffers: DataView[]) => this.#take(message, buffers);
     const load = () => {
       this.runs.load(model.get("_kept"));
       this.#refresh();
@@ -92,7 +88,6 @@ export class Store {
 
   close(): void {
     this.#cleanup.run();
-    this.#dropLive();
     this.bitmaps.close();
   }
 
@@ -136,7 +131,7 @@ export class Store {
     this.#refresh();
   }
 
-  async #take(message: Message, buffers: DataView[]): Promise<void> {
+  #take(message: Message, buffers: DataView[]): void {
     switch (message.kind) {
       case "runs":
         message.runs.map((info) => this.runs.note(info));
@@ -148,7 +143,7 @@ export class Store {
         this.runs.thin(message.steps);
         break;
       case "live":
-        await this.#takeLive(message, buffers[0]);
+        this.#takeLive(message, buffers[0]);
         break;
       case "all":
         this.connected ||= message.page === this.#page;
@@ -177,27 +172,16 @@ export class Store {
   }
 
   /** Take a frame; one without a picture only tells how far it is. */
-  async #takeLive(message: LiveMessage, buffer: DataView | undefined): Promise<void> {
-    const { serial, rate, run, raw, step, size, values } = message;
+  #takeLive(message: LiveMessage, buffer: DataView | undefined): void {
+    const { serial, rate, run, carried, step, size, values } = message;
     this.#serial = serial;
     this.rate = rate;
     this.runs.note(run);
     if (buffer !== undefined) {
-      const bytes = asUint8(buffer);
-      const picture = raw ? fromRaw(bytes, ...size) : await decode(bytes);
-      if (serial === this.#serial) {
-        this.#dropLive();
-        this.live = { run: run.number, step, size, values, picture };
-      }
+      const picture = fromRaw(asUint8(buffer), ...carried);
+      this.live = { run: run.number, step, size, values, picture };
     }
     this.#tellPainted();
-  }
-
-  #dropLive(): void {
-    if (this.live?.picture instanceof ImageBitmap) {
-      this.live.picture.close();
-    }
-    this.live = undefined;
   }
 
   /** Tell Python, which sends no live frame before, once what came up to now is painted: never while hidden. */
