@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.coarse_to_fine import prepared, scales_left, sizes_of, steps_by_scale
+from cnnviz_widgets.engine.gram import texture_layers
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.views._text import as_html
@@ -43,6 +45,8 @@ class ScaledPlayer(Player, PhotoViewer):
     def _prepare_parts(self) -> None:
         self._still, self._still_of = Still(), (None, None)
         self._known: WeakKeyDictionary[Call, list[Size]] = WeakKeyDictionary()
+        # A pass through the network, asked for with each change of an option.
+        self._usual_layers = cache(texture_layers)
 
     _still_of: tuple[Any, Any]
 

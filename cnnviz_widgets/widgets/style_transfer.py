@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 
 from cnnviz_widgets.engine.coarse_to_fine import checked_weights
-from cnnviz_widgets.engine.gram import checked_layers, texture_layers
+from cnnviz_widgets.engine.gram import checked_layers
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
@@ -188,7 +188,7 @@ class StylePlayer(ScaledPlayer):
         )
 
     def _of_style(self, layers: Any) -> tuple[LayerKey, ...]:
-        return checked_layers(self.net, "style_layers", layers, texture_layers)
+        return checked_layers(self.net, "style_layers", layers, self._usual_layers)
 
     def _of_content(self, layers: Any) -> tuple[LayerKey, ...]:
         def usual(net: Network) -> tuple[LayerKey, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets
 
-from cnnviz_widgets.engine.gram import checked_layers, texture_layers
+from cnnviz_widgets.engine.gram import checked_layers
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
@@ -89,7 +89,7 @@ class TexturePlayer(ScaledPlayer):
 
     def _make_controls(self) -> Sequence[Control]:
         def chosen(layers: Any) -> Any:
-            return checked_layers(self.net, "layers", layers, texture_layers)
+            return checked_layers(self.net, "layers", layers, self._usual_layers)
 
         return (
             layers_field("layers", "Layers", "Whose features to keep", self._layers, chosen),
