@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +106,31 @@ def wait() -> None:
 
 def stream() -> Iterator[np.ndarray]:
     yield from PICTURES
+
+
+LAYERS = ["conv", "relu", "full"]
+
+
+def patches(images: Any, net: cv.Network | None = None, **options: Any) -> dict[Any, cv.TopPatches]:
+    given = {"k": 3, "batch_size": 2, **options}
+    return dict(cv.top_patches(net or network(), images, LAYERS, **given))
+
+
+def statistics(images: Any, net: cv.Network | None = None, **options: Any) -> cv.ActivationStatistics:
+    return cv.activation_statistics(net or network(), images, LAYERS, **{"batch_size": 2, **options})
+
+
+def features(images: Any, net: cv.Network | None = None, **options: Any) -> cv.FeatureTable:
+    """Return a table that is kept in files, in a folder beside the checkpoint where there is one."""
+    images = (PICTURES, [index % 3 for index in range(COUNT)]) if images is PICTURES else images
+    given = {"batch_size": 2, "memory_limit": 0, "predictions": True, **options}
+    if "checkpoint" in given:
+        given.setdefault("path", Path(given["checkpoint"]).parent / "table")
+    return cv.extract_features(net or network(), images, "conv", **given)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "top_patches": patches,
+    "activation_statistics": statistics,
+    "extract_features": features,
+}

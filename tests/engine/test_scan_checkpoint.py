@@ -36,36 +36,21 @@ from cnnviz_widgets.engine.feature_collector import FeatureCollector
 from cnnviz_widgets.engine.image_reader import Progress
 from cnnviz_widgets.engine.mapped_arrays import mapped_arrays
 from cnnviz_widgets.engine.stream import StopEarly
-from tests.engine.scan_settings import COUNT, PICTURES, Images, how_sent, network, stream
+from tests.engine.scan_settings import (
+    COUNT,
+    LAYERS,
+    METHODS,
+    PICTURES,
+    Images,
+    how_sent,
+    network,
+    patches,
+    statistics,
+    stream,
+)
 from tests.small_networks import CallCounter
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ["conv", "relu", "full"]
-
-
-def patches(images: Any, net: cv.Network | None = None, **options: Any) -> dict[Any, cv.TopPatches]:
-    given = {"k": 3, "batch_size": 2, **options}
-    return dict(cv.top_patches(net or network(), images, LAYERS, **given))
-
-
-def statistics(images: Any, net: cv.Network | None = None, **options: Any) -> cv.ActivationStatistics:
-    return cv.activation_statistics(net or network(), images, LAYERS, **{"batch_size": 2, **options})
-
-
-def features(images: Any, net: cv.Network | None = None, **options: Any) -> cv.FeatureTable:
-    """Return a table that is kept in files, in a folder beside the checkpoint where there is one."""
-    images = (PICTURES, [index % 3 for index in range(COUNT)]) if images is PICTURES else images
-    given = {"batch_size": 2, "memory_limit": 0, "predictions": True, **options}
-    if "checkpoint" in given:
-        given.setdefault("path", Path(given["checkpoint"]).parent / "table")
-    return cv.extract_features(net or network(), images, "conv", **given)
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "top_patches": patches,
-    "activation_statistics": statistics,
-    "extract_features": features,
-}
 
 
 @functools.cache
@@ -87,10 +72,10 @@ import json, os, sys
 import cnnviz_widgets as cv
 import torch
 from cnnviz_widgets.engine import scan_checkpoint
-from tests.engine import scan_settings, test_scan_checkpoint as tests
+from tests.engine import scan_settings
 
 torch.set_num_threads(1)  # what has run on several threads can't be forked
-for method in tests.METHODS.values():
+for method in scan_settings.METHODS.values():
     method(scan_settings.PICTURES[:4])
 scan_checkpoint._SECONDS = scan_checkpoint._TIMES_WRITING = 0.0
 
@@ -108,7 +93,7 @@ def run(method, path, place):
             replace(part, whole)
 
         os.replace = replace_some
-    tests.METHODS[method](images, checkpoint=path)
+    scan_settings.METHODS[method](images, checkpoint=path)
 
 while line := sys.stdin.readline():
     child = os.fork()
