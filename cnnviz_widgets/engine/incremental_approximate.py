@@ -20,6 +20,7 @@ from cnnviz_widgets.engine.incremental_costs import Layout
 from cnnviz_widgets.engine.incremental_record import Node, NotIncremental, call
 from cnnviz_widgets.engine.incremental_windows import Intervals, Numbers, Span, is_cut, spans_of
 from cnnviz_widgets.engine.input_gradients import leaf_of
+from cnnviz_widgets.engine.low_precision import faster_than_float32
 from cnnviz_widgets.engine.map_similarity import rank_correlation
 
 SHARES = (0.38, 0.45, 0.55, 0.7)
@@ -170,8 +171,9 @@ class CutBatch(Batch):
         columns: Mapping[Node, Span],
         rims: Rims,
         cut: frozenset[Node],
+        precision: torch.dtype | None,
     ) -> None:
-        super().__init__(clean, rows, columns)
+        super().__init__(clean, rows, columns, precision)
         self._rims, self._cut = rims, cut
         self.lost: Tensor | float = 0.0
 
@@ -187,9 +189,9 @@ class CutBatch(Batch):
 class ApproximatePasses(WindowPasses):
     """Answers to questions about one image in which a window shows something else, approximately.
 
-    As long as ``share`` is 1 they are exact; ``obstacle`` says why that is all there is, where something forbids more.
-    Below it, windows are cut off at that share of each map's side, and each batch has one answer more: what the score
-    lacks for that, [N].
+    As long as ``share`` is 1 and there is no ``precision``, they are exact; ``obstacle`` says why that is all there is,
+    where something forbids more. Below it, windows are cut off at that share of each map's side, and each batch has one
+    answer more: what the score lacks for that, [N]. With a precision, convolutions multiply in it.
 
     Parameters
     ----------
@@ -199,6 +201,7 @@ class ApproximatePasses(WindowPasses):
 
     def __init__(self, *given: Any, score: Callable[[list[Tensor]], Tensor], **options: Any) -> None:
         self.share = 1.0
+        self.precision: torch.dtype | None = None
         super().__init__(*given, **options)
         self.obstacle = ""
         if not self.reason:
@@ -206,6 +209,11 @@ class ApproximatePasses(WindowPasses):
                 self._rims = Rims(self._nodes, self._answers, score)
             except (NotIncremental, RuntimeError) as obstacle:
                 self.obstacle = str(obstacle)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the answers are those of whole images, but for rounding."""
+        return self.share == 1 and self.precision is None
 
     def tune(
         self,
@@ -215,9 +223,10 @@ class ApproximatePasses(WindowPasses):
         read: Callable[[list[Tensor]], NDArray[np.float32]],
         until: float = math.inf,
     ) -> tuple[Numbers, NDArray[np.float32]] | None:
-        """Set the least share that is good enough on a sample of places, or 1.
+        """Set the least share that is good enough on a sample of places, or 1; and a lower precision if it is, too.
 
-        After the moment ``until`` (of `time.monotonic`) no further share is tried.
+        Lower where the processor has one that is faster. After the moment ``until`` (of `time.monotonic`) nothing
+        further is tried.
 
         Returns
         -------
@@ -232,8 +241,8 @@ class ApproximatePasses(WindowPasses):
         rows, columns = sampled(len(tops), len(lefts))
         sample = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
-        def scores(share: float) -> NDArray[np.float32]:
-            self.share = share
+        def scores(share: float, precision: torch.dtype | None = None) -> NDArray[np.float32]:
+            self.share, self.precision = share, precision
             found = np.empty((len(rows), len(columns)), np.float32)
             for down, along, answers in self.batches(tops[rows], lefts[columns], window, quick=True):
                 found[np.ix_(down, along)] = read(answers).reshape(len(down), len(along))
@@ -247,7 +256,10 @@ class ApproximatePasses(WindowPasses):
             if SampleError.between(scores(each), exact).is_small:
                 chosen = each
                 break
-        self.share = chosen
+        lower = faster_than_float32() if self.x.dtype == torch.float32 and time.monotonic() < until else None
+        if lower is not None and not SampleError.between(scores(chosen, lower), exact).is_small:
+            lower = None
+        self.share, self.precision = chosen, lower
         return sample, exact
 
     def _plan(
@@ -262,11 +274,11 @@ class ApproximatePasses(WindowPasses):
     def _run(
         self, intervals: tuple[Intervals, Intervals], rows: Numbers, columns: Numbers, shown: Tensor
     ) -> list[Tensor]:
-        if self.share == 1:
+        if self.is_exact:
             return super()._run(intervals, rows, columns, shown)
         spans = (spans_of(intervals[0], rows, 0), spans_of(intervals[1], columns, 1))
         with torch.inference_mode(False), torch.no_grad():
-            batch = CutBatch(self._clean, *spans, self._rims, self._cut_off(intervals))
+            batch = CutBatch(self._clean, *spans, self._rims, self._cut_off(intervals), self.precision)
             answers = batch.run(self._nodes, self._answers, shown)
             return [*answers, batch.lost + torch.zeros(len(shown), device=shown.device)]
 

@@ -90,10 +90,20 @@ class CleanMaps:
 
 
 class Batch:
-    """One run of the operations for the windows at some rows x some columns of places."""
+    """One run of the operations for the windows at some rows x some columns of places.
 
-    def __init__(self, clean: CleanMaps, rows: Mapping[Node, Span], columns: Mapping[Node, Span]) -> None:
+    ``precision`` is what convolutions multiply in, where it is not that of the maps.
+    """
+
+    def __init__(
+        self,
+        clean: CleanMaps,
+        rows: Mapping[Node, Span],
+        columns: Mapping[Node, Span],
+        precision: torch.dtype | None = None,
+    ) -> None:
         self.clean = clean
+        self._precision = precision
         self.spans = {node: (rows[node], columns[node]) for node in rows}
         self.values: dict[Node, Tensor] = {}
 
@@ -145,7 +155,7 @@ class Batch:
 
     def _windowed(self, node: Node, along: tuple[Reach, Reach]) -> Tensor:
         given = node.inputs[0]
-        if uses_winograd(node, *self.spans[node]):
+        if self._precision is None and uses_winograd(node, *self.spans[node]):
             return self._by_winograd(node, along)
         regions, padding = [], []
         for axis, (rule, span, before) in enumerate(
@@ -163,7 +173,7 @@ class Batch:
                 regions.append(Span(starts, rule.length(span.length), before.size))
                 padding.append(0)
         patch = self._patch(given, regions[0], regions[1], pad_value(node))
-        result = windowed(node, patch, (padding[0], padding[1]))
+        result = windowed(node, patch, (padding[0], padding[1]), self._precision)
         return result if node.name != "avg_pool2d" else self._averaged(node, result)
 
     def _by_winograd(self, node: Node, along: tuple[Reach, Reach]) -> Tensor:

@@ -176,19 +176,26 @@ def pad_value(node: Node) -> float:
     return -torch.inf if node.name == "max_pool2d_with_indices" else 0.0
 
 
-def windowed(node: Node, patch: Tensor, padding: tuple[int, int]) -> Tensor:
-    """Return what a convolution or pool makes of patches [N, C, h, w], with some padding of its own."""
+def windowed(
+    node: Node, patch: Tensor, padding: tuple[int, int], precision: torch.dtype | None = None
+) -> Tensor:
+    """Return what a convolution or pool makes of patches [N, C, h, w], with some padding of its own.
+
+    A convolution multiplies in ``precision``, where that is given.
+    """
     given = node.arguments
     if node.name == "convolution":
-        return torch.conv2d(
-            patch,
-            given["weight"],
-            given["bias"],
+        kernels, bias, used = given["weight"], given["bias"], precision or patch.dtype
+        found = torch.conv2d(
+            patch.to(used),
+            kernels.to(used),
+            None if bias is None else bias.to(used),
             given["stride"],
             padding,
             given["dilation"],
             given["groups"],
         )
+        return found.to(patch.dtype)
     kernel, strides = _pair(given["kernel_size"]), _pair(given.get("stride") or given["kernel_size"])
     if node.name == "max_pool2d_with_indices":
         dilation = _pair(given.get("dilation", 1))

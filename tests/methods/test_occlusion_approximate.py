@@ -16,6 +16,7 @@ import cnnviz_widgets as cv
 from cnnviz_widgets.engine import incremental_approximate
 from cnnviz_widgets.engine.incremental import Question
 from cnnviz_widgets.engine.incremental_approximate import ApproximatePasses
+from cnnviz_widgets.engine.low_precision import faster_than_float32
 from tests.untouched import untouched
 
 SIZE, OPTIONS = 40, {"window": 5, "stride": 2}
@@ -73,6 +74,47 @@ def test_the_error_on_the_sample_is_the_true_one(tmp_path: Path) -> None:
     assert exact.error is None
     assert exact.sample is None
     assert cv.load_result(found.save(tmp_path / "map.npz")) == found
+
+
+@pytest.mark.parametrize("shares", [(0.3,), (1.0,)])
+def test_convolutions_multiply_in_bfloat16_where_the_processor_does(
+    monkeypatch: pytest.MonkeyPatch, shares: tuple[float, ...]
+) -> None:
+    net = network()
+    monkeypatch.setattr(incremental_approximate, "SHARES", shares)
+    wide = cv.occlusion(net, image(), 1, exact=False, **OPTIONS)
+    monkeypatch.setattr(incremental_approximate, "faster_than_float32", lambda: torch.bfloat16)
+    found = cv.occlusion(net, image(), 1, exact=False, **OPTIONS)
+    exact = cv.occlusion(net, image(), 1, **OPTIONS)
+    assert found.way.endswith(", in bfloat16")
+    assert ("30%" in found.way) == (shares == (0.3,))
+    # Eight bits of a number: more than rounding of float32, little beside what differs from place to place.
+    rounded = np.abs(found.scores - wide.scores).max()
+    assert 1e-5 < rounded < 0.2 * exact.scores.std()
+    wrong = np.abs(found.scores - exact.scores)
+    at = tuple(found.sample.T)
+    assert found.error.largest == pytest.approx(wrong[at].max(), abs=1e-6)
+    assert spearmanr(found.scores.ravel(), exact.scores.ravel()).statistic > 0.99
+
+
+def test_bfloat16_is_not_taken_where_its_error_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incremental_approximate, "SHARES", (1.0,))
+    monkeypatch.setattr(incremental_approximate, "faster_than_float32", lambda: torch.bfloat16)
+    monkeypatch.setattr(incremental_approximate, "MOST_ERROR", 1e-6)
+    found = cv.occlusion(network(), image(), 1, exact=False, **OPTIONS)
+    assert found.way == "incremental, exact: nothing quicker was near enough on a sample of places"
+    assert found.error is None
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, None), ({}, None)],
+)
+def test_a_processor_tells_whether_it_has_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, bool], expected: torch.dtype | None
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert faster_than_float32.__wrapped__() is expected
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25])
