@@ -43,7 +43,7 @@ def begin(total, first=0, parent=None):
 def act(name, details):
     acts.append((name, details))
     if name == "start":
-        begin(2000)
+        begin(6000)
     elif name == "pause":
         go.clear()
     elif name == "resume":
@@ -143,21 +143,21 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
     widget.wait_for_step(1)
     widget.check_colors(1, 1)
     widget.slider.press("ArrowRight")
-    widget.wait_for_step(32)
-    widget.check_colors(32, 1)
+    widget.wait_for_step(94)
+    widget.check_colors(94, 1)
     stop.touch()
     nb.kernel.finish(busy)
-    nb.kernel.wait_for("player.step == 32")
+    nb.kernel.wait_for("player.step == 94")
 
     # The page is reloaded in the middle, finds the run where it was, and streams again.
     nb.save()
     nb.reload()
     widget = Shown(nb)
-    widget.wait_for_step(32)
+    widget.wait_for_step(94)
     widget.button("Latest").click()
     sent = nb.kernel.value(SENT)
     nb.kernel.wait_for(f"{SENT} > {sent} + 2")
-    assert widget.step() > 32
+    assert widget.step() > 94
     widget.button("Pause").click()
     nb.kernel.wait_for("player.state == 'paused'")
     nb.settle()
@@ -172,12 +172,12 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
     widget.slider.press("ArrowRight")
     widget.button("Branch from here").click()
     nb.kernel.wait_for("player.state == 'done'")
-    assert nb.kernel.value("acts[-1]") == ["branch", {"run": 1, "step": 32}]
-    expect(widget.root).to_contain_text("from run 1 at step 32")
-    widget.wait_for_step(92)
-    widget.check_colors(92, 2)
+    assert nb.kernel.value("acts[-1]") == ["branch", {"run": 1, "step": 94}]
+    expect(widget.root).to_contain_text("from run 1 at step 94")
+    widget.wait_for_step(154)
+    widget.check_colors(154, 2)
     widget.root.get_by_label("Beside it").select_option("run 1")
-    nearest = nb.kernel.value("player.frame(1, 92).step")
+    nearest = nb.kernel.value("player.frame(1, 154).step")
     widget.wait_for_step(nearest, 1)
     widget.check_colors(nearest, 1, 1)
     nb.screenshot("comparing")
@@ -196,13 +196,13 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
     assert 10_000 < len(json.dumps(state)) < 4_000_000
     nb.reopen_without_kernel()
     widget = Shown(nb)
-    widget.wait_for_step(92)
+    widget.wait_for_step(154)
     widget.slider.focus()
     widget.slider.press("Home")
-    widget.wait_for_step(32)
-    widget.wait_for_step(32, 1)
-    widget.check_colors(32, 1)  # the branch begins with the picture it was branched from
-    widget.check_colors(32, 1, 1)
+    widget.wait_for_step(94)
+    widget.wait_for_step(94, 1)
+    widget.check_colors(94, 1)  # the branch begins with the picture it was branched from
+    widget.check_colors(94, 1, 1)
     expect(widget.button("Branch from here")).to_be_disabled()
     expect(widget.button("Start")).to_be_disabled()
     nb.screenshot("without-kernel")
