@@ -25,7 +25,7 @@ def test_it_has_the_environment_takes_signals_and_ends_with_its_process(jupyter_
     client = manager.client()
     client.start_channels()
     try:
-        client.wait_for_ready(30)
+        client.wait_for_ready(90)  # the first kernel of a run waits for all that is loaded for the next ones
         printed = _output(client, ASK.format(folder=str(tmp_path)))
         *told, pid = printed["text"].split()
         assert told == ["True", "False", "False", "for", "True"]

@@ -138,7 +138,11 @@ def executed(path: Path, folder: Path, jupyter_path: Path | None = None) -> Iter
         "HF_HOME": str(folder / "huggingface"),
     }
     client = NotebookClient(
-        notebook, km=manager, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(work)}}
+        notebook,
+        km=manager,
+        timeout=CELL_TIMEOUT,
+        startup_timeout=CELL_TIMEOUT,
+        resources={"metadata": {"path": str(work)}},
     )
     with client.setup_kernel(cleanup_kc=True, env=environment):
         for index, cell in enumerate(notebook.cells):
