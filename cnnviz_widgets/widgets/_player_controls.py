@@ -14,6 +14,7 @@ from cnnviz_widgets.views._text import printable
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
 _PLAIN = {"description_width": "initial"}
+_ALIKE = {"description_width": "60px"}  # sliders below each other
 _AS_IS = "as given"
 # Beside each other, or below where there is no room.
 ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
@@ -183,7 +184,7 @@ def weight_slider(name: str, label: str, tooltip: str) -> Control:
         description=label,
         tooltip=tooltip,
         continuous_update=False,
-        style=_PLAIN,
+        style=_ALIKE,
         layout={"width": "98%", "max_width": "340px"},
     )
 

@@ -38,7 +38,7 @@ class Still(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     def show(self, image: NDArray[np.uint8] | None, text: str) -> None:
         """Show another picture, uint8 [H, W, 3], or none; its line, too, is only there with a picture."""
         self.layout.display = "none" if image is None else None
-        self._text.value = as_html(text)
+        self._text.value, self._text.layout.display = as_html(text), None if text else "none"
         if image is not None:
             data = encode(image, _STILL_SIDE)
             with self._picture.hold_sync():

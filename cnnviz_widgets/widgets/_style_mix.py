@@ -10,6 +10,7 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnviz_widgets.views._text import as_html
 from cnnviz_widgets.widgets._photos import Handler, PhotoPicker
 from cnnviz_widgets.widgets._player_controls import row
 from cnnviz_widgets.widgets._player_parts import Still
@@ -20,8 +21,8 @@ class StyleTile(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, picture: NDArray[np.uint8], name: str) -> None:
         still = Still()
-        still.show(picture, name)
-        still.layout.width = "96px"
+        still.show(picture, "")
+        still.layout.width, still.layout.flex = "56px", "0 0 auto"
         self.weight = ipywidgets.FloatSlider(
             0.0,
             min=0.0,
@@ -32,22 +33,24 @@ class StyleTile(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
             continuous_update=False,
             readout_format=".3g",
             style={"description_width": "initial"},
-            layout={"width": "200px"},
+            layout={"width": "190px"},
         )
         self.alone = ipywidgets.Button(
-            description="Only this",
-            tooltip=f"Take {name} alone",
-            layout={"width": "auto"},
+            description="Only this", tooltip=f"Take {name} alone", layout={"width": "auto"}
         )
-        self._choice = ipywidgets.VBox([self.weight, self.alone], layout={"width": "auto"})
-        super().__init__([still, self._choice], layout={"width": "auto", "grid_gap": "4px"})
+        named = row([ipywidgets.HTML(as_html(name)), self.alone])
+        super().__init__(
+            [still, ipywidgets.VBox([named, self.weight], layout={"width": "auto"})],
+            layout={"width": "auto", "grid_gap": "6px", "align_items": "center"},
+        )
 
     def show(self, weight: float, *, is_only: bool) -> None:
         """Show a weight, which may go beyond 1; where there is one style, there is none to choose."""
         with self.weight.hold_sync():
             self.weight.max = max(1.0, self.weight.max, weight)
             self.weight.value = weight
-        self._choice.layout.display = "none" if is_only else None
+        for choice in (self.weight, self.alone):
+            choice.layout.display = "none" if is_only else None
 
 
 class StyleMix(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
@@ -68,8 +71,7 @@ class StyleMix(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self._row = row([])
         # The list is not shown: the tiles are the list.
         self.adding = PhotoPicker({"style": None}, on_add, "Style", is_listing=False)
-        super().__init__([self._row, self.adding], layout={"width": "auto"})
-        self.add_class("cnnviz-part")
+        super().__init__([self._row, self.adding], layout={"width": "auto", "flex": "1 1 250px"})
 
     def show_styles(self, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
         """Show other styles, by name."""

@@ -19,7 +19,7 @@ from cnnviz_widgets.methods.style_transfer import STARTS, transfer_style
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._photos import free_name, named_images, sample_photos
-from cnnviz_widgets.widgets._player_controls import Control, check, choice, layers_field, weight_slider
+from cnnviz_widgets.widgets._player_controls import Control, check, choice, layers_field, row, weight_slider
 from cnnviz_widgets.widgets._scaled_player import ScaledPlayer, Size, size_of
 from cnnviz_widgets.widgets._style_mix import StyleMix, only
 
@@ -91,8 +91,7 @@ class StylePlayer(ScaledPlayer):
 
     _method = transfer_style
     _call = "cv.transfer_style"
-    _curve = "term, with its weight"
-    _log = None
+    _curve = "weighted term"
     _main = (
         "style_weight",
         "content_weight",
@@ -197,13 +196,16 @@ class StylePlayer(ScaledPlayer):
         return checked_layers(self.net, "content_layers", layers, usual)
 
     def _arranged(self, controls: ipywidgets.Widget) -> Sequence[ipywidgets.Widget]:
-        return (self._photos, self._still, self._mix, self._fields())
+        self._still.layout.flex = "0 1 150px"
+        pictures = row([self._still, self._mix])
+        pictures.layout.align_items = "flex-start"
+        return (self._photos, pictures, self._fields())
 
     def _show_options(self) -> None:
         super()._show_options()
         size = self._options["size"]
         weights = self._weights(self._options["blend"])
-        self._show_still(size, "the content, as the network sees it")
+        self._show_still(size, "the content")
         if self._mixed_of[0] is not self._styles or self._mixed_of[1] != size:
             pictures = [pictures_of(self.net, self._prepared(each, size))[0] for each in self._styles]
             self._mix.show_styles(dict(zip(self._style_names, pictures, strict=True)))

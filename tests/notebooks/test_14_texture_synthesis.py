@@ -34,3 +34,11 @@ def test_colors_are_the_sources_and_a_run_goes_on(run: Run) -> None:
     assert run.value("bool((wide.image == wide.image[..., :1]).all())")
     assert run.value("half.steps") < 100
     assert run.value("float(on.loss[-1])") < run.value("float(on.loss[0])")
+
+
+def test_the_player_s_branch_is_the_call_too(run: Run) -> None:
+    steps, same = run.value(
+        "[[each.steps for each in player.results.values()], "
+        "cv.synthesize_texture(net, player.image, **player.params) == player.result]"
+    )
+    assert (steps, same) == ([12, 6], True)

@@ -36,3 +36,15 @@ def test_colors_are_kept_and_styles_are_blended(run: Run) -> None:
 def test_it_goes_on_from_a_picture(run: Run) -> None:
     before, after = run.value("[float(again.losses['content'][index]) for index in (0, -1)]")
     assert after < 0.8 * before
+
+
+def test_the_player_s_branch_is_the_call_too_and_has_more_style(run: Run) -> None:
+    steps, same = run.value(
+        "[[each.steps for each in player.results.values()], "
+        "cv.transfer_style(net, player.content, player.styles, **player.params) == player.result]"
+    )
+    assert (steps, same) == ([16, 8], True)
+    first, second = run.value(
+        "[float(each.losses['style'][-1] / each.style_weight) for each in player.results.values()]"
+    )
+    assert second < 0.5 * first

@@ -178,9 +178,9 @@ def test_wrong_uses_are_refused(net: cv.Network, player: Any) -> None:
 def test_one_style_has_nothing_to_weigh_and_none_offers_samples(net: cv.Network) -> None:
     player = cv.StylePlayer(net, CONTENT, STARS, steps=1)
     (tile,) = player._mix.tiles
-    assert tile._choice.layout.display == "none"
+    assert tile.alone.layout.display == tile.weight.layout.display == "none"
     player.add_style(STONES)
-    assert [each._choice.layout.display for each in player._mix.tiles] == [None, None]
+    assert [each.weight.layout.display for each in player._mix.tiles] == [None, None]
     player.close()
     player = cv.StylePlayer(net, steps=1)
     assert list(player._photos.images) == ["chelsea", "astronaut", "rocket"]
