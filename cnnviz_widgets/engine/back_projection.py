@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.capture import capture, maps_in
 from cnnviz_widgets.engine.errors import OutputError, TargetError, ZeroGradientError
 from cnnviz_widgets.engine.input_gradients import backward_pass, changed_check, gradients_of, leaf_of
-from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
+from cnnviz_widgets.engine.layers import LayerKey, describe
 from cnnviz_widgets.engine.targets import row_and_column
 from cnnviz_widgets.engine.whole_numbers import whole_number
 
@@ -84,7 +84,7 @@ def project_back(
     with backward_pass(net, "deconvnet") as calls, capture(net, [layer], gradients=True, stop=True) as seen:
         x = leaf_of(x)
         net(x)
-        value = main_tensor(seen[layer])
+        value = maps_in(seen, layer)
         has_maps = value.ndim == 4
         seeds, found = _seeds(value.detach(), layer, channels, positions)
         check = changed_check(net, value, calls)

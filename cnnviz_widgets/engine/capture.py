@@ -13,9 +13,18 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cnnviz_widgets.engine.by_layer import LayerMapping
-from cnnviz_widgets.engine.errors import LayerNotFoundError, did_you_mean
+from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, did_you_mean
 from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, detached, kept_in_graph
-from cnnviz_widgets.engine.layers import LayerKey, Place, check_call, map_tensors, split_key, tensors_in
+from cnnviz_widgets.engine.layers import (
+    LayerKey,
+    Place,
+    check_call,
+    describe,
+    main_tensor,
+    map_tensors,
+    split_key,
+    tensors_in,
+)
 from cnnviz_widgets.engine.rectifiers import find_place, is_function
 from cnnviz_widgets.engine.state import engine_lock
 from cnnviz_widgets.engine.support import check_network
@@ -23,6 +32,7 @@ from cnnviz_widgets.engine.watch_list import WatchedLayer, watch_list
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
+    from cnnviz_widgets.engine.survey import Survey
 
 
 class _Live(LayerMapping[Any]):
@@ -53,6 +63,7 @@ class Capture(_Live):
         self._recording = False
         self._suspensions = 0
         self._missing = 0
+        self._survey: Survey | None = None
         self._calls: dict[Place, int] | None = None
         self._known_functions: list[str] = []
         self._functions: dict[str, Callable[..., Any]] = {
@@ -132,6 +143,7 @@ class Capture(_Live):
     def begin(self, run: ForwardPass | None) -> None:
         """Get ready for a pass; ``None`` for one of the bare module."""
         self._run, self._recording, self._calls = run, True, None
+        self._survey = None if run is None else run.survey
         for watched in self._watched.values():
             watched.begin(run)
         self._missing = sum(watched.due != 0 for watched in self._watched.values())
@@ -255,6 +267,11 @@ class Capture(_Live):
             )
         return record.value
 
+    def is_channels_last(self, key: LayerKey) -> bool:
+        """Return whether a layer's maps come with their channels at the end; unknown of a bare module's."""
+        watched, call = self.find(key)
+        return self._survey is not None and (watched.place, call) in self._survey.channels_last
+
     def keys_of(self, key: LayerKey) -> list[LayerKey]:
         """Return the keys of what a layer returned: one for each call, for a bare name of several calls."""
         name, call = split_key(key)
@@ -285,6 +302,33 @@ def apart(net: Network) -> Iterator[None]:
             if each.listens():
                 stack.enter_context(each.suspended())
         yield
+
+
+def maps_in(seen: Mapping[LayerKey, Any], key: LayerKey) -> Tensor:
+    """Return the tensor that counts in what a layer returned; maps with their channels in front, [N, C, H, W].
+
+    Where they come with their channels at the end, what is returned is another view of the captured tensor.
+    """
+    tensor = main_tensor(seen[key])
+    is_last = isinstance(seen, Capture) and seen.is_channels_last(key)
+    return tensor.movedim(-1, 1) if is_last else tensor
+
+
+def check_channels_first(seen: Capture, key: LayerKey) -> None:
+    """Refuse maps that come with their channels at the end, where their positions would be mistaken.
+
+    Raises
+    ------
+    OutputError
+        They do; with what to do.
+    """
+    if seen.is_channels_last(key):
+        raise OutputError(
+            f"layer {key!r} returns maps with their channels at the end (images, rows, columns, channels), "
+            f"{describe(main_tensor(seen[key]))}; which window of the image its units see is worked out only where the "
+            "channels come first: take a layer that puts them there, such as a convolution or the permutation before "
+            "or after it"
+        )
 
 
 class _Gradients(_Live):
@@ -349,7 +393,7 @@ def capture(
     -------
     Capture
         A context that is a mapping from layer to what it returned: a tensor [N, ...] on the network's
-        device, or the tuple or dict that the layer returns.
+        device, or the tuple or dict that the layer returns, with the axes as the layer has them.
 
     Raises
     ------

@@ -99,6 +99,11 @@ class ForwardPass:
         """Return whether every capture has all it wants."""
         return not self._learning and all(each.satisfied for each in self._captures)
 
+    @property
+    def survey(self) -> Survey:
+        """What such passes do; all of it only once the first one is over."""
+        return self._survey
+
     def foreseen_calls(self, place: Place) -> int | None:
         """Return how often the pass is going to call a place, ``None`` where that can't be relied on."""
         if self._learning or not self._survey.predictable:

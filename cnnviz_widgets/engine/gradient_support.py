@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.capture import capture, check_channels_first
 from cnnviz_widgets.engine.errors import (
     LayerNotFoundError,
     OutputError,
@@ -107,6 +107,7 @@ class GradientProbe:
                     "the receptive field can't be found: operations on the way to the layer are not known, "
                     f"and the network does not run with gradients ({error})"
                 ) from error
+        check_channels_first(seen, self._layer)
         return main_tensor(seen[self._layer]), watch.looked
 
     def _checked(self, passes: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:

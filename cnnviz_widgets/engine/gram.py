@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.capture import apart, capture, maps_in
 from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, OutputError, TargetError
-from cnnviz_widgets.engine.layers import LayerKey, key_text, main_tensor
+from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.objectives import Objective, Seen
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def maps_of(net: Network, x: Tensor, layers: Sequence[LayerKey], what: str) -> d
     try:
         with apart(net), capture(net, layers, stop=True) as seen:
             net(x)
-            found = {layer: main_tensor(seen[layer]) for layer in layers}
+            found = {layer: maps_in(seen, layer) for layer in layers}
     except RuntimeError as error:
         height, width = x.shape[2:]
         reason = str(error).splitlines()[0]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.batch_statistics import takes_batch_statistics
-from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.capture import apart, capture, maps_in
 from cnnviz_widgets.engine.incremental_batch import Batch, CleanMaps
 from cnnviz_widgets.engine.incremental_costs import Costs, Layout
 from cnnviz_widgets.engine.incremental_graph import prepared
@@ -109,6 +109,7 @@ class WindowPasses:
         if incremental:
             try:
                 with apart(net), torch.no_grad():
+                    self._check_axes()
                     self._nodes, self._answers = prepared(record(self._ask_layers, x))
                     self._costs = Costs(self._nodes)
                     self._check()
@@ -200,12 +201,19 @@ class WindowPasses:
             output = self.net(batch)
             return [
                 each.pick(
-                    main_tensor(output, self.net.output)
-                    if each.layer is None
-                    else main_tensor(seen[each.layer])
+                    main_tensor(output, self.net.output) if each.layer is None else maps_in(seen, each.layer)
                 )
                 for each in self.questions
             ]
+
+    def _check_axes(self) -> None:
+        """Raise `NotIncremental` for questions about maps that come with their channels at the end."""
+        layers = list(dict.fromkeys(each.layer for each in self.questions if each.layer is not None))
+        if layers:
+            with capture(self.net, layers) as seen:
+                self.net(self.x)
+            if any(seen.is_channels_last(layer) for layer in layers):
+                raise NotIncremental("maps come with their channels at the end")
 
     def _ask_layers(self, x: Tensor) -> list[Tensor]:
         """Answer the questions so that they can be written down: without ending the pass."""

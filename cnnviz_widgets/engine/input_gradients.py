@@ -161,6 +161,8 @@ def layer_gradients(
                 "nothing to show; take a layer on the way from the image to what is asked about, in front of it"
             )
         gradients = gradients_of(values.sum(), maps)
+    if seen.is_channels_last(layer):
+        maps, gradients = maps.movedim(-1, 1), gradients.movedim(-1, 1)
     return values.detach(), maps.detach(), gradients
 
 

@@ -35,7 +35,8 @@ class LayerInfo:
         Class name, such as ``"Conv2d"``.
     output_shape
         Shape of what the first call returns, without the batch axis; ``None`` where a forward pass never
-        calls the module or where it returns no tensor.
+        calls the module or where it returns no tensor. Maps are (channels, rows, columns), also where they
+        come with their channels at the end, as in Swin.
     parameters
         Number of parameters, those of its children included.
     calls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cnnviz_widgets.engine.channel_axes import Axis, WatchChannelAxes
 from cnnviz_widgets.engine.dispatch_mode import DispatchMode
 from cnnviz_widgets.engine.errors import OutputError
-from cnnviz_widgets.engine.layers import Place, main_tensor
-from cnnviz_widgets.engine.rectifiers import rectifier_calls
+from cnnviz_widgets.engine.layers import LayerKey, Place, main_tensor, split_key
+from cnnviz_widgets.engine.rectifiers import find_place, rectifier_calls
 from cnnviz_widgets.engine.state import CONTAINERS, same_content
 from cnnviz_widgets.engine.support import check_supported
 
@@ -50,7 +51,10 @@ class Survey:
     ----------
     shapes
         For each submodule, and each rectifier called as a function, the shape of what each of its calls
-        returned, without the batch axis; ``None`` where that is no tensor. In the order of first returns.
+        returned, without the batch axis; ``None`` where that is no tensor. In the order of first returns. Maps are
+        (channels, rows, columns), also where they come with their channels at the end.
+    channels_last
+        The calls that returned maps with their channels at the end, [N, H, W, C]: see `channel_axes`.
     predictable
         Whether all passes of this kind do the same: nothing in Python looked at a number (which could steer
         what is called) or got hold of memory (which could be written to without a trace).
@@ -59,8 +63,14 @@ class Survey:
     """
 
     shapes: dict[Place, list[tuple[int, ...] | None]] = field(default_factory=dict)
+    channels_last: set[tuple[Place, int]] = field(default_factory=set)
     predictable: bool = True
     overwritten: set[tuple[Place, int]] = field(default_factory=set)
+
+    def has_channels_last(self, root: nn.Module, key: LayerKey) -> bool:
+        """Return whether a layer's maps come with their channels at the end."""
+        name, call = split_key(key)
+        return (find_place(root, name), call or 0) in self.channels_last
 
     def calls(self, place: Place) -> int:
         """Return how often the pass called a submodule, or a rectifier as a function."""
@@ -111,25 +121,43 @@ def watched(module: nn.Module) -> Iterator[Survey]:
     """Fill a `Survey` while the module runs once inside. It computes the same as without being watched."""
     survey = Survey()
     thread = threading.get_ident()
+    axes: dict[Place, list[Axis]] = {}
+    watch = WatchChannelAxes()
 
     def note(each: nn.Module, _: Any, output: Any) -> None:
         if threading.get_ident() == thread:
-            survey.shapes.setdefault(each, []).append(_shape(output))
+            take(each, output)
 
     def note_function(name: str, args: Any, kwargs: Any, output: Any) -> None:
-        survey.shapes.setdefault(name, []).append(_shape(output))
+        take(name, output)
+
+    def take(place: Place, output: Any) -> None:
+        survey.shapes.setdefault(place, []).append(_shape(output))
+        axes.setdefault(place, []).append(watch.axis_of(output))
 
     handles = [each.register_forward_hook(note) for each in module.modules()]
     before = _draws()
     try:
-        with _WatchOperations(survey), _WatchLeaks(survey), rectifier_calls(module, note_function):
+        with _WatchOperations(survey), _WatchLeaks(survey), watch, rectifier_calls(module, note_function):
             yield survey
     finally:
         for handle in handles:
             handle.remove()
+    _put_channels_first(survey, axes)
     if _draws() != before:
         # Chance may have steered it. (torch's own chance is seen when its numbers are looked at.)
         survey.predictable = False
+
+
+def _put_channels_first(survey: Survey, axes: Mapping[Place, Sequence[Axis]]) -> None:
+    """Note which maps come with their channels at the end, now that all is known of them."""
+    for place, known in axes.items():
+        shapes = survey.shapes[place]
+        for call, axis in enumerate(known):
+            shape = shapes[call]
+            if axis.is_last and shape is not None:
+                survey.channels_last.add((place, call))
+                shapes[call] = (shape[-1], *shape[:-1])
 
 
 def _draws() -> tuple[Any, ...]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.capture import capture, maps_in
 from cnnviz_widgets.engine.errors import LabelNotFoundError, OutputError, TargetError, did_you_mean
-from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
+from cnnviz_widgets.engine.layers import LayerKey, describe
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.whole_numbers import whole_number
 
@@ -195,7 +195,7 @@ class Target:
         if self.layer is not None:
             with capture(net, [self.layer], gradients=x.requires_grad, stop=True) as seen:
                 net(x)
-            values = self.of_layer(main_tensor(seen[self.layer]))
+            values = self.of_layer(maps_in(seen, self.layer))
         elif callable(self.what):
             values = self.of_output(net.scores(x))
         else:

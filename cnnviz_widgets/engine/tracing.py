@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cnnviz_widgets.engine.capture import capture
+from cnnviz_widgets.engine.capture import capture, check_channels_first
 from cnnviz_widgets.engine.dispatch_mode import DispatchMode
 from cnnviz_widgets.engine.extent_memory import Call, Memory, Untraceable
 from cnnviz_widgets.engine.extent_rules import rule_for
@@ -170,7 +170,7 @@ def trace(net: Network, layer: LayerKey, size: tuple[int, int]) -> tuple[Planes,
     if tracer.obstacle is not None:
         raise tracer.obstacle
     # Says so if the layer was not called, or several times.
-    main_tensor(seen[layer])
+    check_channels_first(seen, layer)
     if tracer.planes is None:
         raise Untraceable("the layer's value does not depend on the image")
     return tracer.planes, tracer.joined_by

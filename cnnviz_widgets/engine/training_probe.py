@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.capture import apart, capture, maps_in
 from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, RecorderError
 from cnnviz_widgets.engine.inputs import Images
-from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
+from cnnviz_widgets.engine.layers import LayerKey, describe
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.rectifiers import rectifiers
 from cnnviz_widgets.engine.roughness import roughness
@@ -98,7 +98,7 @@ class TrainingProbe:
         with apart(self.net), capture(self.net, wanted) as seen, _no_autocast(self.net):
             self.net(self._batch(0, 1))
         for key in wanted:
-            value = main_tensor(seen[key])
+            value = maps_in(seen, key)
             if value.ndim not in (2, 4):
                 raise OutputError(
                     f"layer {key!r} returns {describe(value)}; a recorder takes maps (images, channels, rows, "
@@ -159,7 +159,7 @@ class TrainingProbe:
             with apart(self.net), capture(self.net, self.layers) as seen, _no_autocast(self.net):
                 self.net(self._batch(start, self._at_once))
             for key, tally in zip(self.layers, tallies, strict=True):
-                tally.add(main_tensor(seen[key]))
+                tally.add(maps_in(seen, key))
         return {
             "sparsity": np.array([tally.sparsity for tally in tallies]),
             **{f"dead{index}": tally.dead for index, tally in enumerate(tallies)},

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.capture import apart, capture, maps_in
 from cnnviz_widgets.engine.errors import InputError, OutputError
 from cnnviz_widgets.engine.inputs import Images
-from cnnviz_widgets.engine.layers import LayerKey, describe, main_tensor
+from cnnviz_widgets.engine.layers import LayerKey, describe
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.support import check_network
@@ -68,7 +68,8 @@ def activations(net: Network, image: Images, layer: LayerKey) -> ActivationMaps:
     """See what each channel of a layer answers to an image: one map per channel, bright where it fires.
 
     The forward pass runs in evaluation mode and ends at the layer. The values are those that the layer
-    returned, also where an in-place operation overwrites them afterwards.
+    returned, also where an in-place operation overwrites them afterwards. Maps that come with their channels at the
+    end, [N, H, W, C], as in Swin or within the blocks of ConvNeXt, are turned around where the operations tell.
 
     Parameters
     ----------
@@ -107,12 +108,11 @@ def activations(net: Network, image: Images, layer: LayerKey) -> ActivationMaps:
         raise InputError(f"activations takes one image, got {len(x)}; call it once for each")
     with apart(net), capture(net, [layer]) as seen:
         net(x)
-    return activation_maps(seen[layer], layer)
+    return activation_maps(maps_in(seen, layer), layer)
 
 
-def activation_maps(value: Any, layer: LayerKey) -> ActivationMaps:
+def activation_maps(tensor: Tensor, layer: LayerKey) -> ActivationMaps:
     """Return the maps in what a layer returned for one image, with their zeros counted."""
-    tensor = main_tensor(value)
     if tensor.ndim not in (2, 4):
         raise OutputError(
             f"layer {layer!r} returns {describe(tensor)}; activations shows maps (images, channels, rows, "

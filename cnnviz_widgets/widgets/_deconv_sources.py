@@ -125,8 +125,11 @@ class ImageSource:
     @property
     def first_layer(self) -> LayerKey:
         """The rectifier half way through the network, or the first layer where there is no rectifier."""
+        survey = self.net.survey
         usual = [
-            key for key in rectifiers(self.net.survey, self.net.core) if len(self.shapes[key].shape) == 3
+            key
+            for key in rectifiers(survey, self.net.core)
+            if len(self.shapes[key].shape) == 3 and not survey.has_channels_last(self.net.core, key)
         ]
         known = usual[len(usual) // 2 :] or list(self.shapes)
         if not known:
