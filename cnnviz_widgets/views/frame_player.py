@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import base64
-import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anywidget
 import numpy as np
 import traitlets
 from numpy.typing import NDArray
-from PIL import Image
 
 from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.views import _frame_messages as messages
 from cnnviz_widgets.views._bundle import bundle
 from cnnviz_widgets.views._frames import Frame, KeptFrames, Run
 from cnnviz_widgets.views._live import LiveGate, Speed
@@ -25,9 +24,7 @@ from cnnviz_widgets.views._traits import Enum, Int
 
 STATES = ("ready", "running", "paused", "stopped", "failed", "done")
 ACTS = ("start", "pause", "resume", "stop", "branch", "export", "remove")
-LIVE_SIDE = 640  # Larger live frames are halved, or more: encoded, they would take much of the worker's time.
 TEXT_LENGTH = 500
-GAP = 8  # pixels between two pictures of the still
 
 
 class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
@@ -120,7 +117,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 self._current.state = "stopped"
             self._current, self._speed, self._values = run, Speed(), {}
             self._unsaved = True
-            self._tell({"kind": "runs", "runs": [each.info() for each in self._runs]})
+            self._tell(messages.known(list(self._runs)))
             for frame in run.frames.values():
                 self._send_kept(run, frame, {})
         with self.hold_sync():
@@ -185,7 +182,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 self._keep(run, run.frame(run.latest, checked_image(picture), self._values, sharp=True))
             run.state, run.ended = state, printable(text)[:TEXT_LENGTH]
             self._unsaved = True
-            self._tell({"kind": "runs", "runs": [run.info()]})
+            self._tell(messages.known([run]))
             self._save()
         self.state = state
 
@@ -277,21 +274,9 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 self._tell({"kind": "heard", "page": page, "act": content["act"]})
 
     def _welcome(self, page: str, have: dict[str, Any]) -> None:
-        """Send a page all that it lacks; a run it has of before a restart is none it has."""
-        lacking = [
-            (run, frame)
-            for run in self._runs
-            for frame in run.frames.values()
-            if frame.step not in have.get(str(run.number), ())
-        ]
-        content = {
-            "kind": "all",
-            "page": page,
-            "runs": [run.info() for run in self._runs],
-            "steps": {str(run.number): list(run.frames) for run in self._runs},
-            "frames": [self._labeled(run, frame) for run, frame in lacking],
-        }
-        self._tell(content, *(frame.encoded for _, frame in lacking))
+        """Send a page all that it lacks."""
+        content, buffers = messages.everything(page, list(self._runs), have)
+        self._tell(content, *buffers)
 
     def _keep(self, run: Run, frame: Frame) -> None:
         self._unsaved = True
@@ -300,37 +285,16 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             self._send_kept(run, frame, steps)
 
     def _send_kept(self, run: Run, frame: Frame, steps: dict[int, list[int]]) -> None:
-        content = {
-            "kind": "kept",
-            "run": run.info(),
-            "rate": self._speed.rate,
-            "steps": {str(number): each for number, each in steps.items()},
-            "frame": self._labeled(run, frame),
-        }
-        self._tell(content, frame.encoded)
+        self._tell(messages.kept(run, frame, steps, self._speed.rate), frame.encoded)
 
     def _send_live(self, run: Run, step: int, image: NDArray[np.uint8] | None, serial: int) -> None:
-        """Send a frame as it is, but for very large ones; without picture where the page shows others."""
-        content: dict[str, Any] = {
-            "kind": "live",
-            "serial": serial,
-            "run": run.info(),
-            "step": step,
-            "rate": self._speed.rate,
-            "values": _plain(self._values),
-        }
-        if image is None:
-            self._tell(content)
-        else:
-            carried = _reduced(image)
-            self._tell(content | {"size": _size(image), "carried": _size(carried)}, carried.tobytes())
+        """Send a frame; without picture where the page shows others."""
+        content, buffers = messages.live(run, step, self._values, image)
+        self._tell(content | {"serial": serial, "rate": self._speed.rate}, *buffers)
 
     def _tell(self, content: dict[str, Any], *buffers: bytes) -> None:
         if self.comm is not None:
             self.send(content, list(buffers))
-
-    def _labeled(self, run: Run, frame: Frame) -> dict[str, Any]:
-        return {"run": run.number, **_label(frame)}
 
     def _running(self) -> Run:
         if self._current is None:
@@ -345,9 +309,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """Put what is kept where a saved notebook has it."""
         if self._unsaved:
             self._unsaved = False
-            runs = [run.info() | {"frames": _index(run)} for run in self._runs]
-            data = b"".join(frame.encoded for run in self._runs for frame in run.frames.values())
-            kept: dict[str, Any] = {"runs": runs, "data": data}
+            kept: dict[str, Any] = messages.saved(list(self._runs))
             self._kept = kept
 
     @traitlets.observe("state")
@@ -392,7 +354,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 if number in self._runs
             ]
         images = [frame.image for frame in frames if frame is not None]
-        return png(_side_by_side(images), max_bytes=STILL_BYTES) if images else None
+        return png(messages.side_by_side(images), max_bytes=STILL_BYTES) if images else None
 
     def to_text(self) -> str:
         """Return what there is to see in one line, for viewers that show no pictures."""
@@ -413,41 +375,3 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             if picture is not None:
                 bundled[0]["image/png"] = base64.b64encode(picture).decode("ascii")
         return bundled
-
-
-def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Return numbers as JSON holds them, to six digits; it has neither NaN nor infinities."""
-    return {
-        printable(name)[:TEXT_LENGTH]: float(f"{value:.6g}") if math.isfinite(value) else None
-        for name, value in values.items()
-    }
-
-
-def _label(frame: Frame) -> dict[str, Any]:
-    return {"step": frame.step, "size": _size(frame.image), "values": _plain(frame.values)}
-
-
-def _index(run: Run) -> list[dict[str, Any]]:
-    """Return what the page is told of each frame of a run, and how many bytes it takes."""
-    return [_label(frame) | {"bytes": len(frame.encoded)} for frame in run.frames.values()]
-
-
-def _size(image: NDArray[np.uint8]) -> list[int]:
-    """Return width and height."""
-    return [image.shape[1], image.shape[0]]
-
-
-def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    factor = math.ceil(max(image.shape[:2]) / LIVE_SIDE)
-    return image if factor == 1 else np.asarray(Image.fromarray(image).reduce(factor))
-
-
-def _side_by_side(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    height = max(image.shape[0] for image in images)
-    parts: list[NDArray[np.uint8]] = []
-    for image in images:
-        if parts:
-            parts.append(np.full((height, GAP, 3), 255, np.uint8))
-        padding = ((0, height - image.shape[0]), (0, 0), (0, 0))
-        parts.append(np.pad(image, padding, constant_values=255))
-    return np.concatenate(parts, axis=1)

@@ -44,10 +44,12 @@ export class FramePlayerView implements Onlooker {
     el: HTMLElement,
   ) {
     const buttons = element("div", { class: "cvz-buttons" }, this.#job.main, this.#job.stop);
+    const line = element("div", { class: "cvz-player-line" }, buttons, this.#status);
+    line.append(this.#track.latest);
     this.#root.append(
       this.#tabs.root,
       this.#stage,
-      element("div", { class: "cvz-player-line" }, buttons, this.#status, this.#track.latest),
+      element("div", { class: "cvz-player-job" }, line),
       this.#track.root,
       this.#more.root,
       this.#ended,

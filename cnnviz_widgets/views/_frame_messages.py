@@ -1,0 +1,111 @@
+"""What a player tells its page: which runs there are, and their frames, kept or live."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnnviz_widgets.views._frames import Frame, Run
+from cnnviz_widgets.views._text import printable
+
+LIVE_SIDE = 640
+"""Larger live frames are halved, or more: encoded, they would take much of the worker's time."""
+
+NAME_LENGTH = 100
+GAP = 8  # pixels between two pictures of the still
+
+
+def known(runs: Sequence[Run]) -> dict[str, Any]:
+    """Tell what becomes of runs."""
+    return {"kind": "runs", "runs": [run.info() for run in runs]}
+
+
+def kept(run: Run, frame: Frame, steps: Mapping[int, list[int]], rate: float | None) -> dict[str, Any]:
+    """Tell of a frame that goes with this; ``steps`` are those still kept of each run that was thinned out."""
+    return {
+        "kind": "kept",
+        "run": run.info(),
+        "rate": rate,
+        "steps": {str(number): each for number, each in steps.items()},
+        "frame": {"run": run.number, **_label(frame)},
+    }
+
+
+def live(
+    run: Run, step: int, values: Mapping[str, float], image: NDArray[np.uint8] | None
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Tell how far a run is, with its picture as it is, but for very large ones."""
+    content = {"kind": "live", "run": run.info(), "step": step, "values": _plain(values)}
+    if image is None:
+        return content, []
+    carried = _reduced(image)
+    return content | {"size": _size(image), "carried": _size(carried)}, [carried.tobytes()]
+
+
+def everything(page: str, runs: Sequence[Run], have: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """Tell a page of all runs, and send it the frames that it lacks; ``have`` are the steps it has of each."""
+    lacking = [
+        (run, frame)
+        for run in runs
+        for frame in run.frames.values()
+        if frame.step not in have.get(str(run.number), ())
+    ]
+    content = {
+        "kind": "all",
+        "page": page,
+        "runs": [run.info() for run in runs],
+        "steps": {str(run.number): list(run.frames) for run in runs},
+        "frames": [{"run": run.number, **_label(frame)} for run, frame in lacking],
+    }
+    return content, [frame.encoded for _, frame in lacking]
+
+
+def saved(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what a saved notebook holds: the runs, and all their frames one after another."""
+    return {
+        "runs": [
+            run.info()
+            | {"frames": [_label(frame) | {"bytes": len(frame.encoded)} for frame in run.frames.values()]}
+            for run in runs
+        ],
+        "data": b"".join(frame.encoded for run in runs for frame in run.frames.values()),
+    }
+
+
+def side_by_side(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return one picture of several, on white."""
+    height = max(image.shape[0] for image in images)
+    parts: list[NDArray[np.uint8]] = []
+    for image in images:
+        if parts:
+            parts.append(np.full((height, GAP, 3), 255, np.uint8))
+        padding = ((0, height - image.shape[0]), (0, 0), (0, 0))
+        parts.append(np.pad(image, padding, constant_values=255))
+    return np.concatenate(parts, axis=1)
+
+
+def _label(frame: Frame) -> dict[str, Any]:
+    return {"step": frame.step, "size": _size(frame.image), "values": _plain(frame.values)}
+
+
+def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Return numbers as JSON holds them, to six digits; it has neither NaN nor infinities."""
+    return {
+        printable(name)[:NAME_LENGTH]: float(f"{value:.6g}") if math.isfinite(value) else None
+        for name, value in values.items()
+    }
+
+
+def _size(image: NDArray[np.uint8]) -> list[int]:
+    """Return width and height."""
+    return [image.shape[1], image.shape[0]]
+
+
+def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    factor = math.ceil(max(image.shape[:2]) / LIVE_SIDE)
+    return image if factor == 1 else np.asarray(Image.fromarray(image).reduce(factor))
