@@ -1,4 +1,4 @@
-"""PNG and WebP bytes, read back with Pillow."""
+"""PNG, JPEG and WebP bytes, read back with Pillow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnviz_widgets.render.encode import png, webp
+from cnnviz_widgets.render.encode import jpeg, png, webp
 
 random = np.random.default_rng(0)
 
@@ -36,6 +36,20 @@ def test_webp_of_a_smooth_picture_is_close_and_smaller():
     data = webp(image, quality=90)
     assert np.abs(decoded(data).astype(int) - image).mean() < 3
     assert len(data) < len(png(random.integers(0, 256, image.shape, np.uint8))) / 10
+
+
+def test_jpeg_keeps_the_color_of_single_pixels():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, ::2, 0], image[:, 1::2, 2] = 200, 200  # red and blue columns, which shared colors would mix
+    shared = io.BytesIO()
+    Image.fromarray(image).save(shared, "JPEG", quality=88, subsampling="4:2:0")
+    mixed = np.abs(decoded(shared.getvalue()).astype(int) - image).mean()
+    assert mixed > 40
+    assert np.abs(decoded(jpeg(image)).astype(int) - image).mean() < 4
+    with pytest.raises(ValueError, match="no transparency"):
+        jpeg(np.zeros((4, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match="1 ... 95; got 0"):
+        jpeg(image, quality=0)
 
 
 def test_lower_quality_is_smaller():
