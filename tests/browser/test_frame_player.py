@@ -181,9 +181,6 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
     widget.wait_for_step(nearest, 1)
     widget.check_colors(nearest, 1, 1)
     nb.screenshot("comparing")
-    nb.set_theme("dark")
-    nb.screenshot("dark")
-    nb.set_theme("light")
     widget.root.locator("summary").click()
     with nb.page.expect_download() as download:
         widget.button("PNG").click()

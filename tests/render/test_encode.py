@@ -48,7 +48,7 @@ def test_jpeg_keeps_the_color_of_single_pixels():
     assert np.abs(decoded(jpeg(image)).astype(int) - image).mean() < 4
     with pytest.raises(ValueError, match="no transparency"):
         jpeg(np.zeros((4, 4, 4), np.uint8))
-    with pytest.raises(ValueError, match="1 ... 95; got 0"):
+    with pytest.raises(ValueError, match="got 0"):
         jpeg(image, quality=0)
 
 
