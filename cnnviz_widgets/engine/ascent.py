@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.capture import apart, capture, value_in
 from cnnviz_widgets.engine.errors import OutputError, UnsupportedModuleError
 from cnnviz_widgets.engine.input_gradients import backward_pass, sent_back
 from cnnviz_widgets.engine.narrowing import Kept, narrow
@@ -163,7 +163,7 @@ def _look(
         return Seen(net, picture, {}, net(x) if to_the_end else None)
     with capture(net, layers, gradients=torch.is_grad_enabled(), stop=not to_the_end) as captured:
         output = net(x)
-        return Seen(net, picture, {key: captured[key] for key in layers}, output, kept)
+        return Seen(net, picture, {key: value_in(captured, key) for key in layers}, output, kept)
 
 
 class _Evaluation:

@@ -314,6 +314,11 @@ def maps_in(seen: Mapping[LayerKey, Any], key: LayerKey) -> Tensor:
     return tensor.movedim(-1, 1) if is_last else tensor
 
 
+def value_in(seen: Capture, key: LayerKey) -> Any:
+    """Return what a layer returned; maps that come with their channels at the end are turned as by `maps_in`."""
+    return maps_in(seen, key) if seen.is_channels_last(key) else seen[key]
+
+
 def check_channels_first(seen: Capture, key: LayerKey) -> None:
     """Refuse maps that come with their channels at the end, where their positions would be mistaken.
 

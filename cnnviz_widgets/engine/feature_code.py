@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cnnviz_widgets.engine.capture import apart, capture
+from cnnviz_widgets.engine.capture import apart, capture, maps_in
 from cnnviz_widgets.engine.errors import InputError, OutputError, TargetError
-from cnnviz_widgets.engine.layers import LayerKey, key_text, main_tensor, split_key
+from cnnviz_widgets.engine.layers import LayerKey, key_text, split_key
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -57,7 +57,7 @@ def layer_values(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
 def _values(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
     with apart(net), capture(net, [layer], stop=True) as seen:
         net(x)
-        return main_tensor(seen[layer]).detach()
+        return maps_in(seen, layer).detach()
 
 
 def relative_depth(net: Network, layer: LayerKey) -> float:

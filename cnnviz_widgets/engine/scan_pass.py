@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from cnnviz_widgets.engine.capture import apart, capture, maps_in
+from cnnviz_widgets.engine.capture import apart, capture, value_in
 from cnnviz_widgets.engine.collector import Batch, Collector
 from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.image_reader import ImageReader
@@ -62,11 +62,7 @@ def _run(
             else:
                 net(x)
         calls = {layer: seen.keys_of(layer) for layer in layers}
-        values = {
-            key: maps_in(seen, key) if seen.is_channels_last(key) else seen[key]
-            for keys in calls.values()
-            for key in keys
-        }
+        values = {key: value_in(seen, key) for keys in calls.values() for key in keys}
     return Batch(np.asarray(indices, dtype=np.int64), tuple(labels), x, values, calls, scores)
 
 

@@ -12,6 +12,8 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.swin_transformer import SwinTransformer
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine.ascent import judged
+from cnnviz_widgets.engine.objectives import TargetObjective
 from cnnviz_widgets.widgets._deconv_sources import ImageSource
 from tests.small_networks import Function, small
 
@@ -65,6 +67,8 @@ def test_units_and_grad_cam_of_swin(swin: cv.Network) -> None:
     assert occluded.scores[0, 0] == pytest.approx(float(unit.scores(swin, covered)), rel=1e-4)
     statistics = cv.activation_statistics(swin, [IMAGE], ["features.3"])
     np.testing.assert_allclose(statistics.mean["features.3"], maps.mean((0, 1)), rtol=1e-4, atol=1e-6)
+    value = judged(swin, TargetObjective(unit), x)
+    assert float(value[0]) == pytest.approx(float(maps[1, 2, 20]), rel=1e-5)
     for method in (
         lambda: cv.receptive_field(swin, "features.3"),
         lambda: cv.deconvnet(swin, IMAGE, "features.3", 1),
