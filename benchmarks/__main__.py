@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from benchmarks import capture, embedding, maximization, occlusion, scan, tile_grid, training
+from benchmarks import capture, embedding, maximization, occlusion, players, scan, tile_grid, training
 from benchmarks._timing import Row, table
 
 ROWS = {
@@ -16,6 +16,7 @@ ROWS = {
     **embedding.ROWS,
     **maximization.ROWS,
     **occlusion.ROWS,
+    **players.ROWS,
     **scan.ROWS,
     **tile_grid.ROWS,
     **training.ROWS,
