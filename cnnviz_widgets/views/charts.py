@@ -113,7 +113,7 @@ class ProbabilityBars(widgets.Box):  # type: ignore[misc, unused-ignore]
 
 def _margin(label_ems: float) -> dict[str, int]:
     """Room around the bars: on the left for labels of that width, on the right for percentages."""
-    return {"top": 2, "bottom": 2, "left": round(12 * label_ems) + 10, "right": 52}
+    return {"top": 2, "bottom": 2, "left": round(12 * label_ems) + 10, "right": 60}
 
 
 class UnitBars(widgets.VBox):  # type: ignore[misc, unused-ignore]

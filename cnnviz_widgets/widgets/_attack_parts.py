@@ -18,13 +18,14 @@ from cnnviz_widgets.render.mosaic import signed_colors
 from cnnviz_widgets.views._text import as_html, format_number, format_share
 from cnnviz_widgets.views.charts import ProbabilityBars
 from cnnviz_widgets.widgets._class_picker import ClassPicker, class_names
-from cnnviz_widgets.widgets._player_controls import ROW, Control, row
-from cnnviz_widgets.widgets._player_parts import Still
+from cnnviz_widgets.widgets._player_controls import ROW, Control
+from cnnviz_widgets.widgets._player_parts import Still, side_by_side
 
 BARS = 5
 _ANY, _ONE = "anything else", "this class"
 _PLAIN = {"description_width": "initial"}
 _LEVELS = 255
+_TOO_LITTLE = "No number changed by half of 1/255 yet, which would be seen in 8 bits."
 
 
 class GoalPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
@@ -53,7 +54,7 @@ class GoalPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
             description="Make it",
             tooltips=["Any class but the present answer", "The class that is named beside"],
             style={"button_width": "auto", **_PLAIN},
-            layout={"width": "auto"},
+            layout={"width": "max-content"},
         )
         self.classes = ClassPicker(names, self._pick)
         super().__init__([self.kind, self.classes], layout=ROW)
@@ -104,7 +105,8 @@ class AttackReport(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self.verdict = ipywidgets.HTML()
         self.bars = ProbabilityBars()
         super().__init__(
-            [row([self.original, self.difference]), self.verdict, self.bars], layout={"min_width": "0"}
+            [side_by_side([self.original, self.difference]), self.verdict, self.bars],
+            layout={"min_width": "0"},
         )
 
     def show_original(self, picture: NDArray[np.uint8], odds: NDArray[np.float32], goal: int | None) -> None:
@@ -132,7 +134,7 @@ class AttackReport(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         is_fooled = now != before if goal is None else now == goal
         text = said or (
             f"{self._answer('Before', odds[0], before)}; {self._answer('now', odds[1], now)}. "
-            f"No number changed by more than {largest}/255."
+            + (f"No number changed by more than {largest}/255." if largest else _TOO_LITTLE)
         )
         verdict = "Success" if is_fooled else "No success" if said else "No success yet"
         self.verdict.value = f"<p><b>{verdict}</b>, with this picture in 8 bits. {as_html(text)}</p>"
@@ -190,7 +192,7 @@ def epsilon_slider(norm: Callable[[], str]) -> Control:
     def show(value: Any) -> None:
         is_levels = unit() == _LEVELS
         epsilon = checked_plan("pgd", value, norm()).ball.epsilon * unit()
-        field.description = "Epsilon, in levels of 255" if is_levels else "Epsilon, the length of the change"
+        field.description = "Epsilon (of 255)" if is_levels else "Epsilon (length)"
         field.tooltip = "How large the change may be" + (
             f": {format_number(epsilon)} of 255" if is_levels else ""
         )

@@ -46,11 +46,11 @@ class LayerWeights(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self._shown: Mapping[Any, float] = {}
         self._lines: list[_Line] = []
         self.add = ipywidgets.Button(
-            description="Add a layer", icon="plus", tooltip="One more layer", layout={"width": "auto"}
+            description="Add a layer", icon="plus", tooltip="One more layer", layout={"width": "max-content"}
         )
         self._other = ipywidgets.HTML()
         self.add.on_click(lambda button: self._add())
-        super().__init__(layout={"min_width": "0"})
+        super().__init__(layout={"min_width": "0", "align_items": "flex-start"})
 
     def show(self, weights: Mapping[Any, float]) -> None:
         """Show weights by layer, `Target` or other objective; the last two as they are, where no line can say them."""
@@ -144,14 +144,14 @@ class _Line(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
             description="Layer",
             tooltip="Which layer",
             style=_PLAIN,
-            layout={"width": "230px"},
+            layout={"width": "185px"},
         )
-        self.channel = _text("Channel", "all", "Number of one channel; empty for all of them", "120px")
+        self.channel = _text("Channel", "all", "Number of one channel; empty for all of them", "105px")
         self.weight = _text(
-            "Weight", "1", "How much it counts, beside the others; below 0 it becomes less", "110px"
+            "Weight", "1", "How much it counts, beside the others; below 0 it becomes less", "90px"
         )
         self.remove = ipywidgets.Button(
-            icon="times", tooltip="Leave this layer out", layout={"width": "32px"}
+            icon="times", tooltip="Leave this layer out", layout={"width": "28px"}
         )
         for field in (self.layer, self.channel, self.weight):
             field.observe(lambda change: on_change(), "value")

@@ -49,6 +49,15 @@ class Still(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             )
 
 
+def side_by_side(stills: Sequence[Still]) -> ipywidgets.HBox:
+    """Return pictures beside each other, all of the same width, however little room there is."""
+    for still in stills:
+        still.layout.flex, still.layout.max_width = "1 1 0", "200px"
+    return ipywidgets.HBox(
+        stills, layout={"grid_gap": "8px", "align_items": "flex-end", "min_width": "0", "width": "auto"}
+    )
+
+
 class PlayerParts:
     """The views of a player.
 

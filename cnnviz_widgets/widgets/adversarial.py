@@ -155,8 +155,9 @@ class AttackPlayer(Player, PhotoViewer):
     def _arranged(self, controls: ipywidgets.Widget) -> Sequence[ipywidgets.Widget]:
         self.report = AttackReport(self.net, len(self._seen(self._image)[1]))
         self._goals = GoalPicker(self.report.names, self._pick_goal, self.show_error)
-        self._goals.add_class("cnnviz-part")
-        return (self._photos, self.report, self._goals, controls)
+        chosen = ipywidgets.VBox([self._goals, controls], layout={"min_width": "0"})
+        chosen.add_class("cnnviz-part")
+        return (self._photos, self.report, chosen)
 
     # -- what is chosen ---------------------------------------------------------------------------------
 

@@ -26,11 +26,10 @@ from cnnviz_widgets.widgets._player_controls import (
     Control,
     number_field,
     pair_field,
-    row,
     slider,
     whole_field,
 )
-from cnnviz_widgets.widgets._player_parts import Still
+from cnnviz_widgets.widgets._player_parts import Still, side_by_side
 from cnnviz_widgets.widgets._player_runs import Run
 
 _NO_GUIDE = "no guide"
@@ -160,7 +159,13 @@ class DeepDreamPlayer(Player, PhotoViewer):
         )
         for part in (self._picker, controls):
             part.add_class("cnnviz-part")
-        return (self._photos, self._guides, row([self._still, self._guide_still]), self._picker, controls)
+        return (
+            self._photos,
+            self._guides,
+            side_by_side([self._still, self._guide_still]),
+            self._picker,
+            controls,
+        )
 
     @shown
     def _pick_guide(self, image: Any, name: str) -> None:

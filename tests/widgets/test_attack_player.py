@@ -139,7 +139,7 @@ def test_a_norm_and_a_method_come_with_what_goes_with_them(net: cv.Network, play
     player.controls["norm"].widget.value = 1
     assert (player.options["epsilon"], player.options["rate"]) == (None, None)
     slider = player.controls["epsilon"].widget
-    assert (slider.value, slider.description) == (1.0, "Epsilon, the length of the change")
+    assert (slider.value, slider.description) == (1.0, "Epsilon (length)")
     slider.value = 2.5
     player.start()
     check_call(net, player)
