@@ -18,7 +18,7 @@ from cnnviz_widgets.render.mosaic import signed_colors
 from cnnviz_widgets.views._text import as_html, format_number, format_share
 from cnnviz_widgets.views.charts import ProbabilityBars
 from cnnviz_widgets.widgets._class_picker import ClassPicker, class_names
-from cnnviz_widgets.widgets._player_controls import ROW, Control
+from cnnviz_widgets.widgets._player_controls import Control
 from cnnviz_widgets.widgets._player_parts import Still, side_by_side
 
 BARS = 5
@@ -28,7 +28,7 @@ _LEVELS = 255
 _TOO_LITTLE = "No number changed by half of 1/255 yet, which would be seen in 8 bits."
 
 
-class GoalPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
+class GoalPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     """A switch between any other class and one that is chosen by its name.
 
     Parameters
@@ -54,10 +54,10 @@ class GoalPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
             description="Make it",
             tooltips=["Any class but the present answer", "The class that is named beside"],
             style={"button_width": "auto", **_PLAIN},
-            layout={"width": "max-content"},
+            layout={"width": "auto"},
         )
         self.classes = ClassPicker(names, self._pick)
-        super().__init__([self.kind, self.classes], layout=ROW)
+        super().__init__([self.kind, self.classes], layout={"min_width": "0"})
         self.kind.observe(self._on_kind, "value")
 
     _shown: int | None
@@ -128,7 +128,7 @@ class AttackReport(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         """Show a changed picture beside the original; ``odds`` are those of both, ``said`` is said of its end."""
         before, now = (int(each.argmax()) for each in odds)
         largest = int(np.abs(changed.astype(np.int16) - original).max(initial=0))
-        times = f", {127.5 / largest:.0f} times larger" if 0 < largest < 64 else ""
+        times = f" \u00d7 {127.5 / largest:.0f}" if 0 < largest < 64 else ""
         self.original.show(original, "the original")
         self.difference.show(difference_of(original, changed), f"the difference{times}")
         is_fooled = now != before if goal is None else now == goal

@@ -151,12 +151,14 @@ class _Line(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
             "Weight", "1", "How much it counts, beside the others; below 0 it becomes less", "90px"
         )
         self.remove = ipywidgets.Button(
-            icon="times", tooltip="Leave this layer out", layout={"width": "28px"}
+            icon="times", tooltip="Leave this layer out", layout={"width": "34px"}
         )
         for field in (self.layer, self.channel, self.weight):
             field.observe(lambda change: on_change(), "value")
         self.remove.on_click(lambda button: on_remove(self))
-        super().__init__([self.layer, self.channel, self.weight, self.remove], layout=ROW)
+        # The button goes where the weight goes.
+        end = ipywidgets.HBox([self.weight, self.remove])
+        super().__init__([self.layer, self.channel, end], layout=ROW)
 
     def show(self, place: int | None, channel: int | None, weight: float, is_removable: bool) -> None:
         self.layer.value = place

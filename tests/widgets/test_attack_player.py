@@ -72,7 +72,7 @@ def test_a_run_is_the_call_with_what_the_network_says_beside_it(net: cv.Network,
     assert "<b>Success</b>" in player.report.verdict.value
     np.testing.assert_array_equal(player.view.frame(1, -1).image, result.adversarial)
     np.testing.assert_array_equal(picture_of(player.report.difference), result.difference())
-    assert "the difference, 8 times larger" in player.report.difference._text.value
+    assert "the difference \u00d7 8" in player.report.difference._text.value
     after = odds(net, result.adversarial)
     check_bars(player, after)
     rows = player.report.bars._rows
