@@ -72,7 +72,7 @@ class TexturePlayer(ScaledPlayer):
 
     _method = synthesize_texture
     _call = "cv.synthesize_texture"
-    _curve = "loss of each layer"
+    _curve = "loss"
     _log = None
     _main = ("layers", "steps", "size", "scales", "match_histogram")
 
