@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from cnnviz_widgets.engine.layers import Place, map_tensors, tensors_in, version
 from cnnviz_widgets.engine.rectifiers import rectifier_calls
-from cnnviz_widgets.engine.state import ModuleState
+from cnnviz_widgets.engine.state import ModuleState, memory_of
 from cnnviz_widgets.engine.survey import Survey
 
 if TYPE_CHECKING:
@@ -128,7 +127,6 @@ class ForwardPass:
         """Return the output, and whether all captured values are right; learn what to copy next time."""
         exact = True
         kept: set[int] = set()
-        held = memory_of((*state.parameters, *state.tensors))
         for each in self._captures:
             for place, call, record in each.records():
                 if record.is_overwritten():
@@ -137,7 +135,7 @@ class ForwardPass:
                     exact = False
                 record.settle()
                 # The module's own memory will be written to some day.
-                record.value = copied_from(record.value, held)
+                record.value = copied_from(record.value, state.memory)
                 kept |= memory_of(tensors_in(record.value))
         # What is done to the output afterwards must not be seen in what was captured.
         return copied_from(output, kept), exact
@@ -186,12 +184,6 @@ def kept_in_graph(output: Any, given: Sequence[Tensor], overwritten: bool) -> tu
         else:
             return kept, None
     return kept, map_tensors(kept, Tensor.clone)
-
-
-def memory_of(tensors: Iterable[Tensor]) -> set[int]:
-    """Return the addresses of the memory behind some tensors."""
-    strided = (each for each in tensors if each.layout is torch.strided)
-    return {each.untyped_storage().data_ptr() for each in strided}
 
 
 def copied_from(value: Any, memory: set[int]) -> Any:

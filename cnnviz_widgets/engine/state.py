@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from operator import is_
 from typing import Any
 
@@ -76,6 +77,11 @@ class ModuleState:
                 elif isinstance(value, np.ndarray) and value.flags.writeable:
                     self._arrays.append((value, value.copy()))
 
+    @cached_property
+    def memory(self) -> set[int]:
+        """The addresses of the memory behind its tensors."""
+        return memory_of((*self.parameters, *self.tensors))
+
     def is_as_noted(self) -> bool:
         """Return whether all is still what it was; random states are not looked at."""
         return (
@@ -113,6 +119,12 @@ class ModuleState:
             copy.restore()
         for restore_random_state in self._random_states:
             restore_random_state()
+
+
+def memory_of(tensors: Iterable[Tensor]) -> set[int]:
+    """Return the addresses of the memory behind some tensors."""
+    strided = (each for each in tensors if each.layout is torch.strided)
+    return {each.untyped_storage().data_ptr() for each in strided}
 
 
 def same_content(container: Any, content: Any) -> bool:
