@@ -26,7 +26,7 @@ from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.pictures import split_images
-from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.scaled_picture import ScaledPicture, shared_fields
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.style_terms import StyleWeights, style_terms
 from cnnviz_widgets.engine.style_terms import content_layers as usual_content
@@ -40,7 +40,7 @@ STARTS = ("content", "style", "noise")
 
 
 @dataclass(frozen=True, eq=False)
-class StyleTransfer(Result):
+class StyleTransfer(ScaledPicture):
     """A picture with the content of one and the style of others; shows itself between them.
 
     Attributes
@@ -59,27 +59,22 @@ class StyleTransfer(Result):
         the scale of that step. They add up to what was minimized; terms of weight 0 are left out.
     content_layers, style_layers
         The layers that were compared.
-    content_weight, style_weight, variation_weight, style_layer_weights, keep_colors, seed
+    content_weight, style_weight, variation_weight, style_layer_weights, keep_colors
         As they were given.
     blend
         Each style's share; they add up to 1.
     start
         ``"content"``, ``"style"``, ``"noise"``, or ``"picture"`` for one that was given.
-    sizes
-        Rows and columns of each scale, from coarse to fine.
-    steps
-        How many steps were taken, at all scales together.
-    optimizer, rate, parameterization
+    sizes, steps
+        Rows and columns of each scale, from coarse to fine, and how many steps were taken at all of them together.
+    optimizer, rate, parameterization, seed
         As they were given.
     ended
         Why before the last step, in words; empty if it was not.
     """
 
-    image: NDArray[np.uint8]
-    x: NDArray[np.float32]
     content: NDArray[np.uint8]
     styles: tuple[NDArray[np.uint8], ...]
-    losses: dict[str, NDArray[np.float32]]
     content_layers: tuple[LayerKey, ...]
     style_layers: tuple[LayerKey, ...]
     content_weight: float
@@ -89,19 +84,6 @@ class StyleTransfer(Result):
     blend: tuple[float, ...]
     start: str
     keep_colors: bool
-    sizes: tuple[tuple[int, int], ...]
-    steps: int
-    optimizer: str
-    rate: float | None
-    parameterization: str
-    seed: int
-    ended: str
-
-    @property
-    def loss(self) -> NDArray[np.float32]:
-        """What was minimized, before each step [steps]: the sum of the terms."""
-        total: NDArray[np.float32] = np.sum(list(self.losses.values()), axis=0)
-        return total
 
     def _repr_png_(self) -> bytes:
         """Return content, picture and styles, side by side, as a notebook shows them for the bare result."""
@@ -263,11 +245,9 @@ def transfer_style(
     ]
     found = yield from coarse_to_fine(net, stages, settings, plan.start, plan.styles[0], plan.picture)
     return StyleTransfer(
-        image=plan.picture(found.x),
-        x=found.x[0].float().cpu().numpy(),
+        **shared_fields(found, settings, sizes, plan.picture),
         content=plan.pictures[0],
         styles=plan.style_pictures,
-        losses=found.losses,
         content_layers=of_content,
         style_layers=of_style,
         content_weight=weights.content,
@@ -277,13 +257,6 @@ def transfer_style(
         blend=tuple(each / sum(plan.shares) for each in plan.shares),
         start=plan.started,
         keep_colors=keep_colors,
-        sizes=tuple(sizes),
-        steps=found.steps,
-        optimizer=optimizer,
-        rate=rate,
-        parameterization=parameterization,
-        seed=seed,
-        ended=found.ended,
     )
 
 

@@ -24,7 +24,7 @@ from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.scaled_picture import ScaledPicture, shared_fields
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
@@ -35,7 +35,7 @@ from cnnviz_widgets.render.recolor import match_histogram as with_histogram_of
 
 
 @dataclass(frozen=True, eq=False)
-class Texture(Result):
+class Texture(ScaledPicture):
     """A texture made anew; shows itself beside its source.
 
     Attributes
@@ -51,39 +51,21 @@ class Texture(Result):
         at which the step was taken.
     layers
         The layers whose Gram matrices were compared.
-    layer_weights, balanced, match_histogram, seed
+    layer_weights, balanced, match_histogram
         As they were given.
-    sizes
-        Rows and columns of each scale, from coarse to fine.
-    steps
-        How many steps were taken, at all scales together.
-    optimizer, rate, parameterization
+    sizes, steps
+        Rows and columns of each scale, from coarse to fine, and how many steps were taken at all of them together.
+    optimizer, rate, parameterization, seed
         As they were given.
     ended
         Why before the last step, in words; empty if it was not.
     """
 
-    image: NDArray[np.uint8]
-    x: NDArray[np.float32]
     source: NDArray[np.uint8]
-    losses: dict[str, NDArray[np.float32]]
     layers: tuple[LayerKey, ...]
     layer_weights: tuple[float, ...]
     balanced: bool
     match_histogram: bool
-    sizes: tuple[tuple[int, int], ...]
-    steps: int
-    optimizer: str
-    rate: float | None
-    parameterization: str
-    seed: int
-    ended: str
-
-    @property
-    def loss(self) -> NDArray[np.float32]:
-        """What was minimized, before each step [steps]: the sum over the layers."""
-        total: NDArray[np.float32] = np.sum(list(self.losses.values()), axis=0)
-        return total
 
     def _repr_png_(self) -> bytes:
         """Return source and texture, side by side, as a notebook shows them for the bare result."""
@@ -225,21 +207,12 @@ def synthesize_texture(
 
     found = yield from coarse_to_fine(net, stages, settings, beginning, x, picture)
     return Texture(
-        image=picture(found.x),
-        x=found.x[0].float().cpu().numpy(),
+        **shared_fields(found, settings, sizes, picture),
         source=source,
-        losses=found.losses,
         layers=chosen,
         layer_weights=weights,
         balanced=balanced,
         match_histogram=match_histogram,
-        sizes=tuple(sizes),
-        steps=found.steps,
-        optimizer=optimizer,
-        rate=rate,
-        parameterization=parameterization,
-        seed=seed,
-        ended=found.ended,
     )
 
 
