@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 INTERVAL = 1 / 12.5
-"""Shortest time between two live frames, in seconds."""
+"""Time between two live frames, in seconds: on the average, as they come when a step is done."""
 
 SILENCE = 2.0
 """A page that has not painted for so many seconds what another one has painted is taken for closed."""
@@ -25,7 +25,7 @@ class LiveGate:
     def __init__(self) -> None:
         self._painted: dict[str, int] = {}  # by page that is seen: the last frame it has painted
         self._serial = 0
-        self._sent_at = -math.inf
+        self._sent_at = self._due = -math.inf
 
     def hear(self, page: str, *, visible: bool, painted: int | None = None) -> None:
         """Take note of what a page says of itself; a page that was not seen before lacks no frame."""
@@ -36,7 +36,7 @@ class LiveGate:
 
     def is_open(self, now: float) -> bool:
         """Whether the next frame may be sent."""
-        if not self._painted or now - self._sent_at < INTERVAL:
+        if not self._painted or now < self._due:
             return False
         late = [page for page, painted in self._painted.items() if painted < self._serial]
         if not late:
@@ -51,6 +51,8 @@ class LiveGate:
         """Take note that a frame is sent, and return its serial number."""
         self._serial += 1
         self._sent_at = now
+        # Counted from when it was due, unless that is long ago: else steps that take a while would make them rare.
+        self._due = max(self._due, now - INTERVAL) + INTERVAL
         return self._serial
 
 
