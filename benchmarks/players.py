@@ -55,7 +55,7 @@ def streaming() -> Row:
     """A run of maximization that a page shows, and the same steps with nobody to watch them."""
     rates: list[float] = []
     with open_page(CELL) as page:
-        page.output(0).locator(".cvz-frame-player canvas").first.scroll_into_view_if_needed()
+        page.output(0).locator(".cvz-player canvas").first.scroll_into_view_if_needed()
 
         def run(*, watched: bool) -> float:
             page.settle()
