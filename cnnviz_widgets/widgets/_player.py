@@ -33,7 +33,8 @@ from cnnviz_widgets.widgets._player_parts import PlayerParts
 from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, numbers
 from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker, picture_of, picture_of_result
 
-CHART_SECONDS = 0.5
+# A chart costs the page as much as five frames.
+CHART_SECONDS = 1.0
 
 
 class Player(Worker):
