@@ -16,6 +16,9 @@ from cnnviz_widgets.engine.objectives import Objective, Seen
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
 
+# Of the squared size of a Gram matrix: what is closer to it than that is the same but for details.
+_NEAR = 1e-4
+
 
 def gram_matrices(maps: Tensor) -> Tensor:
     """Return the Gram matrix G = F F' of each picture's maps, [N, C, C] of [N, C, ...].
@@ -50,7 +53,8 @@ class GramDistance(Objective):
         Whether E is divided by what it is for a Gram matrix of zeros: then it is the relative squared distance
         sum (G / M - A / M)^2 / sum (A / M)^2, on one scale for all layers and networks.
     away
-        By layer, the `mean_grams` [C, C] for which a balanced E is 1, in place of zeros.
+        By layer, the `mean_grams` [C, C] for which a balanced E is 1, in place of zeros; zeros after all where they are
+        within 1 % of what is to be reached, by the root of the sum of squares: rounding is no yardstick.
     """
 
     def __init__(
@@ -75,8 +79,8 @@ class GramDistance(Objective):
                 f"layer {key_text(layer)!r} returns nothing but zeros for this picture, so there is nothing to reach; "
                 "leave it out"
             )
-        # Where the two are the same there is no way to measure, and nothing to be done.
-        return float((self._away[layer] - gram).square().sum()) or size if layer in self._away else size
+        away = float((self._away[layer] - gram).square().sum()) if layer in self._away else size
+        return away if away > _NEAR * size else size
 
     def values(self, seen: Seen) -> Tensor:
         """Return the weighted sum of each picture's distances [N]."""

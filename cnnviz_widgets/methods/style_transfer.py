@@ -136,7 +136,8 @@ def transfer_style(
       where (the mean over the layers; the paper's 1/2 sum (F - P)^2 on a scale that is alike for all networks);
     - ``style_weight`` times the mean over the layers of sum (G / M - A / M)^2 / sum (C / M - A / M)^2, with the Gram
       matrices of `synthesize_texture`, A those of the style and C those of the content: what goes together, wherever it
-      is, from 1 for the content itself to 0;
+      is, from 1 for the content itself to 0 (a layer for which content and style differ by less than 1 % has
+      sum (A / M)^2 in the denominator);
     - ``variation_weight`` times the total variation of a pixel, (right - here)^2 + (below - here)^2 summed over its
       colors, the mean over the pixels, black being 0 and white 1: against noise.
 
@@ -288,15 +289,15 @@ class _Plan:
         self.styles = [styles[index] for index in used]
         self.pictures = (pictures_of(net, self.content)[0], *(self.style_pictures[index] for index in used))
         self.style_sizes = [(each.shape[2], each.shape[3]) for each in self.styles]
-        self.started, self.start = self._started(start)
         if keep_colors:
             self.content, *self.styles = self._grays()
+        self.started, self.start = self._started(start)
 
     def _started(self, start: Images) -> tuple[str, Tensor | None]:
         if isinstance(start, str) and start not in STARTS and not os.path.exists(start):
             raise ValueError(f"start is 'content', 'style', 'noise' or a picture; got {start!r}")
         if not isinstance(start, str) or start not in STARTS:
-            return "picture", prepared(self._net, start, self.size, "start")
+            return "picture", self._beginning(prepared(self._net, start, self.size, "start"))
         if start == "content":
             return start, self.content
         return start, self.styles[0] if start == "style" else None
@@ -305,8 +306,15 @@ class _Plan:
         """Return content and styles without color, the styles as bright, and with as much contrast, as the content."""
         wanted = luminance(self.pictures[0])
         bright = [wanted, *(matched_luminance(luminance(each), wanted) for each in self.pictures[1:])]
+        return [self._gray(each) for each in bright]
+
+    def _gray(self, bright: NDArray[np.float64]) -> Tensor:
         spec = replace(self._net.input, size=None, resize=None)
-        return [spec.prepare(gray_picture(each)).to(self._net.device, self._net.dtype) for each in bright]
+        return spec.prepare(gray_picture(bright)).to(self._net.device, self._net.dtype)
+
+    def _beginning(self, x: Tensor) -> Tensor:
+        """Return a picture to begin with as the others are: gray where colors are kept."""
+        return self._gray(luminance(pictures_of(self._net, x)[0])) if self._keep_colors else x
 
     def at(self, size: tuple[int, int]) -> tuple[Tensor, list[Tensor]]:
         """Return content and styles scaled as the content is, from its size to another one."""

@@ -93,6 +93,16 @@ def test_balanced_is_relative_to_nothing_at_all() -> None:
     assert float(distance(2 * target, target, balanced=True)) == pytest.approx((4.0 - 1.0) ** 2)
 
 
+def test_rounding_is_no_yardstick() -> None:
+    gram = mean_grams(whole(1, 3, 4, 4))[0]
+    zeros = torch.zeros(1, 3, 4, 4).double()
+    size = float(gram.square().sum())
+    for away, unit in ((gram * (1 + 1e-9), size), (gram * 1.009, size), (gram * 1.02, 0.02**2 * size)):
+        loss = GramDistance({"a": gram}, {"a": 3.0}, away={"a": away})
+        found = float(loss.values(Seen(None, zeros, {"a": zeros})))  # type: ignore[arg-type]
+        assert found == pytest.approx(3.0 * size / unit)
+
+
 def test_content_distance() -> None:
     target, maps = whole(1, 3, 4, 5, seed=1), whole(2, 3, 4, 5, seed=2)
     seen = Seen(None, maps, {"a": maps, "b": 2 * maps})  # type: ignore[arg-type]

@@ -134,6 +134,26 @@ def test_colors_are_kept() -> None:
         cv.transfer_style(cv.samples.fashion_cnn(), CONTENT, STYLE, keep_colors=True)
 
 
+def test_with_colors_kept_it_begins_in_gray_as_well() -> None:
+    options = {"keep_colors": True, "content_weight": 2.0, "style_weight": 5.0, "steps": 1}
+    made = cv.transfer_style(net_of(), CONTENT, STYLE, **options)
+    # The content itself, for which a style term is 1.
+    assert (made.losses["content"][0], made.losses["style"][0]) == pytest.approx((0.0, 5.0), abs=1e-4)
+    made = cv.transfer_style(net_of(), CONTENT, STYLE, start="style", **options)
+    assert made.losses["style"][0] == pytest.approx(0.0, abs=1e-6)
+    made = cv.transfer_style(net_of(), CONTENT, STYLE, start=CONTENT, **options)
+    assert (made.losses["content"][0], made.losses["style"][0]) == pytest.approx((0.0, 5.0), abs=1e-4)
+
+
+def test_a_style_that_the_content_has_already_asks_for_nothing() -> None:
+    # With units of one pixel a mirror image has the same Gram matrices, but for rounding.
+    torch.manual_seed(0)
+    net = small(nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU()), 3)
+    made = cv.transfer_style(net, CONTENT, CONTENT[:, ::-1], style_layers="1", content_layers="1", steps=5)
+    assert made.losses["style"][0] < 1e-6
+    assert made.losses["style"].max() < 0.1
+
+
 def test_sizes_scales_and_stopping() -> None:
     net = net_of()
     running = cv.transfer_style.steps(net, CONTENT, STYLE, size=(24, 20), scales=2, steps=5)
