@@ -1,10 +1,9 @@
-"""The one loop that optimizes pictures: step by step, as far into the network as needed, on a private copy."""
+"""The one loop that optimizes pictures: step by step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.capture import apart, capture, value_in
-from cnnviz_widgets.engine.errors import OutputError, UnsupportedModuleError
-from cnnviz_widgets.engine.input_gradients import backward_pass, sent_back
-from cnnviz_widgets.engine.narrowing import Kept, narrow
-from cnnviz_widgets.engine.objectives import Objective, Seen, layers_of
+from cnnviz_widgets.engine.climber import Climber
+from cnnviz_widgets.engine.errors import OutputError
+from cnnviz_widgets.engine.input_gradients import sent_back
+from cnnviz_widgets.engine.objectives import Objective
 from cnnviz_widgets.engine.optimizers import Optimizer, mover_of
 from cnnviz_widgets.engine.parameterizations import Parameterization
-from cnnviz_widgets.engine.private_network import PrivateNetwork
 from cnnviz_widgets.engine.relu_rules import ruled
 from cnnviz_widgets.engine.stream import Step, StopEarly
 from cnnviz_widgets.engine.transforms import Transform, transformed
@@ -85,85 +82,6 @@ class PictureStep(Step):
             object.__setattr__(self, "_made", made)
         found: NDArray[Any] | None = made[0]
         return found
-
-
-class Climber:
-    """Evaluates objectives and their gradients for pictures, and leaves the user's module alone.
-
-    It works on a copy of the module, so that the module may be trained, or looked into by others, between two steps
-    and meanwhile. Where a module can't be copied it takes the module itself, guarded for each step.
-    """
-
-    def __init__(self, net: Network, terms: Mapping[str, Objective]) -> None:
-        self._terms = dict(terms)
-        for layer in layers_of(self._terms.values()):
-            net.layer(layer)  # says what is wrong with it
-        self._guard: Callable[[], Any]
-        self._kept: Kept | None = None
-        self.net: Network
-        try:
-            self.net = PrivateNetwork(net, "it is run while its pictures are shown")
-            self._guard = nullcontext
-        except UnsupportedModuleError:
-            self.net = net
-            self._guard = lambda: backward_pass(net)
-
-    # Convolutions are faster by a third and more.
-    _memory = torch.channels_last
-
-    def values(self, picture: Tensor, shown: Tensor) -> dict[str, Tensor]:
-        """Return each term's values [N] of pictures, of which the network is shown a changed version."""
-        if self._memory is torch.channels_last:
-            try:
-                return self._values(picture, shown)
-            except RuntimeError:
-                # Modules that use `.view` take no such memory. Whatever else it is comes again.
-                self._memory = torch.contiguous_format
-        return self._values(picture, shown)
-
-    def _values(self, picture: Tensor, shown: Tensor) -> dict[str, Tensor]:
-        seen = _look(self.net, self._terms.values(), picture, self._laid(shown), self._kept)
-        return {name: each.values(seen) for name, each in self._terms.items()}
-
-    def _laid(self, shown: Tensor) -> Tensor:
-        return shown.contiguous(memory_format=self._memory)
-
-    def narrow(self, shown: Tensor) -> None:
-        """Leave out what no term reads, as soon as that can be known; inside a `step` with plain gradients."""
-        if self._kept is None and isinstance(self.net, PrivateNetwork) and self.net.is_foreseeable(shown):
-            objectives = list(self._terms.values())
-            self._kept = narrow(
-                self.net.core,
-                objectives,
-                shown,
-                lambda x, kept: _look(self.net, objectives, x, self._laid(x), kept),
-            )
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """Compute inside: forward and backward."""
-        with apart(self.net), self._guard(), torch.inference_mode(False), torch.enable_grad():
-            yield
-
-
-def judged(net: Network, objective: Objective, x: Tensor) -> NDArray[np.float32]:
-    """Return an objective's value [N] for prepared pictures, without gradients."""
-    with apart(net), torch.no_grad():
-        values: NDArray[np.float32] = objective.values(_look(net, [objective], x, x)).float().cpu().numpy()
-        return values
-
-
-def _look(
-    net: Network, objectives: Collection[Objective], picture: Tensor, x: Tensor, kept: Kept | None = None
-) -> Seen:
-    """Run the network on what it is shown of pictures, as far as some objectives ask for; with gradients if enabled."""
-    layers = layers_of(objectives)
-    to_the_end = any(each.needs_output for each in objectives)
-    if not layers:
-        return Seen(net, picture, {}, net(x) if to_the_end else None)
-    with capture(net, layers, gradients=torch.is_grad_enabled(), stop=not to_the_end) as captured:
-        output = net(x)
-        return Seen(net, picture, {key: value_in(captured, key) for key in layers}, output, kept)
 
 
 class _Evaluation:

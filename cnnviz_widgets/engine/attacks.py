@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.ascent import Climber, Picturing, ascend
+from cnnviz_widgets.engine.ascent import Picturing, ascend
 from cnnviz_widgets.engine.class_odds import CrossEntropy
+from cnnviz_widgets.engine.climber import Climber
 from cnnviz_widgets.engine.errors import InputError, OutputError
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.norm_balls import NORMS, BallPixels, NormBall, NormName, network_numbers, steepest

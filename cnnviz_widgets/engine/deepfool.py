@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnviz_widgets.engine.ascent import Climber, PictureStep, Picturing
+from cnnviz_widgets.engine.ascent import PictureStep, Picturing
 from cnnviz_widgets.engine.attacks import Plan, Pushed
 from cnnviz_widgets.engine.class_odds import logits
+from cnnviz_widgets.engine.climber import Climber
 from cnnviz_widgets.engine.norm_balls import network_numbers, steepest
 from cnnviz_widgets.engine.stream import Step, StopEarly
 

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.ascent import Ascent, ascend, judged
+from cnnviz_widgets.engine.ascent import Ascent, ascend
 from cnnviz_widgets.engine.class_odds import ClassImage, LogOdds
+from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.diversity import Alikeness
 from cnnviz_widgets.engine.errors import InputError, TargetError, ZeroGradientError
 from cnnviz_widgets.engine.input_gradients import pictures_of

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine.ascent import Ascent, ascend, judged
+from cnnviz_widgets.engine.ascent import Ascent, ascend
+from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.objectives import Objective, OneEach, Seen, as_objective
 from cnnviz_widgets.engine.optimizers import Optimizer

@@ -12,7 +12,7 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.swin_transformer import SwinTransformer
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine.ascent import judged
+from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.objectives import TargetObjective
 from cnnviz_widgets.widgets._deconv_sources import ImageSource
 from tests.small_networks import Function, small

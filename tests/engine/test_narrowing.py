@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine.ascent import Climber
+from cnnviz_widgets.engine.climber import Climber
 from cnnviz_widgets.engine.narrowing import Kept
 from cnnviz_widgets.engine.objectives import Objective, OneEach, Seen, as_objective
 from tests.random_networks import RandomNetwork
