@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from cnnviz_widgets.engine.capture import apart, capture
-from cnnviz_widgets.engine.errors import InputError, TargetError
-from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.capture import apart, capture, maps_in
+from cnnviz_widgets.engine.errors import InputError, OutputError, TargetError
+from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.objectives import Objective, Seen
 from cnnviz_widgets.engine.targets import row_and_column
 
@@ -95,6 +95,15 @@ class Caricature(Objective):
         The image, in any form that `InputSpec.prepare` takes.
     power
         How much the direction counts in place of the size.
+
+    Raises
+    ------
+    InputError
+        Several images.
+    TargetError
+        The layer returns nothing but zeros for the image; neither maps nor vectors.
+    OutputError
+        NaN or infinity for the image.
     """
 
     def __init__(self, layer: LayerKey, image: Any, *, power: float = 1.0) -> None:
@@ -109,8 +118,16 @@ class Caricature(Objective):
             raise InputError(f"a caricature is of one image, got {len(x)}")
         with apart(net), capture(net, [self.layer], stop=True) as seen:
             net(x)
+        reference = maps_in(seen, self.layer).detach()
+        if not bool(reference.isfinite().all()):
+            raise OutputError(f"{self.text}: the layer returns NaN or infinity for the image")
+        if not bool(reference.any()):
+            raise TargetError(
+                f"{self.text}: the layer returns nothing but zeros for the image, so there is nothing to exaggerate; "
+                "take another layer or image"
+            )
         found = Caricature(self.layer, self._image, power=self.power)
-        found._reference = main_tensor(seen[self.layer])
+        found._reference = reference
         return found
 
     def values(self, seen: Seen) -> Tensor:
