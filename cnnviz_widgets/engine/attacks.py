@@ -98,6 +98,9 @@ def checked_plan(
         radius = math.inf if method == "deepfool" else _EPSILON[norm]
     else:
         radius = _checked_number("epsilon", epsilon)
+        if norm == "inf" and radius > 1:
+            level = f"; did you mean {epsilon:g}/255?" if radius <= 255 else ""
+            raise ValueError(f"epsilon={epsilon:g} is more than white is above black, which is 1{level}")
     length = radius if method == "fgsm" else _WAY * radius / count
     if rate is not None:
         length = _checked_number("rate", rate)

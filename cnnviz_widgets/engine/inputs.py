@@ -223,9 +223,12 @@ class InputSpec:
         pixels = stack_pixels(items, self._channels)
         if pixels is None:
             return None
-        size = pixels.shape[2:]
-        is_fitting = self._scaled_size(*size) == size and self.size_or(0) in (size, (0, 0))
-        return self._normalized(pixels) if is_fitting else None
+        return self._normalized(pixels) if self.keeps(*pixels.shape[2:]) else None
+
+    def keeps(self, height: int, width: int) -> bool:
+        """Return whether a picture of that size is neither scaled nor cut."""
+        size = (height, width)
+        return self._scaled_size(height, width) == size and self.size_or(0) in (size, (0, 0))
 
     def _normalized(self, picture: Picture) -> Tensor:
         mean, std = self.scaling()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -171,6 +172,24 @@ class Network:
     def prepare(self, images: Images) -> Tensor:
         """Return a batch [N, C, H, W] as the module expects it, on its device: see `InputSpec.prepare`."""
         return self.input.prepare(images).to(self.device, self.dtype)
+
+    def without_resizing(self) -> Network:
+        """Return the same network, over the same module, for pictures that are as it sees them already.
+
+        A photo is scaled and cut before the network sees it. A picture that came out of here, such as
+        ``attack(...).adversarial`` or ``net.input.view(photo)``, would be scaled and cut a second time.
+
+        Examples
+        --------
+        >>> import numpy as np, cnnviz_widgets as cv
+        >>> net, photo = cv.samples.squeezenet(), cv.samples.photo("coffee")
+        >>> seen, as_it_is = net.input.view(photo), net.without_resizing()
+        >>> bool((as_it_is.input.view(seen) == seen).all()), bool((net.input.view(seen) == seen).all())
+        (True, False)
+        """
+        other = copy(self)
+        other.input = replace(self.input, resize=None)
+        return other
 
     def restore(self, x: Tensor) -> NDArray[np.uint8]:
         """Return prepared images as pictures, uint8 [N, H, W, 3]: see `InputSpec.restore`."""

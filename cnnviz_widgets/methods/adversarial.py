@@ -42,7 +42,8 @@ class Attack(Result):
     """A picture, and what an attack has made of it; shows itself as both and their difference, amplified.
 
     Everything but ``exact`` is about pictures in 8 bits, which can be shown and saved: that the attack was a success,
-    too. Norms and ``epsilon`` are on the scale where white is 1 above black.
+    too. It fools the network as it is: where ``net.predict`` scales and cuts pictures first, as it does with photos,
+    ask ``net.without_resizing().predict(found.adversarial)``. Norms and ``epsilon`` are on the scale where white is 1 above black.
 
     Attributes
     ----------
@@ -63,6 +64,8 @@ class Attack(Result):
         The class that was to be reached; ``None``, and empty, for any other one than ``class_before``.
     success
         Whether the network takes the changed picture for the target, or for another class.
+    resized
+        Whether the network scales or cuts a picture of this size before it sees it.
     norm_inf, norm_2
         The largest change of a number, and the square root of the sum of all squared changes.
     curves
@@ -90,6 +93,7 @@ class Attack(Result):
     target: int | None
     target_label: str
     success: bool
+    resized: bool
     norm_inf: float
     norm_2: float
     curves: dict[str, NDArray[np.float32]]
@@ -137,7 +141,13 @@ class Attack(Result):
         )
         size = f" No number changed by more than {self.norm_inf * 255:.0f}/255; the length of the change is"
         note = f" The attack ended early: {self.ended}." if self.ended else ""
-        return came + ("" if self.success else asked) + f"{size} {self.norm_2:.3g}." + note
+        shown = (
+            " That holds for the picture as it is: net.predict would scale and cut it again, "
+            "net.without_resizing().predict does not."
+            if self.resized and self.adversarial.size
+            else ""
+        )
+        return came + ("" if self.success else asked) + f"{size} {self.norm_2:.3g}." + note + shown
 
     def _repr_png_(self) -> bytes:
         """Return the original, the changed picture and the amplified difference, as a notebook shows them."""
@@ -185,6 +195,9 @@ def attack(
     The attack is a success if it fools the network with a picture in 8 bits, which can be shown and saved. The change
     is rounded so that its norm stays within epsilon; one that is spread thinner than half a level keeps its effect.
 
+    The picture has the size in which the network sees it. A network that scales and cuts photos would do so again with
+    ``net.predict(found.adversarial)``, and may not be fooled: ask ``net.without_resizing().predict(found.adversarial)``.
+
     Parameters
     ----------
     net
@@ -195,7 +208,7 @@ def attack(
         Which attack.
     epsilon
         The largest change, in the norm, on the scale where white is 1 above black. Left out: 8/255 for ``"inf"``, 1.0
-        for ``"2"``, without bound for DeepFool. Below 1/255 no picture in 8 bits but the original is left.
+        for ``"2"``, without bound for DeepFool; for ``"inf"`` at most 1. Below 1/255 no picture in 8 bits but the original is left.
     norm
         ``"inf"``: the largest change of a number of the picture; ``"2"``: the square root of the sum of their squares.
     target
@@ -232,6 +245,8 @@ def attack(
         The gradient is zero to begin with; with what to do.
     InputError
         Several images; a picture to begin with of another size.
+    ValueError
+        An option that there is not, such as an epsilon above 1 for ``"inf"``.
 
     Warns
     -----
@@ -259,6 +274,8 @@ def attack(
     >>> found = cv.attack(net, images[0], method="pgd", epsilon=32 / 255)
     >>> found.success, found.label_before, found.norm_inf <= 32 / 255
     (True, 'Ankle boot', True)
+    >>> net.without_resizing().predict(found.adversarial, k=1).labels == (found.label_after,)
+    True
     """
     check_network(net, "attack")
     plan = checked_plan(
@@ -375,6 +392,7 @@ def _result(
         target=goal,
         target_label="" if goal is None else net.label(goal),
         success=found.success,
+        resized=not net.input.keeps(*original.shape[1:]),
         norm_inf=largest,
         norm_2=length,
         curves=pushed.curves,

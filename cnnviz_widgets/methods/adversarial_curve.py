@@ -139,7 +139,7 @@ def attack_curve(
     LabelNotFoundError
         A label that is not there (with the nearest ones).
     ValueError
-        No epsilons, or one below 0; another number of labels than of images.
+        No epsilons, or one below 0, or above 1 for ``"inf"``; another number of labels than of images.
 
     Warns
     -----
@@ -159,7 +159,7 @@ def attack_curve(
         raise ValueError(
             "deepfool knows no epsilon, so that there is no curve; take 'fgsm', 'ifgsm' or 'pgd'"
         )
-    values = _checked_epsilons(epsilons)
+    values = _checked_epsilons(epsilons, norm)
     plans = [
         checked_plan(method, each, norm, steps=steps, restarts=restarts, seed=seed)
         for each in values.tolist()
@@ -195,13 +195,13 @@ def attack_curve(
     )
 
 
-def _checked_epsilons(epsilons: Any) -> NDArray[np.float64]:
+def _checked_epsilons(epsilons: Any, norm: Any) -> NDArray[np.float64]:
     if isinstance(epsilons, str) or not isinstance(epsilons, Iterable):
         raise ValueError(f"epsilons is a list of numbers from 0, got {epsilons!r}")
     given = list(epsilons)
     if not given:
         raise ValueError("epsilons is empty; name one at least, such as [0, 2 / 255, 8 / 255]")
-    return np.array([checked_plan("fgsm", each, "inf").ball.epsilon for each in given], np.float64)
+    return np.array([checked_plan("fgsm", each, norm).ball.epsilon for each in given], np.float64)
 
 
 def _checked_labels(net: Network, labels: Any, images: int, classes: int) -> NDArray[np.int64]:

@@ -291,6 +291,33 @@ def test_an_epsilon_below_one_level_is_said(net: cv.Network) -> None:
     assert found.exact.max() != found.original.max() / 255 or not found.success
 
 
+def test_a_changed_picture_fools_the_network_as_it_is_and_that_is_said() -> None:
+    net = linear(WEIGHT, BIAS)
+    net.input = cv.InputSpec(size=(6, 5), resize=(12, 10))
+    photo = np.random.default_rng(1).integers(90, 160, (24, 20, 3), np.uint8)
+    found = cv.attack(net, photo, epsilon=EPSILON)
+    as_it_is = net.without_resizing()
+    assert found.success and found.resized and as_it_is.module is net.module
+    # To the last digit what the attack says of them, and not what the network makes of them scaled and cut again.
+    for picture, row in zip((found.original, found.adversarial), found.probabilities, strict=True):
+        said = as_it_is.predict(picture, k=4)
+        np.testing.assert_allclose(said.probabilities, row[said.indices], rtol=1e-5)
+        assert np.abs(net.predict(picture, k=4).probabilities - said.probabilities).max() > 1e-3
+    assert "net.without_resizing().predict does not" in found.message
+    net.input = cv.InputSpec(size=(6, 5))
+    found = cv.attack(net, MIDDLING, epsilon=EPSILON)
+    assert not found.resized and "without_resizing" not in found.message
+
+
+def test_an_epsilon_in_levels_is_refused(net: cv.Network) -> None:
+    with pytest.raises(ValueError, match=r"epsilon=8 is more than white .* did you mean 8/255\?"):
+        cv.attack(net, IMAGES[0], epsilon=8)
+    with pytest.raises(ValueError, match="did you mean 16/255"):
+        cv.attack_curve(net, IMAGES[:2], [0, 16])
+    assert cv.attack(net, IMAGES[0], epsilon=1).epsilon == 1
+    assert cv.attack_curve(net, IMAGES[:2], [3.0], norm="2").epsilons == [3.0]
+
+
 def test_restarts_keep_the_best_and_draw_from_the_seed(net: cv.Network) -> None:
     options: dict[str, Any] = {"method": "pgd", "epsilon": 4 / 255, "steps": 2}
     many = cv.attack(net, IMAGES[4], **options, restarts=4)
