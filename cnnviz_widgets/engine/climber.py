@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.capture import apart, capture, value_in
-from cnnviz_widgets.engine.errors import UnsupportedModuleError
 from cnnviz_widgets.engine.input_gradients import backward_pass
-from cnnviz_widgets.engine.narrowing import Kept, narrow
+from cnnviz_widgets.engine.narrowing import Kept, Narrowing, narrow
 from cnnviz_widgets.engine.objectives import Objective, Seen, layers_of
-from cnnviz_widgets.engine.private_network import PrivateNetwork
+from cnnviz_widgets.engine.private_network import PrivateNetwork, private_network
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -25,23 +24,17 @@ if TYPE_CHECKING:
 class Climber:
     """Evaluates objectives and their gradients for pictures, and leaves the user's module alone.
 
-    It works on a copy of the module, so that the module may be trained, or looked into by others, between two steps
-    and meanwhile. Where a module can't be copied it takes the module itself, guarded for each step.
+    It works on a copy of the module (see `private_network`), so that the module may be trained, or looked into by
+    others, between two steps and meanwhile. Where a module can't be copied it takes the module itself, guarded for each
+    step.
     """
 
     def __init__(self, net: Network, terms: Mapping[str, Objective]) -> None:
         self._terms = dict(terms)
         for layer in layers_of(self._terms.values()):
             net.layer(layer)  # says what is wrong with it
-        self._guard: Callable[[], Any]
-        self._kept: Kept | None = None
-        self.net: Network
-        try:
-            self.net = PrivateNetwork(net, "it is run while its pictures are shown")
-            self._guard = nullcontext
-        except UnsupportedModuleError:
-            self.net = net
-            self._guard = lambda: backward_pass(net)
+        self._narrowing, self._may_narrow = Narrowing({}, {}), True
+        self.net = private_network(net)
 
     # Convolutions are faster by a third and more.
     _memory = torch.channels_last
@@ -57,7 +50,7 @@ class Climber:
         return self._values(picture, shown)
 
     def _values(self, picture: Tensor, shown: Tensor) -> dict[str, Tensor]:
-        seen = _look(self.net, self._terms.values(), picture, self._laid(shown), self._kept)
+        seen = _look(self.net, self._terms.values(), picture, self._laid(shown), self._narrowing.kept)
         return {name: each.values(seen) for name, each in self._terms.items()}
 
     def _laid(self, shown: Tensor) -> Tensor:
@@ -65,20 +58,27 @@ class Climber:
 
     def narrow(self, shown: Tensor) -> None:
         """Leave out what no term reads, as soon as that can be known; inside a `step` with plain gradients."""
-        if self._kept is None and isinstance(self.net, PrivateNetwork) and self.net.is_foreseeable(shown):
+        if self._may_narrow and isinstance(self.net, PrivateNetwork) and self.net.is_foreseeable(shown):
+            self._may_narrow = False
             objectives = list(self._terms.values())
-            self._kept = narrow(
+            self._narrowing = narrow(
                 self.net.core,
                 objectives,
                 shown,
                 lambda x, kept: _look(self.net, objectives, x, self._laid(x), kept),
             )
+            self._narrowing.apply()
 
     @contextmanager
     def step(self) -> Iterator[None]:
         """Compute inside: forward and backward."""
-        with apart(self.net), self._guard(), torch.inference_mode(False), torch.enable_grad():
-            yield
+        guard = nullcontext() if isinstance(self.net, PrivateNetwork) else backward_pass(self.net)
+        with apart(self.net), guard, torch.inference_mode(False), torch.enable_grad():
+            try:
+                self._narrowing.apply()
+                yield
+            finally:
+                self._narrowing.undo()
 
 
 def judged(net: Network, objective: Objective, x: Tensor) -> NDArray[np.float32]:

@@ -20,6 +20,32 @@ Kept: TypeAlias = Mapping[LayerKey, tuple[int, ...]]
 Need: TypeAlias = "frozenset[int] | None"
 """The channels of a tensor [N, C, H, W] that count; ``None`` for all."""
 
+
+class Narrowing:
+    """Layers of a private copy that can do with fewer channels.
+
+    Parameters
+    ----------
+    kept
+        Which channels there are then, for layers that are asked for.
+    forwards
+        What the modules do instead.
+    """
+
+    def __init__(self, kept: Kept, forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> None:
+        self.kept, self._forwards = kept, forwards
+
+    def apply(self) -> None:
+        """Have the modules make fewer channels."""
+        for module, forward in self._forwards.items():
+            module.forward = forward
+
+    def undo(self) -> None:
+        """Have them make all of them again: others may be asked for by the next one who uses the copy."""
+        for module in self._forwards:
+            module.__dict__.pop("forward", None)
+
+
 # What autograd calls operations of one tensor that keep to its channels, whatever else they are.
 _OF_EACH_CHANNEL = frozenset(
     f"{name}Backward0"
@@ -32,20 +58,20 @@ _OF_EACH_CHANNEL = frozenset(
 
 def narrow(
     root: nn.Module, objectives: Collection[Objective], x: Tensor, look: Callable[[Tensor, Kept], Seen]
-) -> Kept:
-    """Have convolutions of a private copy make only the channels that objectives read; return the layers' channels.
+) -> Narrowing:
+    """Return how convolutions of a private copy make only the channels that objectives read; nothing is changed yet.
 
-    Done where the graph of a pass shows that all others are lost: what follows the convolution keeps to channels, or
+    They do so where the graph of a pass shows that all others are lost: what follows the convolution keeps to channels, or
     puts them side by side, up to the layer that is asked for. Its other parts, all that the convolution itself gets,
     must have been made before, so that nothing can depend on what is left out by ways that no gradient takes. In the
-    end values and gradients with and without are compared. Where anything is in doubt, nothing is changed.
+    end values and gradients with and without are compared. Where anything is in doubt, all channels stay.
 
     All passes must do the same operations.
 
     Parameters
     ----------
     root
-        The copy; its layers' ``forward`` is replaced.
+        The copy.
     objectives
         What is asked for.
     x
@@ -55,28 +81,27 @@ def narrow(
     """
     wanted = {layer: channels_of(objectives, layer) for layer in layers_of(objectives)}
     if all(each is None for each in wanted.values()):
-        return {}
+        return Narrowing({}, {})
     x = x.detach().requires_grad_()
     with _noted(root) as made:
         seen = look(x, {})
     roots: list[tuple[Tensor, Need]] = [(seen.maps(layer), need) for layer, need in wanted.items()]
     roots += [(each, None) for each in tensors_in(seen.returned)]
     parts, kept = _plan([(each.grad_fn, need) for each, need in roots if each.grad_fn is not None], made)
-    found = {layer: kept.get(seen.maps(layer).grad_fn) for layer in wanted}
-    layers = {layer: each for layer, each in found.items() if each is not None}
+    ends = {layer: kept.get(seen.maps(layer).grad_fn) for layer in wanted}
+    layers = {layer: each for layer, each in ends.items() if each is not None}
     if not layers:
-        return {}
+        return Narrowing({}, {})
     expected = _evaluated(objectives, seen, x)
-    for module, channels in parts.items():
-        module.forward = _fewer(module, channels)
+    found = Narrowing(layers, {module: _fewer(module, channels) for module, channels in parts.items()})
+    found.apply()
     try:
         same = _are_close(_evaluated(objectives, look(x, layers), x), expected)
     except Exception:  # noqa: BLE001 -- whatever can't be done with fewer channels is done with all of them
         same = False
-    if not same:
-        for module in parts:
-            del module.__dict__["forward"]
-    return layers if same else {}
+    finally:
+        found.undo()
+    return found if same else Narrowing({}, {})
 
 
 @contextmanager

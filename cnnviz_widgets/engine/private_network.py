@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from cnnviz_widgets.engine.capture import Capture
+from cnnviz_widgets.engine.errors import UnsupportedModuleError
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.private_copy import private_copy
 from cnnviz_widgets.engine.state import ModuleState, computing, evaluation, same_chance
@@ -37,7 +38,7 @@ class PrivateNetwork(Network):
     def __init__(self, net: Network, need: str) -> None:
         core = private_copy(net.core, need)
         core.eval().requires_grad_(False)
-        super().__init__(core, input=net.input, labels=net.labels, output=net.output)
+        super().__init__(core, input=net.input, labels=net.labels, device=net.device, output=net.output)
         self._surveys: Surveys = _Unchanged(core)
         self._kind: PassKind = ((), False)
         self._steady: dict[PassKind, ModuleState] = {}
@@ -72,3 +73,17 @@ class _Unchanged(Surveys):
     def find(self, kind: PassKind) -> Survey | None:
         """Return what is known of such passes."""
         return self._surveys.get(kind)
+
+
+def private_network(net: Network) -> Network:
+    """Return a network of its own for one run, so that the user's may be trained, or looked into by others, meanwhile.
+
+    That goes for all of the run: for what it is to reach, for each step, and for what is said of the result. A private
+    network is returned as it is, and so is one that can't be copied, which is guarded in each pass.
+    """
+    if isinstance(net, PrivateNetwork):
+        return net
+    try:
+        return PrivateNetwork(net, "it is run while its pictures are shown")
+    except UnsupportedModuleError:
+        return net

@@ -34,8 +34,9 @@ def climbed(module: nn.Module, x: Tensor, *objectives: Objective) -> tuple[Kept,
             torch.testing.assert_close(each.detach(), expected[name], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(gradient, slope, atol=1e-6, rtol=1e-4)
         x = x + 0.1 * gradient / gradient.abs().max().clamp(min=1e-9)
-    assert climber._kept is not None
-    return climber._kept, climber
+    assert not climber._may_narrow
+    assert not any("forward" in each.__dict__ for each in climber.net.core.modules())
+    return climber._narrowing.kept, climber
 
 
 def plain(net: cv.Network, terms: Mapping[str, Objective], x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -112,8 +113,9 @@ def test_the_last_convolutions_make_what_is_read(
     found, climber = climbed(stack(), X, *objectives)
     assert found == {layer: kept}
     made = dict(climber.net.core.named_modules())
-    assert ("forward" in made["1.one"].__dict__) == (layer in ("1", "2"))
-    assert "forward" not in made["1.squeeze"].__dict__
+    with climber.step():
+        assert ("forward" in made["1.one"].__dict__) == (layer in ("1", "2"))
+        assert "forward" not in made["1.squeeze"].__dict__
 
 
 def test_sums_and_batches_of_targets_are_looked_into() -> None:
@@ -146,7 +148,8 @@ def test_what_is_used_in_other_ways_stays_as_it_is(kind: str) -> None:
     """Weights tied by a function, a mask that no gradient passes, a layer that is called again."""
     _, climber = climbed(stack(kind), X, channel("1", 3), channel("1", 6))
     one = climber.net.core.get_submodule("1.one")
-    assert "forward" not in one.__dict__ or kind == "tied"
+    with climber.step():
+        assert "forward" not in one.__dict__ or kind == "tied"
 
 
 def test_a_shape_that_is_read_in_python_is_noticed() -> None:
@@ -157,7 +160,8 @@ def test_a_shape_that_is_read_in_python_is_noticed() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), Shares())
     found, climber = climbed(module, X, channel("1", 3))
     assert found == {}
-    assert "forward" not in climber.net.core.get_submodule("0").__dict__
+    with climber.step():
+        assert "forward" not in climber.net.core.get_submodule("0").__dict__
 
 
 @pytest.mark.parametrize("seed", range(6))
