@@ -39,14 +39,17 @@ class Pacer:
         self._not_before = 0.0
         self._closed = False
 
-    def request(self) -> None:
-        """Have the job run now, or when the interval since its last run is over."""
+    def request(self, *, later: bool = False) -> None:
+        """Have the job run now, or when the interval since its last run is over; ``later``, on the timer's thread.
+
+        A caller with a lock that the job takes, too, must ask for ``later``: two runs wait for each other.
+        """
         with self._lock:
             if self._closed or self._timer is not None:
                 return
             wait = self._not_before - time.monotonic()
-            if wait > 0:
-                self._timer = threading.Timer(wait, self._run_late)
+            if wait > 0 or later:
+                self._timer = threading.Timer(max(0.0, wait), self._run_late)
                 self._timer.daemon = True
                 self._timer.start()
                 return

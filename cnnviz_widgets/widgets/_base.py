@@ -65,13 +65,15 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self.lock = threading.RLock()
         self.filling = Filling(self.lock)
         self._job = None
+        # Before anything can be wrong with what it is made of.
+        _end_jobs_of_former_run()
         return self
 
     def __init__(self, **options: Any) -> None:
         self.status = ipywidgets.HTML(_STYLE)
         super().__init__(**options)
         self.add_class("cnnviz-viewer")
-        _end_jobs_of_former_run(self)
+        _note_cell(self)
 
     def start_job(
         self,
@@ -186,18 +188,19 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 _by_cell: dict[str, tuple[str, weakref.WeakSet[Viewer]]] = {}
 
 
-def _end_jobs_of_former_run(viewer: Viewer) -> None:
+def _end_jobs_of_former_run() -> None:
     """End the jobs of the widgets that an earlier run of this notebook cell made: they show it no longer."""
     cell, run = _running_cell()
-    if cell is None:
-        return
-    former_run, viewers = _by_cell.get(cell, (run, weakref.WeakSet()))
-    if former_run != run:
-        for former in viewers:
+    if cell is not None and _by_cell.get(cell, (run,))[0] != run:
+        for former in _by_cell.pop(cell)[1]:
             former.let_go()
-        viewers = weakref.WeakSet()
-    viewers.add(viewer)
-    _by_cell[cell] = (run, viewers)
+
+
+def _note_cell(viewer: Viewer) -> None:
+    """Note which run of which notebook cell made a widget."""
+    cell, run = _running_cell()
+    if cell is not None:
+        _by_cell.setdefault(cell, (run, weakref.WeakSet()))[1].add(viewer)
 
 
 def _running_cell() -> tuple[str | None, str]:

@@ -89,10 +89,10 @@ class Player(Worker):
         fields = row([control.widget for control in self.controls.values()])
         self.children = self.parts.arranged(self.status, self._arranged(fields))
         self.add_class("cnnviz-player")
-        self._pacer = Pacer(self._draw_curves, CHART_SECONDS, on_error=self.show_error)
+        self._pacer = Pacer(self._draw_curves, CHART_SECONDS)
         self._link()
         self._show_options()
-        self._draw_curves()
+        self._draw()
 
     # -- what a subclass tells --------------------------------------------------------------------------
 
@@ -211,18 +211,19 @@ class Player(Worker):
     def pause(self) -> None:
         """Take no further step until `resume`."""
         with self.lock:
-            if self.state == RUNNING and self._job is not None:
-                self._job.pause()
+            if self.state == RUNNING and self._at_work is not None:
+                self._pausing = True
 
     def resume(self) -> None:
         """Go on after `pause`; with options that were changed meanwhile as a new run from the picture on show."""
         with self.lock:
             run = self._current
-            if self._job is None or self._job.state != PAUSED:
+            if self._at_work is None or not self._pausing:
                 return
-            if run is not None and self._is_pending(run):
+            if run is not None and self._wish is None and self._is_pending(run):
                 self._ask(self._branch_call(run, -1))
             else:
+                # What was wished before the pause still comes first.
                 self.clear_error()
                 self._go_on()
 
@@ -416,7 +417,12 @@ class Player(Worker):
             text = f"<p>{when} a new run from this picture: {as_html(what)}.</p>"
         self.parts.pending.value = text
 
+    @shown
     def _draw_curves(self) -> None:
+        """Draw what is known of the runs on show; where that fails, they go on."""
+        self._draw()
+
+    def _draw(self) -> None:
         with self.lock:
             shown = [self._runs[each] for each in (self.view.run, self.view.other) if each in self._runs]
             self.chart.set_lines(*curves_of(shown))

@@ -25,8 +25,9 @@ RUNNING, PAUSED = "running", "paused"
 class Worker(Viewer):
     """Base of `Player`: begins and ends runs on one thread, and shows their steps.
 
-    Only this thread begins, ends or advances a run. Others leave a wish, and wake it: the step under way is the last
-    one that is not as they wish. The lock is held only while what both sides know is changed.
+    Only this thread begins, ends, advances or pauses a run. Others leave a wish, and wake it: the step under way is the
+    last one that is not as they wish. To stop comes before all else, to pause after all else. The lock is held only
+    while what both sides know is changed.
     """
 
     _method: ClassVar[Streamed[Any, Any]]
@@ -34,6 +35,7 @@ class Worker(Viewer):
     _runs: dict[int, Run]
     _wish: Call | None
     _stopping: bool
+    _pausing: bool  # wished for, or so by now
     _at_work: object | None  # the session whose thread takes steps
     _changed: threading.Condition
     _remarks: list[str]  # what the method has said since the last run began or ended
@@ -42,6 +44,7 @@ class Worker(Viewer):
         """Prepare what the threads share."""
         self: Worker = super().__new__(cls, *arguments, **options)
         self._runs, self._wish, self._stopping, self._at_work = {}, None, False, None
+        self._pausing = False
         self._changed, self._remarks = threading.Condition(self.lock), []
         return self
 
@@ -85,10 +88,11 @@ class Worker(Viewer):
             session = object()
             self.start_job(self._work(session), on_result=lambda nothing: None, on_pause=self._note_pause)
             self._at_work = session
-        self._wish, self._stopping = replace(call, paused=self.state == PAUSED), False
+        self._wish, self._stopping = replace(call, paused=self._pausing), False
         self._go_on()
 
     def _go_on(self) -> None:
+        self._pausing = False
         if self._job is not None:
             self._set_state(RUNNING)
             self._job.resume()
@@ -126,20 +130,31 @@ class Worker(Viewer):
                 elif run is not None:
                     run = self._advanced(run)
                 if run is not None:
+                    self._pause_if_wished()
                     yield run.last
         except GeneratorExit:
             # By `stop_job`, which has said so.
             if run is not None:
                 run.steps.close()
+        finally:
+            # Whatever went wrong, the next start finds nobody at work.
+            self._end_work(session, "failed")
 
-    def _end_work(self, session: object) -> None:
+    def _pause_if_wished(self) -> None:
+        with self.lock:
+            if self._pausing and self._wish is None and not self._stopping and self._job is not None:
+                self._job.pause()
+
+    def _end_work(self, session: object, state: str | None = None) -> None:
         with self._changed:
             if self._at_work is session:
-                self._at_work = None
+                self._at_work, self._pausing = None, False
+                self._changed.notify_all()
+                if self._current is not None:
+                    self._current.state = state or "stopped"
                 if self.state in (RUNNING, PAUSED):
                     # It was stopped before its first step.
-                    self._set_state("stopped" if self._runs else "ready")
-            self._changed.notify_all()
+                    self._set_state(state or ("stopped" if self._runs else "ready"))
 
     def _turned_to(self, call: Call, before: Run | None, session: object) -> Run | None:
         """Begin another run in place of the one before; where its first step fails, that one goes on."""
@@ -177,7 +192,7 @@ class Worker(Viewer):
             if before is None:
                 self._set_state("failed")
             elif call.paused and self._wish is None and not self._stopping:
-                self._job.pause()
+                self._pausing = True
 
     def _advanced(self, run: Run) -> Run | None:
         """Take a step and return the run; nothing where there is no step left, or it fails."""
@@ -198,11 +213,12 @@ class Worker(Viewer):
         try:
             if run.session is self._at_work:
                 self.view.show(run.done, numbers(step), lambda: _sure(picture_of(step)))
-                self._note_step()
         except Exception as error:
             run.steps.close()
             self._fail(run, error)
             return None
+        if run.session is self._at_work:
+            self._note_step()
         return run
 
     def _finish(self, run: Run) -> None:
@@ -233,7 +249,7 @@ class Worker(Viewer):
     def _note_pause(self) -> None:
         with self.lock:
             run = self._current
-            if run is not None and self._job is not None and self._job.state == PAUSED:
+            if run is not None and self._pausing:
                 self.view.finish(PAUSED, self._picture_now(run))
                 self._set_state(PAUSED)
 

@@ -207,7 +207,9 @@ class AttackPlayer(Player, PhotoViewer):
 
     @shown
     def _on_step(self, change: Any) -> None:
-        self._note_step()
+        if self._pacer is not None:
+            # The lock may be held, for which who draws now may wait.
+            self._pacer.request(later=True)
 
     @shown
     def _answer_at_once(self) -> None:

@@ -19,6 +19,21 @@ def test_a_lone_request_runs_at_once_on_the_callers_thread():
     pacer.close()
 
 
+def test_a_later_request_runs_on_another_thread():
+    ran = threading.Event()
+    lock = threading.Lock()
+
+    def job():
+        with lock:
+            ran.set()
+
+    pacer = Pacer(job, LONG)
+    with lock:
+        pacer.request(later=True)
+    assert ran.wait(60)
+    pacer.close()
+
+
 def test_a_burst_is_one_run_now_and_one_that_sees_the_last_state():
     state, seen, done = [0], [], threading.Event()
 

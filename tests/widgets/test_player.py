@@ -89,7 +89,7 @@ def count(
         raise ValueError(f"rate must be above 0, got {rate}")
     level, done, ended = 0.0 if start is None else float(start[0, 0, 0]), 0, ""
     if rate == 99:
-        remark("nothing to do", stacklevel=2)
+        remark("nothing to do")
         return Count(np.full((1, 4, 4, 3), level, np.uint8), 0, rate, "nothing to do")
     try:
         for index in range(steps):
@@ -102,7 +102,7 @@ def count(
             yield Step(index, steps, image, {"level": level, "map": np.zeros(3)})
     except StopEarly:
         ended = "told to stop"
-        remark("it was told to stop", stacklevel=2)
+        remark("it was told to stop")
     finally:
         GATE.closed += 1
     return Count(np.full((1, 4, 4, 3), level, np.uint8), done, rate, ended)
@@ -271,6 +271,123 @@ def test_a_branch_while_it_runs_ends_the_run_with_its_result(player: CountPlayer
     assert levels(player, 2)[6] == 60
 
 
+def test_a_pause_right_after_resume_is_one(player: CountPlayer, gate: Gate) -> None:
+    gate.close()
+    player.start()
+    gate.let(1)
+    player.pause()
+    gate.permits.release(1)
+    assert player.wait(SOON)
+    with player.lock:
+        # Nothing is shown in between, however quick the thread is.
+        player.resume()
+        player.pause()
+    gate.permits.release(1)
+    assert player.wait(SOON)
+    assert player.state == "paused"
+    gate.permits.release(50)
+    player.resume()
+    assert player.wait(SOON)
+    assert (player.state, player.result.steps) == ("done", 6)
+
+
+@pytest.mark.parametrize("wish", ["start", "branch", "stop"])
+def test_a_pause_comes_after_what_was_wished_before(player: CountPlayer, gate: Gate, wish: str) -> None:
+    gate.close()
+    player.start()
+    gate.let(3)
+    assert gate.asked.acquire(timeout=SOON)  # the fourth step is under way
+    if wish == "start":
+        player.set(rate=5.0)
+        player.start()
+    else:
+        {"branch": lambda: player.branch(step=1, rate=5.0), "stop": player.stop}[wish]()
+    player.pause()
+    gate.permits.release(2)
+    assert player.wait(SOON)
+    assert player.results[1].steps == 4
+    if wish == "stop":
+        assert (player.state, player.view.runs) == ("stopped", [1])
+        return
+    assert (player.state, player.view.run) == ("paused", 2)
+    gate.permits.release(50)
+    player.resume()
+    assert player.wait(SOON)
+    # It is the one that was wished, and not a branch of what was before.
+    assert levels(player, 2)[6] == {"start": 30, "branch": 35}[wish]
+    assert (player.state, player.view.runs) == ("done", [1, 2])
+
+
+def test_resume_before_the_pause_came_lets_what_was_wished_begin(player: CountPlayer, gate: Gate) -> None:
+    gate.close()
+    player.start()
+    gate.let(2)
+    player.set(rate=5.0)
+    with player.lock:
+        player.start()
+        player.pause()
+        player.resume()
+    gate.permits.release(50)
+    assert player.wait(SOON)
+    assert (player.state, player.view.runs, levels(player, 2)[6]) == ("done", [1, 2], 30)
+
+
+class Fragile(CountPlayer):
+    """One whose numbers can't be drawn where a test says so."""
+
+    breaks: Any = staticmethod(lambda run: False)
+
+    def _show_numbers(self, run: Any) -> None:
+        if self.breaks(run):
+            raise RuntimeError("can't be drawn")
+
+
+@pytest.mark.parametrize("moment", ["begin", "step", "end", "pause"])
+def test_numbers_that_cannot_be_drawn_cost_no_run(net: cv.Network, gate: Gate, moment: str) -> None:
+    player = Fragile(net)
+    gate.__init__()
+    player.breaks = {
+        "begin": lambda run: not run,
+        "step": lambda run: run is not None and run.taken,
+        "end": lambda run: run is not None and run.state == "done",
+        "pause": lambda run: player.state == "paused",
+    }[moment]
+    if moment == "pause":
+        gate.close()
+        player.start()
+        gate.let(1)
+        player.pause()
+        gate.permits.release(50)
+        assert player.wait(SOON)
+        player.resume()
+    else:
+        player.start()
+    assert player.wait(SOON)
+    assert (player.state, player.result.steps) == ("done", 6)
+    player.breaks = Fragile.breaks
+    player.start()
+    assert player.wait(SOON)
+    assert (player.state, player.view.run) == ("done", 2)
+    player.close()
+
+
+def test_a_view_that_fails_ends_the_work_and_not_the_player(player: CountPlayer) -> None:
+    begin = player.view.begin
+
+    def broken(**options: Any) -> int:
+        raise RuntimeError("no view")
+
+    player.view.begin = broken
+    player.start()
+    assert player.wait(SOON)
+    assert player.state == "failed"
+    assert "no view" in player.status.value
+    player.view.begin = begin
+    player.start()
+    assert player.wait(SOON)
+    assert player.state == "done"
+
+
 def test_settings_that_are_refused_cost_nothing(player: CountPlayer, gate: Gate) -> None:
     gate.close()
     player.start()
@@ -362,13 +479,14 @@ def test_running_the_cell_again_ends_the_run(
         assert player.wait(SOON)
     job = player._job
     run = {"metadata": {"cellId": "cell-1"}, "header": {"msg_id": "run-2"}}
-    other = _base.Viewer()
+    # Also where what is made now fails.
+    with pytest.raises(ValueError, match="rate must"):
+        CountPlayer(net, rate=-1)
     gate.permits.release(9)
     assert job.wait(SOON)
     assert (player.state, player.wait(SOON)) == ("stopped", True)
     assert (gate.count, gate.closed) == (3, 1)
     assert max(levels(player, 1)) >= 2
-    other.close()
 
 
 def test_a_player_that_is_closed_at_once_comes_to_rest(player: CountPlayer, gate: Gate) -> None:
