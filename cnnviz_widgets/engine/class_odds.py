@@ -80,8 +80,8 @@ class LogOdds(Objective):
 
     @property
     def text(self) -> str:
-        """The target as it is written."""
-        return self.target.text
+        """The class in words."""
+        return f"log odds of {self.target.what!r}"
 
 
 class ClassImage(LogOdds):

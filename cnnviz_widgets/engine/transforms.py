@@ -146,6 +146,18 @@ def blurred(x: Tensor, deviation: float) -> Tensor:
     return x
 
 
+def checked_transforms(transforms: object) -> tuple[Transform, ...]:
+    """Return a list of transforms, or say what was got."""
+    if not isinstance(transforms, list | tuple):
+        raise TypeError(
+            f"transforms takes a list, such as [cv.transforms.Jitter(8)], or [] for nothing; got {transforms!r}"
+        )
+    for each in transforms:
+        if not isinstance(each, Transform):
+            raise TypeError(f"transforms takes such as cv.transforms.Jitter(8); got {each!r} among them")
+    return tuple(transforms)
+
+
 def transformed(x: Tensor, transforms: Sequence[Transform], random: torch.Generator) -> Tensor:
     """Return a batch after all transforms, cut or extended to its size about the middle.
 

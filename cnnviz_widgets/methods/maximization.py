@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -14,20 +15,23 @@ from torch import Tensor
 from cnnviz_widgets.engine.ascent import Ascent, ascend
 from cnnviz_widgets.engine.class_odds import ClassImage, LogOdds
 from cnnviz_widgets.engine.climber import judged
+from cnnviz_widgets.engine.coarse_to_fine import checked_weight
 from cnnviz_widgets.engine.diversity import Alikeness
 from cnnviz_widgets.engine.errors import InputError, TargetError, ZeroGradientError
+from cnnviz_widgets.engine.feature_code import size_said
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.objectives import Objective, OneEach, TargetObjective, as_objective
+from cnnviz_widgets.engine.objectives import Objective, OneEach, Sum, TargetObjective, as_objective
 from cnnviz_widgets.engine.optimizers import Optimizer, OptimizerName
 from cnnviz_widgets.engine.parameterizations import Fourier, FourierPhase, Parameterization, Pixels
+from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.regularizers import AlphaNorm, Roughness, TotalVariation
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target, TargetLike
-from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, Transform
+from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, Transform, checked_transforms
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES, mosaic
@@ -35,8 +39,17 @@ from cnnviz_widgets.render.mosaic import PNG_BYTES, mosaic
 ParameterizationName = Literal["fourier", "phase", "pixels"]
 Wanted: TypeAlias = "Objective | TargetLike"
 
-# Step sizes: of a spectrum whose numbers are near 1, of angles, of the network's numbers.
-_RATES = {"fourier": 0.05, "phase": 0.3, "pixels": 0.05}
+_PARAMETERIZATIONS = ("fourier", "phase", "pixels")
+# Step sizes: of a spectrum whose numbers are near 1, of angles, of the network's numbers. Those of "momentum" are in
+# units of the gradient, and hang on the target.
+_RATES: dict[str, tuple[float, float, float]] = {
+    "adam": (0.05, 0.3, 0.05),
+    "sign": (0.05, 0.3, 0.05),
+    "normalized": (0.02, 0.02, 0.02),
+    "unit": (5.0, 5.0, 5.0),
+    "momentum": (0.01, 0.01, 0.001),
+    "lbfgs": (1.0, 1.0, 1.0),
+}
 _RELAXED_STEPS = 16
 _MOST_PICTURES = 256
 
@@ -61,8 +74,16 @@ class Maximization(Result):
         In how many steps a relaxed rectifier helped each picture out of a zero gradient [N].
     ended
         Why it ended before the last step, in words; empty if it did not.
-    parameterization, optimizer, rate, steps, size, seed
-        The options; ``steps`` as many as were taken.
+    steps
+        How many were taken.
+    planned_steps
+        The option ``steps``.
+    transforms
+        What was done to the picture before each step, as text.
+    start
+        ``"noise"``, or ``"picture"`` where it began with one that was given.
+    size, parameterization, optimizer, rate, copies, diversity, total_variation, weight_decay, smoothness, seed
+        The options, those left out as they were chosen.
     """
 
     images: NDArray[np.uint8]
@@ -72,11 +93,19 @@ class Maximization(Result):
     curves: Mapping[str, NDArray[np.float32]]
     relaxed: NDArray[np.int64]
     ended: str
+    steps: int
+    planned_steps: int
+    transforms: tuple[str, ...]
+    start: str
+    size: tuple[int, int]
     parameterization: str
     optimizer: str
     rate: float
-    steps: int
-    size: tuple[int, int]
+    copies: int
+    diversity: float
+    total_variation: float
+    weight_decay: float
+    smoothness: float
     seed: int
 
     def _repr_png_(self) -> bytes | None:
@@ -127,7 +156,8 @@ def maximize(
         A class (label or index), a `Target` (a channel, a unit, a class), `Direction`, `Caricature`, a combination
         such as ``Target(layer=a, channel=3) - 0.5 * Target(layer=a, channel=7)``; or a list of them, a picture for
         each. A label or index is maximized by its logit plus its log odds, so that it ends above similar classes;
-        ``Target("tabby")`` by the logit alone, with ``of="probability"`` by the log odds log(p / (1 - p)) alone.
+        ``Target("tabby")`` by the logit alone, with ``of="probability"`` by the log odds log(p / (1 - p)) alone, also
+        within a combination.
     steps
         How many steps.
     size
@@ -135,7 +165,8 @@ def maximize(
     parameterization
         ``"fourier"``, ``"phase"`` (MACO), or ``"pixels"``: the network's numbers themselves, between black and white.
     optimizer, rate
-        See `Optimizer`; the rate is 0.05 if left out, and 0.3 for phases.
+        See `Optimizer`. If left out, the rate is for ``"adam"`` and ``"sign"`` 0.05, for phases 0.3; for
+        ``"normalized"`` 0.02; for ``"unit"`` 5; for ``"momentum"`` 0.01, for pixels 0.001; for ``"lbfgs"`` 1.
     transforms
         What is done to the picture before each step, such as ``[cv.transforms.Jitter(8)]``; ``[]`` for nothing. Left
         out: jitter, scale and rotation in proportion to its size.
@@ -161,6 +192,8 @@ def maximize(
     ------
     LabelNotFoundError, LayerNotFoundError, TargetError
         No such class (with the nearest names), layer or unit.
+    TypeError
+        A target or transform that is none.
     ZeroGradientError
         Nothing to follow from where it began, although rectifiers were relaxed for the first 16 steps.
     InputError
@@ -187,43 +220,47 @@ def maximize(
     check_network(net, "maximize")
     wanted = _wanted(target)
     options = _Options(
-        count=checked_whole("steps", steps),
+        planned_steps=checked_whole("steps", steps),
         size=_size(net, size),
-        copies=checked_whole("copies", copies),
-        seed=checked_whole("seed", seed, least=0),
         parameterization=_checked_parameterization(parameterization),
+        optimizer=Optimizer(optimizer).name,
+        rate=_RATES[optimizer][_PARAMETERIZATIONS.index(parameterization)]
+        if rate is None
+        else checked_weight("rate", rate, above=True),
+        copies=checked_whole("copies", copies),
+        diversity=checked_weight("diversity", diversity),
+        total_variation=checked_weight("total_variation", total_variation),
+        weight_decay=checked_weight("weight_decay", weight_decay),
+        smoothness=checked_weight("smoothness", smoothness),
+        seed=checked_whole("seed", seed, least=0),
     )
     pictures = len(wanted) * options.copies
     if pictures > _MOST_PICTURES:
         raise ValueError(
             f"{pictures} pictures at once are too many (at most {_MOST_PICTURES}); ask for them in parts"
         )
-    if rate is None:
-        rate = _RATES[options.parameterization] if optimizer in ("adam", "sign") else 1.0
-    mover = Optimizer(optimizer, rate)
-    chosen = _default_transforms(options.size) if transforms is None else tuple(transforms)
-    if transforms is None and optimizer == "lbfgs":
-        chosen = ()
+    chosen = _default_transforms(options) if transforms is None else checked_transforms(transforms)
+    penalties = _penalties(wanted, options)
     random = torch.Generator().manual_seed(options.seed)
-    each = [one.bound(net, options.size) for one in wanted for _ in range(options.copies)]
-    terms: dict[str, Objective] = {"target": OneEach(each)}
-    terms |= _penalties(wanted, options.copies, diversity, total_variation, weight_decay, smoothness)
+    private = private_network(net)
     image = _begin(net, options, pictures, start, random)
+    with nullcontext() if options.size == net.input.size else size_said(options.size):
+        each = [one.bound(private, options.size) for one in wanted for _ in range(options.copies)]
+        if options.size != net.input.size:
+            judged(private, OneEach(each), image.picture(image.leaf).detach())
     grown = yield from ascend(
-        net,
+        private,
         image,
-        terms,
-        steps=options.count,
-        optimizer=mover,
+        {"target": OneEach(each), **penalties},
+        steps=options.planned_steps,
+        optimizer=Optimizer(optimizer, options.rate),
         random=random,
         transforms=chosen,
         picturing=lambda x: _shown(net, x),
         relax=_RELAXED_STEPS,
     )
     _check_begun(grown, each)
-    if grown.ended:
-        remark(f"maximize stopped early: {grown.ended}", stacklevel=2)
-    images, values = _as_shown(net, grown.x, each)
+    images, values = _as_shown(private, grown.x, each)
     return Maximization(
         images=images,
         inputs=grown.x.float().cpu().numpy(),
@@ -232,28 +269,33 @@ def maximize(
         curves={name: curve if name == "target" else -curve for name, curve in grown.values.items()},
         relaxed=grown.relaxed,
         ended=grown.ended,
-        parameterization=options.parameterization,
-        optimizer=optimizer,
-        rate=float(rate),
         steps=grown.steps,
-        size=options.size,
-        seed=options.seed,
+        transforms=tuple(map(repr, chosen)),
+        start="noise" if start is None else "picture",
+        **asdict(options),
     )
 
 
 @dataclass(frozen=True)
 class _Options:
-    """What was asked for, checked."""
+    """What was asked for, checked, by the names of the result."""
 
-    count: int
+    planned_steps: int
     size: tuple[int, int]
-    copies: int
-    seed: int
     parameterization: ParameterizationName
+    optimizer: OptimizerName
+    rate: float
+    copies: int
+    diversity: float
+    total_variation: float
+    weight_decay: float
+    smoothness: float
+    seed: int
 
 
 def _wanted(target: Any) -> list[Objective]:
-    given = list(target) if isinstance(target, list | tuple | range | np.ndarray) else [target]
+    several = isinstance(target, list | tuple | range) or (isinstance(target, np.ndarray) and target.ndim)
+    given = list(target) if several else [target]
     if not given:
         raise TargetError("maximize needs a target, got an empty list")
     return [_objective(each) for each in given]
@@ -261,16 +303,25 @@ def _wanted(target: Any) -> list[Objective]:
 
 def _objective(target: Any) -> Objective:
     found = as_objective(target)
+    if isinstance(found, Sum):
+        return Sum({_chances(part): weight for part, weight in found.terms.items()})
     if isinstance(found, TargetObjective) and not callable(target) and not isinstance(target, Target):
         return ClassImage(found.target)
-    if isinstance(found, TargetObjective) and found.target.of == "probability":
-        return LogOdds(found.target)
-    return found
+    return _chances(found)
+
+
+def _chances(objective: Objective) -> Objective:
+    """Return log odds in place of a probability, whose gradient is lost where it is nearly 0 or 1."""
+    if isinstance(objective, TargetObjective) and objective.target.of == "probability":
+        return LogOdds(objective.target)
+    return objective
 
 
 def _checked_parameterization(name: Any) -> ParameterizationName:
-    if name not in _RATES:
-        raise ValueError(f"parameterization is one of {', '.join(map(repr, _RATES))}; got {name!r}")
+    if name not in _PARAMETERIZATIONS:
+        raise ValueError(
+            f"parameterization is one of {', '.join(map(repr, _PARAMETERIZATIONS))}; got {name!r}"
+        )
     return cast(ParameterizationName, name)
 
 
@@ -284,38 +335,34 @@ def _size(net: Network, size: Any) -> tuple[int, int]:
     return height, width
 
 
-def _default_transforms(size: tuple[int, int]) -> tuple[Transform, ...]:
-    """Return what Lucid does to pictures of 224 pixels, in proportion."""
+def _default_transforms(options: _Options) -> tuple[Transform, ...]:
+    """Return what Lucid does to pictures of 224 pixels, in proportion; nothing where no steps may differ."""
+    if options.optimizer == "lbfgs":
+        return ()
+    size = options.size
     unit = min(size) / 224
     pad, wide, small = (round(pixels * unit) for pixels in (12, 8, 4))
     moved: tuple[Transform, ...] = (Pad(pad), Jitter(wide), Scale(0.9, 1.1), Rotate(5), Jitter(small))
     return moved if min(size) >= 64 else (*moved, Blur(0.5))
 
 
-def _penalties(
-    wanted: Sequence[Objective],
-    copies: int,
-    diversity: float,
-    total_variation: float,
-    weight_decay: float,
-    smoothness: float,
-) -> dict[str, Objective]:
+def _penalties(wanted: Sequence[Objective], options: _Options) -> dict[str, Objective]:
     found: dict[str, Objective] = {}
-    if diversity:
+    if options.diversity:
         layers = {layer for each in wanted for layer in each.layers}
-        if copies < 2 or len(layers) != 1 or diversity < 0:
+        if options.copies < 2 or len(layers) != 1:
             raise ValueError(
-                "diversity needs copies=2 or more, a number above 0, and targets of one layer, by whose maps the "
-                f"copies are compared; got diversity={diversity!r}, copies={copies}, {len(layers)} layers"
+                "diversity needs copies=2 or more, and targets of one layer, by whose maps the copies are compared; "
+                f"got diversity={options.diversity!r}, copies={options.copies}, {len(layers)} layers"
             )
-        groups = [index for index in range(len(wanted)) for _ in range(copies)]
-        found["alikeness"] = -Alikeness(layers.pop(), groups, float(diversity))
-    if total_variation:
-        found["total variation"] = -TotalVariation(total_variation)
-    if weight_decay:
-        found["weight decay"] = -AlphaNorm(weight_decay, alpha=2)
-    if smoothness:
-        found["roughness"] = -Roughness(smoothness)
+        groups = [index for index in range(len(wanted)) for _ in range(options.copies)]
+        found["alikeness"] = -Alikeness(layers.pop(), groups, options.diversity)
+    if options.total_variation:
+        found["total variation"] = -TotalVariation(options.total_variation)
+    if options.weight_decay:
+        found["weight decay"] = -AlphaNorm(options.weight_decay, alpha=2)
+    if options.smoothness:
+        found["roughness"] = -Roughness(options.smoothness)
     return found
 
 
@@ -346,13 +393,18 @@ def _shown(net: Network, x: Tensor) -> NDArray[np.uint8]:
 
 
 def _check_begun(grown: Ascent, wanted: Sequence[Objective]) -> None:
-    """Raise an error where there was nothing to follow from the beginning."""
-    if grown.steps or not grown.ended:
-        return
-    raise ZeroGradientError(
-        f"the gradient of {wanted[0].text} is zero everywhere for the picture to begin with, also with relaxed "
-        "rectifiers; take a value before a rectifier or a softmax (of='logit'), another seed, or a photo as start="
-    )
+    """Raise an error where there was nothing to follow from the beginning, and say what else went wrong."""
+    dead = dict.fromkeys(each.text for each, is_dead in zip(wanted, grown.dead, strict=True) if is_dead)
+    advice = "take a value before a rectifier or a softmax (of='logit'), another seed, or a photo as start="
+    if grown.dead.all() and grown.ended and not grown.steps:
+        raise ZeroGradientError(
+            f"the gradient of {wanted[0].text} is zero everywhere for the picture to begin with, also with relaxed "
+            f"rectifiers (which 'lbfgs' goes without); {advice}"
+        )
+    if grown.ended:
+        remark(f"maximize stopped early: {grown.ended}")
+    elif dead:
+        remark(f"nothing led to {', '.join(dead)}: the gradient was zero in all steps; {advice}")
 
 
 def _as_shown(

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.transforms import Jitter
 
 SPEC = cv.InputSpec(size=7, channels=3, mean=0.5, std=0.25)
@@ -150,7 +151,13 @@ def test_results_come_back_from_a_file(tmp_path: Any) -> None:
     [
         ({"parameterization": "wavelet"}, "got 'wavelet'"),
         ({"steps": 0}, "got 0"),
-        ({"copies": 2, "diversity": -1.0}, "diversity=-1"),
+        ({"copies": 2, "diversity": -1.0}, "diversity .* got -1"),
+        ({"copies": 2, "diversity": "a"}, "diversity must be a number from 0, got 'a'"),
+        ({"copies": 2, "diversity": float("nan")}, "diversity .* got nan"),
+        ({"smoothness": "a"}, "smoothness .* got 'a'"),
+        ({"optimizer": "climb"}, "got 'climb'"),
+        ({"rate": "fast"}, "rate must be a number above 0, got 'fast'"),
+        ({"rate": lambda index: 0.1}, "rate must be a number above 0, got <function"),
         ({"diversity": 1.0}, "copies=1"),
         ({"rate": -1.0}, "got -1"),
         ({"total_variation": -1.0}, "got -1"),
@@ -163,6 +170,85 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], text: s
     net, _ = linear_unit()
     with pytest.raises(ValueError, match=text):
         cv.maximize(net, TARGET, **options)
+
+
+def test_what_is_no_transform_and_no_target_is_said() -> None:
+    net, _ = linear_unit()
+    with pytest.raises(TypeError, match=r"transforms takes a list.* got Jitter\(pixels=2"):
+        cv.maximize(net, TARGET, transforms=Jitter(2))
+    with pytest.raises(TypeError, match="got 'jitter' among them"):
+        cv.maximize(net, TARGET, transforms=["jitter"])
+    with pytest.raises(TypeError, match=r"a label, an index or a function, got array\(3\)"):
+        cv.maximize(net, np.array(3))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rates"),
+    [
+        ("adam", (0.05, 0.3, 0.05)),
+        ("sign", (0.05, 0.3, 0.05)),
+        ("normalized", (0.02, 0.02, 0.02)),
+        ("unit", (5.0, 5.0, 5.0)),
+        ("momentum", (0.01, 0.01, 0.001)),
+        ("lbfgs", (1.0, 1.0, 1.0)),
+    ],
+)
+def test_rates_left_out_are_those_that_the_docstring_says(optimizer: Any, rates: tuple[float, ...]) -> None:
+    net, _ = linear_unit()
+    for name, rate in zip(("fourier", "phase", "pixels"), rates, strict=True):
+        options: dict[str, Any] = {
+            "parameterization": name,
+            "optimizer": optimizer,
+            "steps": 1,
+            "transforms": [],
+        }
+        found = cv.maximize(net, TARGET, **options)
+        assert found.rate == rate
+        assert np.array_equal(found.inputs, cv.maximize(net, TARGET, rate=rate, **options).inputs)
+
+
+def test_log_odds_are_log_odds_within_a_combination_too() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 49, 3))
+    net = cv.Network(module, input=SPEC)
+    odds = cv.Target(0, of="probability")
+    alone, twice = (cv.maximize(net, each, steps=2, transforms=[], rate=0.001) for each in (odds, 1.0 * odds))
+    assert alone.targets == twice.targets == ("log odds of 0",)
+    assert np.array_equal(alone.curves["target"], twice.curves["target"])
+    both = cv.maximize(net, odds - cv.Target(1, of="probability"), steps=1, transforms=[])
+    assert both.targets == ("log odds of 0 + -1 * log odds of 1",)
+    p = module(torch.from_numpy(net.prepare(both.images[0]).numpy())).softmax(1)[0].tolist()
+    assert both.values[0] == pytest.approx(np.log(p[0] / (1 - p[0])) - np.log(p[1] / (1 - p[1])), rel=1e-4)
+
+
+def test_a_result_carries_what_made_it() -> None:
+    net, _ = linear_unit()
+    options: dict[str, Any] = {
+        "copies": 2,
+        "diversity": 1.0,
+        "total_variation": 0.1,
+        "weight_decay": 0.2,
+        "smoothness": 0.3,
+        "seed": 4,
+        "rate": 0.01,
+    }
+    running = cv.maximize.steps(net, TARGET, steps=5, transforms=[Jitter(1)], **options)
+    next(running)
+    found = cv.maximize.finish(running)
+    assert {name: getattr(found, name) for name in options} == options
+    assert (found.steps, found.planned_steps, found.start) == (1, 5, "noise")
+    assert found.transforms == ("Jitter(pixels=1, roll=False)",)
+    again = cv.maximize(net, TARGET, start=found.images[0], steps=1)
+    assert (again.start, len(again.transforms)) == ("picture", 6)
+
+
+@pytest.mark.parametrize("target", [1, cv.Target(layer="0", channel=1)])
+def test_a_size_for_which_the_network_fails_is_named(target: Any) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 7), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net = cv.Network(module, input=SPEC)
+    with pytest.raises(InputError, match=r"fails for a picture of 5 x 6 pixels .*; it may be too small"):
+        cv.maximize(net, target, size=(5, 6), steps=2)
+    assert cv.maximize(net, target, size=(9, 8), steps=2).images.shape == (1, 9, 8, 3)
 
 
 def test_targets_that_are_not_there_are_named() -> None:
