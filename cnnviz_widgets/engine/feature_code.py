@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,14 +29,8 @@ def feature_code(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
     TargetError
         Nothing but zeros.
     """
-    try:
+    with size_said((x.shape[2], x.shape[3])):
         code = layer_values(net, x, layer)
-    except RuntimeError as error:
-        height, width = x.shape[2:]
-        raise InputError(
-            f"the network fails for a picture of {height} x {width} pixels ({str(error).splitlines()[0]}); it may be "
-            "too small, or the network takes one size only: leave out size=, or take a larger one"
-        ) from error
     if not bool(code.isfinite().all()):
         raise OutputError(f"layer {key_text(layer)!r} returns NaN or infinity for the image")
     if not bool(code.any()):
@@ -43,6 +39,19 @@ def feature_code(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
             "take a layer before it, or another image"
         )
     return code
+
+
+@contextmanager
+def size_said(size: tuple[int, int]) -> Iterator[None]:
+    """Say that it may be the size of the pictures, (height, width), for which a network fails inside."""
+    try:
+        yield
+    except RuntimeError as error:
+        height, width = size
+        raise InputError(
+            f"the network fails for a picture of {height} x {width} pixels ({str(error).splitlines()[0]}); it may be "
+            "too small, or the network takes one size only: leave out size=, or take a larger one"
+        ) from error
 
 
 def layer_values(net: Network, x: Tensor, layer: LayerKey) -> Tensor:

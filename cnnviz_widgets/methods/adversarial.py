@@ -29,6 +29,7 @@ from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.norm_balls import NormName, network_numbers, sizes
+from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
@@ -42,8 +43,9 @@ class Attack(Result):
     """A picture, and what an attack has made of it; shows itself as both and their difference, amplified.
 
     Everything but ``exact`` is about pictures in 8 bits, which can be shown and saved: that the attack was a success,
-    too. It fools the network as it is: where ``net.predict`` scales and cuts pictures first, as it does with photos,
-    ask ``net.without_resizing().predict(found.adversarial)``. Norms and ``epsilon`` are on the scale where white is 1 above black.
+    too. It is one for the picture as it is: where ``net.predict`` scales and cuts what it is given, as it does with
+    photos, ask ``net.without_resizing().predict(found.adversarial)``. Norms and ``epsilon`` are on the scale where
+    white is 1 above black.
 
     Attributes
     ----------
@@ -195,8 +197,9 @@ def attack(
     The attack is a success if it fools the network with a picture in 8 bits, which can be shown and saved. The change
     is rounded so that its norm stays within epsilon; one that is spread thinner than half a level keeps its effect.
 
-    The picture has the size in which the network sees it. A network that scales and cuts photos would do so again with
-    ``net.predict(found.adversarial)``, and may not be fooled: ask ``net.without_resizing().predict(found.adversarial)``.
+    The picture has the size in which the network sees it. A network that scales and cuts photos would do so again in
+    ``net.predict(found.adversarial)``, and may not be fooled by what comes of it; in
+    ``net.without_resizing().predict(found.adversarial)`` it does not.
 
     Parameters
     ----------
@@ -207,8 +210,9 @@ def attack(
     method
         Which attack.
     epsilon
-        The largest change, in the norm, on the scale where white is 1 above black. Left out: 8/255 for ``"inf"``, 1.0
-        for ``"2"``, without bound for DeepFool; for ``"inf"`` at most 1. Below 1/255 no picture in 8 bits but the original is left.
+        The largest change, in the norm, on the scale where white is 1 above black: at most 1 for ``"inf"``. Left out:
+        8/255 for ``"inf"``, 1.0 for ``"2"``, without bound for DeepFool. Below 1/255 no picture in 8 bits but the
+        original is left.
     norm
         ``"inf"``: the largest change of a number of the picture; ``"2"``: the square root of the sum of their squares.
     target
@@ -296,7 +300,8 @@ def attack(
         )
     begin = None if start is None else pixels_of(net, start_levels(net, start, levels))
     center = pixels_of(net, levels)
-    before = class_probabilities(net, network_numbers(net, center))[0]
+    private = private_network(net)
+    before = class_probabilities(private, network_numbers(net, center))[0]
     current = int(before.argmax())
     goal = _checked_goal(net, target, current, len(before), plan)
     _warn_if_invisible(plan)
@@ -308,7 +313,7 @@ def attack(
     overshoot = plan.overshoot
     if plan.method == "deepfool":
         pushed = yield from deepfool(
-            net, center, center if begin is None else begin, current, plan, picturing
+            private, center, center if begin is None else begin, current, plan, picturing
         )
     else:
         starts = [plan.start(center[0], index)[None] for index in range(plan.restarts)]
@@ -316,13 +321,13 @@ def attack(
         classes = torch.full((plan.restarts,), current if goal is None else goal, device=net.device)
         centers = center.expand(plan.restarts, -1, -1, -1)
         pushed = yield from push(
-            net, centers, torch.cat(starts), classes, plan, reach=goal is not None, picturing=picturing
+            private, centers, torch.cat(starts), classes, plan, reach=goal is not None, picturing=picturing
         )
     _check_moved(pushed, before[current])
     if plan.method == "deepfool" and not pushed.stopped:
-        found, overshoot = beyond_rounding(net, levels[0], pushed.pixels, plan, current)
+        found, overshoot = beyond_rounding(private, levels[0], pushed.pixels, plan, current)
     else:
-        found = best_outcome(net, levels[0], pushed.pixels, plan, current, goal)
+        found = best_outcome(private, levels[0], pushed.pixels, plan, current, goal)
     return _result(net, levels[0], (before, current, goal), plan, pushed, found, overshoot)
 
 
@@ -351,8 +356,7 @@ def _warn_if_invisible(plan: Plan) -> None:
     if plan.ball.epsilon > 0 and plan.ball.levels == 0:
         remark(
             f"epsilon={plan.ball.epsilon:.3g} is less than one level, 1/255: no picture in 8 bits but the original is "
-            "so near, so that the attack can't be a success",
-            stacklevel=4,
+            "so near, so that the attack can't be a success"
         )
 
 

@@ -297,7 +297,9 @@ def test_a_changed_picture_fools_the_network_as_it_is_and_that_is_said() -> None
     photo = np.random.default_rng(1).integers(90, 160, (24, 20, 3), np.uint8)
     found = cv.attack(net, photo, epsilon=EPSILON)
     as_it_is = net.without_resizing()
-    assert found.success and found.resized and as_it_is.module is net.module
+    assert found.success
+    assert found.resized
+    assert as_it_is.module is net.module
     # To the last digit what the attack says of them, and not what the network makes of them scaled and cut again.
     for picture, row in zip((found.original, found.adversarial), found.probabilities, strict=True):
         said = as_it_is.predict(picture, k=4)
@@ -306,7 +308,8 @@ def test_a_changed_picture_fools_the_network_as_it_is_and_that_is_said() -> None
     assert "net.without_resizing().predict does not" in found.message
     net.input = cv.InputSpec(size=(6, 5))
     found = cv.attack(net, MIDDLING, epsilon=EPSILON)
-    assert not found.resized and "without_resizing" not in found.message
+    assert not found.resized
+    assert "without_resizing" not in found.message
 
 
 def test_an_epsilon_in_levels_is_refused(net: cv.Network) -> None:
