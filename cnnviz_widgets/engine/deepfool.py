@@ -7,7 +7,8 @@ and needs the gradients of several classes to choose among them.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def deepfool(
             change = change + distance * steepest(slopes[nearest : nearest + 1], plan.ball.norm)
             pixels = plan.ball.project(center, center + beyond * change)
             notes.append((float(margins[nearest]), distance))
-            yield _step(net, pixels, index, plan.steps, notes[-1], picturing)
+            yield _step(network_numbers(net, pixels), index, plan.steps, notes[-1], picturing)
     except StopEarly:
         stopped = True
     table = np.array(notes, np.float32).reshape(-1, 2)
@@ -91,8 +92,7 @@ def _class_gradients(climber: Climber, pixels: Tensor, classes: Tensor) -> tuple
 
 
 def _step(
-    net: Network,
-    pixels: Tensor,
+    x: Tensor,
     index: int,
     total: int,
     note: tuple[float, float],
@@ -102,7 +102,4 @@ def _step(
     if picturing is None:
         return Step(index, total, values=values)
 
-    def picture() -> Any:
-        return picturing(network_numbers(net, pixels))
-
-    return PictureStep(index, total, picture, values)
+    return PictureStep(index, total, partial(picturing, x), values)

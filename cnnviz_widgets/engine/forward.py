@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnnviz_widgets.engine.layers import Place, map_tensors, tensors_in, version
 from cnnviz_widgets.engine.rectifiers import rectifier_calls
-from cnnviz_widgets.engine.state import ModuleState, memory_of
+from cnnviz_widgets.engine.state import HasMemory, memory_of
 from cnnviz_widgets.engine.survey import Survey
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class ForwardPass:
         hidden = not self._survey.predictable and not in_graph
         return hidden or (place, call) in self._survey.overwritten
 
-    def settle(self, output: Any, state: ModuleState) -> tuple[Any, bool]:
+    def settle(self, output: Any, state: HasMemory) -> tuple[Any, bool]:
         """Return the output, and whether all captured values are right; learn what to copy next time."""
         exact = True
         kept: set[int] = set()

@@ -61,8 +61,8 @@ def narrow(
 ) -> Narrowing:
     """Return how convolutions of a private copy make only the channels that objectives read; nothing is changed yet.
 
-    They do so where the graph of a pass shows that all others are lost: what follows the convolution keeps to channels, or
-    puts them side by side, up to the layer that is asked for. Its other parts, all that the convolution itself gets,
+    They do so where the graph of a pass shows that all others are lost: what follows the convolution keeps to channels,
+    or puts them side by side, up to the layer that is asked for. Its other parts, all that the convolution itself gets,
     must have been made before, so that nothing can depend on what is left out by ways that no gradient takes. In the
     end values and gradients with and without are compared. Where anything is in doubt, all channels stay.
 

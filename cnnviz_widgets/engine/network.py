@@ -37,7 +37,7 @@ from cnnviz_widgets.engine.layers import (
     split_key,
 )
 from cnnviz_widgets.engine.prediction import Prediction
-from cnnviz_widgets.engine.state import ModuleState, engine_lock, evaluation
+from cnnviz_widgets.engine.state import HasMemory, engine_lock, evaluation
 from cnnviz_widgets.engine.support import check_supported, unwrapped
 from cnnviz_widgets.engine.survey import Survey, Surveys, watched
 from cnnviz_widgets.engine.targets import checked_scores, probabilities
@@ -219,7 +219,7 @@ class Network:
                     raise
             return output
 
-    def _guarded(self, gradients: bool) -> AbstractContextManager[ModuleState]:
+    def _guarded(self, gradients: bool) -> AbstractContextManager[HasMemory]:
         """Return what a pass runs in."""
         return evaluation(self.core, gradients=gradients)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from cnnviz_widgets.engine.parameterizations import Parameterization
 
 if TYPE_CHECKING:
+    from cnnviz_widgets.engine.inputs import InputSpec
     from cnnviz_widgets.engine.network import Network
 
 NormName = Literal["inf", "2"]
@@ -160,12 +161,12 @@ class BallPixels(Parameterization):
     """
 
     def __init__(self, net: Network, center: Tensor, ball: NormBall, start: Tensor | None = None) -> None:
-        self._net, self._center, self._ball = net, center, ball
+        self._spec, self._dtype, self._center, self._ball = net.input, net.dtype, center, ball
         self.leaf = (center if start is None else ball.project(center, start)).detach().clone()
 
     def picture(self, leaf: Tensor) -> Tensor:
         """Return the pixels in the network's numbers."""
-        return network_numbers(self._net, leaf)
+        return _numbers(self._spec, leaf).to(self._dtype)
 
     def constrain(self) -> None:
         """Bring the pixels back into the ball."""
@@ -175,8 +176,12 @@ class BallPixels(Parameterization):
 
 def network_numbers(net: Network, pixels: Tensor) -> Tensor:
     """Return pixels from 0 to 1 in the network's numbers, as `Network.prepare` makes them of a picture."""
-    mean, deviation = (each.to(pixels) for each in net.input.scaling())
-    return ((pixels - mean) / deviation).to(net.dtype)
+    return _numbers(net.input, pixels).to(net.dtype)
+
+
+def _numbers(spec: InputSpec, pixels: Tensor) -> Tensor:
+    mean, deviation = (each.to(pixels) for each in spec.scaling())
+    return (pixels - mean) / deviation
 
 
 def _each(numbers: Tensor, like: Tensor) -> Tensor:

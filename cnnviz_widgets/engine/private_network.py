@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from cnnviz_widgets.engine.capture import Capture
 from cnnviz_widgets.engine.errors import UnsupportedModuleError
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.private_copy import private_copy
-from cnnviz_widgets.engine.state import ModuleState, computing, evaluation, same_chance
+from cnnviz_widgets.engine.state import HasMemory, computing, evaluation, same_chance
 from cnnviz_widgets.engine.survey import PassKind, Survey, Surveys
 
 
@@ -41,7 +42,7 @@ class PrivateNetwork(Network):
         super().__init__(core, input=net.input, labels=net.labels, device=net.device, output=net.output)
         self._surveys: Surveys = _Unchanged(core)
         self._kind: PassKind = ((), False)
-        self._steady: dict[PassKind, ModuleState] = {}
+        self._steady: dict[PassKind, _Memory] = {}
 
     def is_foreseeable(self, x: Tensor) -> bool:
         """Return whether a pass of such a batch was watched, and all like it do the same."""
@@ -53,7 +54,7 @@ class PrivateNetwork(Network):
         return super()._forward(x, captures, gradients)
 
     @contextmanager
-    def _guarded(self, gradients: bool) -> Iterator[ModuleState]:
+    def _guarded(self, gradients: bool) -> Iterator[HasMemory]:
         kind = self._kind
         known = self._steady.get(kind)
         if known is not None:
@@ -64,7 +65,15 @@ class PrivateNetwork(Network):
             yield state
             survey = self._surveys.find(kind)
             if survey is not None and survey.predictable and state.is_as_noted():
-                self._steady[kind] = state
+                # Not the state itself: it has noted the captures that are open now, and what they hold.
+                self._steady[kind] = _Memory(state.memory)
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """The addresses of the copy's memory, which stays where it is."""
+
+    memory: set[int]
 
 
 class _Unchanged(Surveys):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from operator import is_
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ engine_lock = threading.RLock()
 
 CONTAINERS = frozenset([dict, OrderedDict, defaultdict, Counter, list, set, deque])
 _PLAIN = frozenset([type(None), bool, int, float, str, tuple])
+
+
+class HasMemory(Protocol):
+    """Something that knows the addresses of a module's memory."""
+
+    @property
+    def memory(self) -> set[int]:
+        """The addresses."""
+        ...
 
 
 class ModuleState:

@@ -26,6 +26,7 @@ from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.pictures import split_images
+from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.scaled_picture import ScaledPicture, shared_fields
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.style_terms import StyleWeights, style_terms
@@ -227,14 +228,15 @@ def transfer_style(
     sizes = sizes_of(
         plan.size, 1 if plan.started == "picture" and scales is None else scales, steps, *plan.style_sizes
     )
-    of_style = checked_layers(net, "style_layers", style_layers, texture_layers)
-    of_content = checked_layers(net, "content_layers", content_layers, lambda _: usual_content(of_style))
+    private = private_network(net)
+    of_style = checked_layers(private, "style_layers", style_layers, texture_layers)
+    of_content = checked_layers(private, "content_layers", content_layers, lambda _: usual_content(of_style))
     layer_weights = checked_weights("style_layer_weights", style_layer_weights, len(of_style), "style layers")
     stages = [
         Scale(
             each,
             style_terms(
-                net,
+                private,
                 *plan.at(each),
                 of_content,
                 dict(zip(of_style, layer_weights, strict=True)),
@@ -244,7 +246,7 @@ def transfer_style(
         )
         for each in sizes
     ]
-    found = yield from coarse_to_fine(net, stages, settings, plan.start, plan.styles[0], plan.picture)
+    found = yield from coarse_to_fine(private, stages, settings, plan.start, plan.styles[0], plan.picture)
     return StyleTransfer(
         **shared_fields(found, settings, sizes, plan.picture),
         content=plan.pictures[0],

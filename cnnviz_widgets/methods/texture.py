@@ -24,6 +24,7 @@ from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.scaled_picture import ScaledPicture, shared_fields
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.support import check_network
@@ -187,12 +188,13 @@ def synthesize_texture(
     own = (x.shape[2], x.shape[3])
     wanted = own if size is None else checked_pair("size", size)
     sizes = sizes_of(wanted, 1 if start is not None and scales is None else scales, steps, own)
-    chosen = checked_layers(net, "layers", layers, texture_layers)
+    private = private_network(net)
+    chosen = checked_layers(private, "layers", layers, texture_layers)
     weights = checked_weights("layer_weights", layer_weights, len(chosen), "layers")
     beginning = None if start is None else prepared(net, start, wanted, "start")
     kept = {layer: weight for layer, weight in zip(chosen, weights, strict=True) if weight}
     stages = [
-        Scale(each, _losses(net, _shrunk(x, 2.0 ** (index + 1 - len(sizes))), each, kept, balanced))
+        Scale(each, _losses(private, _shrunk(x, 2.0 ** (index + 1 - len(sizes))), each, kept, balanced))
         for index, each in enumerate(sizes)
     ]
     source = pictures_of(net, x)[0]
@@ -205,7 +207,7 @@ def synthesize_texture(
             else plain
         )
 
-    found = yield from coarse_to_fine(net, stages, settings, beginning, x, picture)
+    found = yield from coarse_to_fine(private, stages, settings, beginning, x, picture)
     return Texture(
         **shared_fields(found, settings, sizes, picture),
         source=source,
