@@ -15,13 +15,12 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.climber import Climber
 from cnnviz_widgets.engine.errors import OutputError
-from cnnviz_widgets.engine.input_gradients import sent_back
 from cnnviz_widgets.engine.objectives import Objective
 from cnnviz_widgets.engine.optimizers import Optimizer, mover_of
 from cnnviz_widgets.engine.parameterizations import Parameterization
-from cnnviz_widgets.engine.relu_rules import ruled
+from cnnviz_widgets.engine.slope import Evaluation, Slope, total_of
 from cnnviz_widgets.engine.stream import Step, StopEarly
-from cnnviz_widgets.engine.transforms import Transform, transformed
+from cnnviz_widgets.engine.transforms import Transform
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -44,12 +43,16 @@ class Ascent:
         The numbers that stand for them.
     values
         By term: its value at each step, for each picture [steps, N]; that of a step is taken before the step.
+    last
+        By term: its value for each of the pictures ``x`` [N].
     steps
-        How many steps were taken.
+        How many steps led to ``x``; one after which the value was NaN or had diverged is undone, and does not count.
     ended
         Why before the last step, in words; empty if it was not.
     relaxed
         For each picture, in how many steps a relaxed rectifier helped it out of a zero gradient [N].
+    dead
+        Which pictures never had a gradient by way of the network, relaxed rectifiers aside [N].
     stopped
         Whether it was told to stop (`StopEarly`), be it after the last step.
     """
@@ -57,9 +60,11 @@ class Ascent:
     x: Tensor
     leaf: Tensor
     values: dict[str, NDArray[np.float32]]
+    last: dict[str, NDArray[np.float32]]
     steps: int
     ended: str
     relaxed: NDArray[np.int64]
+    dead: NDArray[np.bool_]
     stopped: bool = False
 
 
@@ -84,46 +89,6 @@ class PictureStep(Step):
         return found
 
 
-class _Evaluation:
-    """One step's objective: its value, and its gradient left in the leaf."""
-
-    def __init__(
-        self,
-        climber: Climber,
-        image: Parameterization,
-        transforms: Sequence[Transform],
-        random: torch.Generator,
-    ) -> None:
-        self._climber, self._image = climber, image
-        self._transforms, self._random = transforms, random
-        self.relax = False
-        self.relaxed = np.zeros(len(image.leaf), np.int64)
-
-    def __call__(self, draw: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return each term's values [N], and the gradient of their sum with respect to the leaf."""
-        values, gradient = self._once(draw, "plain")
-        if self.relax and bool((dead := _peaks(gradient) == 0).any()):
-            _, other = self._once(draw, "relaxed")
-            revived = dead & (_peaks(other) != 0)
-            gradient = torch.where(revived.view(-1, *[1] * (gradient.ndim - 1)), other, gradient)
-            self.relaxed += revived.cpu().numpy()
-        return values, gradient
-
-    def _once(self, draw: Tensor, rule: str) -> tuple[dict[str, Tensor], Tensor]:
-        leaf = self._image.leaf.detach().requires_grad_()
-        # Evaluated twice, a step is the same both times.
-        self._random.set_state(draw)
-        with self._climber.step(), ruled(rule):
-            picture = self._image.picture(leaf)
-            shown = transformed(picture, self._transforms, self._random)
-            if rule == "plain":
-                self._climber.narrow(shown)
-            values = self._climber.values(picture, shown)
-            total = torch.stack([each.float() for each in values.values()]).sum()
-            gradient = sent_back(total, leaf)
-        return {name: each.detach().float().cpu() for name, each in values.items()}, gradient
-
-
 def ascend(
     net: Network,
     image: Parameterization,
@@ -135,6 +100,7 @@ def ascend(
     transforms: Sequence[Transform] = (),
     picturing: Picturing | None = None,
     relax: int = 0,
+    losses: bool = False,
     first: int = 0,
     total: int | None = None,
 ) -> Generator[Step, None, Ascent]:
@@ -144,7 +110,9 @@ def ascend(
     terms (means over the pictures) before the step. `StopEarly`, thrown in, ends it with what there is.
 
     A value or gradient that is NaN or infinite ends it with the pictures before that; so does a value that has fallen
-    a thousand times its size below the first one, and a gradient that is zero for all pictures.
+    a thousand times its size below the first one, and a gradient that is zero for all pictures. Where transforms have
+    hidden what there is to follow, the next ones are drawn, and in the end none. Until the network has had a part in
+    a gradient, that of penalties, which judge the picture itself, counts as zero.
 
     Parameters
     ----------
@@ -165,7 +133,10 @@ def ascend(
     picturing
         Makes a step's picture; left out, there is none.
     relax
-        In how many first steps pictures with a zero gradient get one through rectifiers that pass everything back.
+        In how many first steps pictures with a zero gradient get one through rectifiers that pass everything back
+        (not with ``"lbfgs"``, whose line search needs the value's own).
+    losses
+        Whether the terms are losses with a minus: where those that ask the network are 0, all is reached.
     first, total
         The index of the first step, and the number of all, where this is a part of something longer.
 
@@ -178,58 +149,76 @@ def ascend(
         raise ValueError(
             "lbfgs needs the same objective in each step; leave out the transforms or take 'adam'"
         )
-    evaluate = _Evaluation(Climber(net, terms), image, transforms, random)
+    evaluate = Evaluation(Climber(net, terms), image, terms, transforms, random, losses)
     mover = mover_of(optimizer, image.leaf)
-    history: dict[str, list[Tensor]] = {name: [] for name in terms}
-    ended, done, lowest, stopped = "", 0, -math.inf, False
+    relax = 0 if optimizer.name == "lbfgs" else relax
+    history: list[dict[str, Tensor]] = []
+    last: dict[str, Tensor] = {}
+    relaxed = torch.zeros(len(image.leaf), dtype=torch.int64)
+    ended, fault, lowest, stopped = "", "", -math.inf, False
     good = here = image.leaf.detach().clone()
     try:
         for index in range(steps):
-            evaluate.relax = index < relax
-            draw = random.get_state()
-            values, gradient = evaluate(draw)
-            value = float(sum(each.sum() for each in values.values()))
-            peak = float(_peaks(gradient).max())
-            finite = math.isfinite(value) and math.isfinite(peak)
-            if not finite and index == 0:
-                raise OutputError(
-                    f"the first {'value' if not math.isfinite(value) else 'gradient'} is NaN or infinite, so there is "
-                    "nothing to follow; look at what the network returns for the picture to begin with"
-                )
+            slope, draw = evaluate.drawn(relax=index < relax)
+            last = slope.values
             if index == 0:
-                lowest = value - _FALL * (1 + abs(value))
-            if not finite or value < lowest:
-                image.leaf.copy_(good)
-                fault = "became NaN or infinite" if not finite else "diverged"
-                ended = f"the value {fault} at step {first + index + 1}{_ADVICE}"
+                lowest = _lowest(slope)
+            if fault := _fault(slope.value, slope.peak, lowest):
                 break
-            for name, each in values.items():
-                history[name].append(each)
-            if not peak:
+            if evaluate.is_stuck(slope):
                 ended = f"the gradient is zero for all pictures at step {first + index + 1}"
                 break
-            mover(index, (values, gradient), partial(evaluate, draw))
+            history.append(last)
+            relaxed += slope.revived
+            mover(index, slope.evaluated, partial(evaluate.elsewhere, draw))
             image.constrain()
             good, here = here, image.leaf.detach().clone()
-            done = index + 1
-            yield _step(image, here, picturing, first + index, total or steps, values)
+            yield _step(image, here, picturing, first + index, total or steps, last)
     except StopEarly:
         stopped = True
-    if not bool(image.leaf.isfinite().all()):
+    if history and not fault and not ended:
+        last = evaluate.values()
+        fault = _fault(total_of(last), float(image.leaf.abs().max()), lowest)
+    if fault:
         image.leaf.copy_(good)
-        ended = ended or f"step {first + done} led to NaN or infinity{_ADVICE}"
+        ended = f"the value {fault} after step {first + len(history)}{_ADVICE}"
+        last = history.pop()
     with torch.no_grad():
         x = image.picture(image.leaf).detach().clone()
-    curves = {
-        name: (torch.stack(each).numpy() if each else np.zeros((0, len(x)), np.float32))
-        for name, each in history.items()
-    }
-    return Ascent(x, image.leaf, curves, done, ended, evaluate.relaxed, stopped)
+    empty = torch.zeros((0, len(x)))
+    return Ascent(
+        x=x,
+        leaf=image.leaf,
+        values={
+            name: (torch.stack([each[name] for each in history]) if history else empty).numpy()
+            for name in terms
+        },
+        last={name: each.numpy() for name, each in last.items()},
+        steps=len(history),
+        ended=ended,
+        relaxed=relaxed.numpy(),
+        dead=(~evaluate.live).numpy(),
+        stopped=stopped,
+    )
 
 
-def _peaks(gradient: Tensor) -> Tensor:
-    """Return the largest magnitude in each picture's gradient [N]; NaN where there is one."""
-    return gradient.flatten(1).abs().amax(1)
+def _lowest(slope: Slope) -> float:
+    """Return what a value may fall to; or say that there is nothing to begin with."""
+    value = slope.value
+    for name, each in (("value", value), ("gradient", slope.peak)):
+        if not math.isfinite(each):
+            raise OutputError(
+                f"the first {name} is NaN or infinite, so there is nothing to follow; look at what the network "
+                "returns for the picture to begin with"
+            )
+    return value - _FALL * (1 + abs(value))
+
+
+def _fault(value: float, peak: float, lowest: float) -> str:
+    """Return what is wrong with a value, in words; empty if nothing is."""
+    if not (math.isfinite(value) and math.isfinite(peak)):
+        return "became NaN or infinite"
+    return "diverged" if value < lowest else ""
 
 
 def _step(

@@ -20,6 +20,7 @@ from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
 from cnnviz_widgets.engine.objectives import Objective
 from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels, frequencies
+from cnnviz_widgets.engine.slope import REACHED
 from cnnviz_widgets.engine.stream import Step, StopEarly, remark
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 
@@ -32,8 +33,6 @@ _SHORTEST = 96
 # What a run begins with has half the contrast of its source, and no structure that is larger than this.
 _CONTRAST = 0.5
 _LARGEST_WAVE = 16.0
-# A relative distance as small as that is rounding: the goal is reached.
-_NOTHING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -247,6 +246,7 @@ def coarse_to_fine(
             optimizer=settings.moves(),
             random=random,
             picturing=lambda x: draw(resampled(x, size)),
+            losses=True,
             first=done,
             total=settings.steps,
         )
@@ -254,12 +254,15 @@ def coarse_to_fine(
         x, done, ended = found.x, done + found.steps, found.ended
         for name, values in found.values.items():
             curves[name].append(-values[:, 0])
-        # With no step taken the gradient was zero at this size; at another one it may not be.
-        if found.stopped or (ended and found.steps):
+        # Where there was no gradient at this size, there may be one at another.
+        if found.stopped or (ended and not found.dead.all()):
             break
-    losses = {name: np.concatenate(each) for name, each in curves.items()}
-    _check_moved(ended, done, losses)
-    return Descent(resampled(x, size), losses, done, ended)
+    asking = [name for name, loss in scale.losses.items() if loss.asks_network]
+    if ended and -sum(float(found.last[name].sum()) for name in asking) > REACHED:
+        _say_why(ended, done, bool(found.dead.all()))
+    return Descent(
+        resampled(x, size), {name: np.concatenate(each) for name, each in curves.items()}, done, ended
+    )
 
 
 def cloud(palette: Tensor, size: tuple[int, int], random: torch.Generator) -> Tensor:
@@ -308,14 +311,12 @@ def as_losses(steps: Generator[Step, None, Ascent]) -> Generator[Step, None, Asc
             return found
 
 
-def _check_moved(ended: str, done: int, losses: Mapping[str, NDArray[np.float32]]) -> None:
-    """Say what went wrong: with an error where nothing was done, with a warning where there is a result."""
-    if not ended:
+def _say_why(ended: str, done: int, dead: bool) -> None:
+    """Say why it ended early: with an error where nothing could be done, with a warning where there is a result."""
+    if done or not dead:
+        remark(ended)
         return
-    if done:
-        remark(ended, stacklevel=4)
-    elif sum(float(each[0]) for each in losses.values()) > _NOTHING:
-        raise ZeroGradientError(
-            f"{ended}, though the losses are not: from this picture on there is no way to follow; begin with another "
-            "one (start=..., or another seed), or take other layers"
-        )
+    raise ZeroGradientError(
+        f"{ended}, though the losses are not: from this picture on there is no way to follow; begin with another "
+        "one (start=..., or another seed), or take other layers"
+    )

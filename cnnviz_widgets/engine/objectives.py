@@ -94,6 +94,11 @@ class Objective(ABC):
     def values(self, seen: Seen) -> Tensor:
         """Return one number for each picture [N]."""
 
+    @property
+    def asks_network(self) -> bool:
+        """Whether the network has a part in the values: those of penalties hang on the pictures alone."""
+        return bool(self.layers) or self.needs_output
+
     def channels(self, layer: LayerKey) -> frozenset[int] | None:
         """Return which channels of a layer the values depend on, if not on all: those read by `Seen.some_maps`."""
         return None if layer in self.layers else frozenset()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
@@ -46,16 +50,24 @@ class StopEarly(Exception):  # noqa: N818  it is no error
     """Thrown into a generator of steps to have the result so far: see `Streamed.finish`."""
 
 
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 _hearer: ContextVar[Callable[[str], None] | None] = ContextVar("hearer", default=None)
 
 
-def remark(text: str, *, stacklevel: int) -> None:
-    """Warn of what a person must know about a result, or tell it to who listens on this thread."""
+def remark(text: str) -> None:
+    """Warn of what a person must know about a result, or tell it to who listens on this thread.
+
+    The warning points to the line that called the package, whatever lies between: warnings of one line are shown once.
+    """
     hearer = _hearer.get()
-    if hearer is None:
-        warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
-    else:
+    if hearer is not None:
         hearer(text)
+        return
+    level = 1
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 def listen(hearer: Callable[[str], None]) -> None:

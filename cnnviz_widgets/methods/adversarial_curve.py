@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import warnings
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +26,9 @@ from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.norm_balls import NormName, network_numbers
+from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
+from cnnviz_widgets.engine.stream import Step, StopEarly, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import class_index
 from cnnviz_widgets.engine.whole_numbers import checked_whole, whole_number
@@ -167,17 +167,16 @@ def attack_curve(
     size = checked_whole("batch_size", batch_size)
     levels = levels_of(net, images)
     parts = [slice(begin, begin + size) for begin in range(0, len(levels), size)]
-    clean, classes = _clean_answers(net, levels, parts)
+    private = private_network(net)
+    clean, classes = _clean_answers(private, levels, parts)
     truth = clean if labels is None else _checked_labels(net, labels, len(levels), classes)
     answers = np.full((len(plans), len(levels)), _NOT_ASKED, np.int64)
     unmoved = np.zeros(len(levels), bool)
-    yield from _fill(net, levels, parts, truth, plans, bool(quantize), answers, unmoved)
+    yield from _fill(private, levels, parts, truth, plans, bool(quantize), answers, unmoved)
     if unmoved.any():
-        warnings.warn(
+        remark(
             f"the gradient is zero for {int(unmoved.sum())} of {len(levels)} images, which could not be attacked: they "
-            "look more robust than they are",
-            UserWarning,
-            stacklevel=3,
+            "look more robust than they are"
         )
     return AttackCurve(
         epsilons=values,

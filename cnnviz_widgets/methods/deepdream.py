@@ -23,6 +23,7 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.objectives import Objective, Sum, as_objective
 from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Pixels
+from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
@@ -180,11 +181,12 @@ def deepdream(
     random = torch.Generator().manual_seed(checked_whole("seed", seed, least=0))
     wanted = None if size is None else checked_pair("size", size)
     x = prepared(net, image, wanted, "deepdream")
-    objective = _objective(net, layers, guide)
+    private = private_network(net)
+    objective = _objective(private, layers, guide)
     sizes = plan.sizes((x.shape[2], x.shape[3]))
     for each in sizes if objective.layers else []:
-        maps_of(net, x.new_zeros((1, x.shape[1], *each)), list(objective.layers), "an octave")
-    run = _Run(net, objective, plan, sizes, random)
+        maps_of(private, x.new_zeros((1, x.shape[1], *each)), list(objective.layers), "an octave")
+    run = _Run(net, private, objective, plan, sizes, random)
     original, made = pictures_of(net, x)[0], []
     for frame in range(plan.frames):
         begin = _zoomed(x, plan.zoom) if frame else x
@@ -193,7 +195,7 @@ def deepdream(
         if run.stopped or run.ended:
             break
     if run.ended:
-        remark(f"deepdream ended early: {run.ended}", stacklevel=2)
+        remark(f"deepdream ended early: {run.ended}")
     return DeepDream(
         image=made[-1],
         x=x[0].float().cpu().numpy(),
@@ -243,18 +245,15 @@ class _Run:
     def __init__(
         self,
         net: Network,
+        private: Network,
         objective: Objective,
         plan: _Plan,
         sizes: Sequence[tuple[int, int]],
         random: torch.Generator,
     ) -> None:
-        self._net, self._objective, self._plan, self._sizes, self._random = (
-            net,
-            objective,
-            plan,
-            sizes,
-            random,
-        )
+        # Steps keep the first of them, for their pictures: a copy of the module would live as long as they do.
+        self._net, self._private, self._objective = net, private, objective
+        self._plan, self._sizes, self._random = plan, sizes, random
         self.values: list[NDArray[np.float32]] = []
         self.done, self.ended, self.stopped = 0, "", False
 
@@ -274,7 +273,7 @@ class _Run:
     def _climb(self, begin: Tensor, x: Tensor, part: int) -> Generator[Step, None, Ascent]:
         net, plan = self._net, self._plan
         found = yield from ascend(
-            net,
+            self._private,
             Pixels(net.input, begin),
             {"value": self._objective},
             steps=plan.steps,
@@ -288,7 +287,7 @@ class _Run:
         self.stopped = found.stopped
         self.values.append(found.values["value"][:, 0])
         self.done, self.ended = self.done + found.steps, found.ended
-        if self.ended and not self.done:
+        if self.ended and not self.done and found.dead.all():
             raise ZeroGradientError(
                 f"{self.ended}: {self._objective.text} does not answer to this picture; take another layer or picture"
             )

@@ -25,14 +25,13 @@ from cnnviz_widgets.engine.inversion_task import (
 )
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.results import Result
+from cnnviz_widgets.engine.slope import REACHED
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.render.mosaic import mosaic, mosaic_png
-
-# A relative distance as small as that is rounding.
-_REACHED = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,9 +252,12 @@ def invert(
         steps, copies, seed, alpha_norm, alpha, total_variation, beta, parameterization, optimizer, rate
     )
     x = prepared(net, image, None if size is None else checked_pair("size", size), "invert")
-    net.layer(layer)
-    task = InversionTask(net, x, layer, options, _beginning(net, x, options.copies, start))
-    found, _ = yield from _inverted(task, lambda images: mosaic(images) if len(images) > 1 else images[0])
+    private = private_network(net)
+    private.layer(layer)
+    task = InversionTask(private, x, layer, options, _beginning(net, x, options.copies, start))
+    found, _ = yield from _inverted(
+        net, task, lambda images: mosaic(images) if len(images) > 1 else images[0]
+    )
     return found
 
 
@@ -325,9 +327,10 @@ def invert_layers(
         steps, 1, seed, alpha_norm, alpha, total_variation, beta, parameterization, optimizer, rate
     )
     x = prepared(net, image, None if size is None else checked_pair("size", size), "invert_layers")
-    chosen = checked_layers(net, "layers", layers, lambda net: ())
+    private = private_network(net)
+    chosen = checked_layers(private, "layers", layers, lambda net: ())
     begin = _beginning(net, x, 1, start)
-    tasks = [InversionTask(net, x, layer, options, begin) for layer in chosen]
+    tasks = [InversionTask(private, x, layer, options, begin) for layer in chosen]
     original = pictures_of(net, x)
     done: list[Inversion] = []
 
@@ -337,11 +340,12 @@ def invert_layers(
             return first
         blank = np.full_like(original, 255)
         shown = [original, *(each.images for each in done), images]
-        return mosaic(np.concatenate(shown + [blank] * (len(tasks) + 1 - len(shown))))
+        # Not `len(tasks)`: they hold the private network, and steps would keep it alive.
+        return mosaic(np.concatenate(shown + [blank] * (len(chosen) + 1 - len(shown))))
 
     for index, task in enumerate(tasks):
         found, stopped = yield from _inverted(
-            task, together, first=index * options.steps, total=len(tasks) * options.steps
+            net, task, together, first=index * options.steps, total=len(tasks) * options.steps
         )
         done.append(found)
         if stopped:
@@ -360,6 +364,7 @@ def _beginning(net: Network, x: Tensor, copies: int, start: Images | None) -> Te
 
 
 def _inverted(
+    net: Network,
     task: InversionTask,
     layout: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
     *,
@@ -367,16 +372,17 @@ def _inverted(
     total: int | None = None,
 ) -> Generator[Step, None, tuple[Inversion, bool]]:
     """Invert one layer; a step's picture is laid out of those of the layer. Return the result, and if stopped."""
-    net, options = task.net, task.options
+    options = task.options
     random = torch.Generator().manual_seed(options.seed)
     steps = ascend(
-        net,
+        task.net,
         task.image(random),
         task.terms(),
         steps=options.steps,
         optimizer=task.mover(),
         random=random,
         picturing=lambda x: layout(pictures_of(net, x)),
+        losses=True,
         first=first,
         total=total,
     )
@@ -411,14 +417,18 @@ def _inverted(
 
 
 def _check_moved(grown: Ascent, layer: Any) -> None:
-    """Say why it ended early, unless because there is nothing left to do."""
-    error = -grown.values["feature error"]
-    if not grown.ended or (len(error) and float(error[-1].max()) <= _REACHED):
-        return
-    if grown.steps:
-        remark(f"the inversion of {key_text(layer)!r} stopped early: {grown.ended}", stacklevel=3)
-        return
-    raise ZeroGradientError(
-        f"the gradient of the feature error of {key_text(layer)!r} is zero everywhere for the picture to begin with, "
-        "though the error is not; take a layer before a rectifier, another seed, or a photo as start="
-    )
+    """Say why it ended early or led nowhere, unless because there is nothing left to do."""
+    open_still = -grown.last["feature error"] > REACHED
+    dead = grown.dead & open_still
+    if dead.all() and not grown.steps:
+        raise ZeroGradientError(
+            f"the gradient of the feature error of {key_text(layer)!r} is zero everywhere for the picture to begin "
+            "with, though the error is not; take a layer before a rectifier, another seed, or a photo as start="
+        )
+    if grown.ended and open_still.any():
+        remark(f"the inversion of {key_text(layer)!r} stopped early: {grown.ended}")
+    elif dead.any():
+        remark(
+            f"the gradient of the feature error of {key_text(layer)!r} was zero in all steps for {int(dead.sum())} of "
+            f"{len(dead)} pictures, though the error is not; take another seed, or a photo as start="
+        )

@@ -56,7 +56,8 @@ def test_begun_at_the_image_it_stays_there_and_that_is_no_error(options: dict[st
     assert np.array_equal(found.inputs, SPEC.prepare(photo()).numpy())
     assert found.errors[0] == 0
     assert found.distances[0] == 0
-    assert found.curves["feature error"].tolist() == [[0.0]]
+    assert found.steps == 0
+    assert found.curves["feature error"].shape == (0, 1)
     assert found.ended.startswith("the gradient is zero")
     assert found.steps == 0
 
