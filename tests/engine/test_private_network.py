@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import weakref
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -52,6 +56,92 @@ def test_a_copy_that_shares_anything_is_none(what: str) -> None:
         cv.maximize(net, cv.Target(layer="0", channel=1), steps=2, seed=1)
     with pytest.raises(UnsupportedModuleError, match="shares modules or weights"):
         private_copy(module, "it is changed")
+
+
+class Counted(nn.Module):
+    """A module that knows its copies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copies: list[weakref.ref[nn.Module]] = []
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.Softplus(), nn.Conv2d(4, 5, 3), nn.Softplus()
+        )
+        self.head = nn.Linear(5, 3)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Counted:
+        copied = Counted()
+        copied.load_state_dict(self.state_dict())
+        self.copies.append(weakref.ref(copied))
+        return copied
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.features(x).mean((2, 3)))
+        return found
+
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+LAYERS = ["features.1", "features.3"]
+RUNS: dict[str, Callable[[cv.Network], Generator[Any, None, Any]]] = {
+    "maximize": lambda net: cv.maximize.steps(net, [0, cv.Target(layer="features.0", channel=1)], steps=3),
+    "deepdream": lambda net: cv.deepdream.steps(net, PHOTO, LAYERS[1], octaves=2, steps=2, frames=2),
+    "invert_layers": lambda net: cv.invert_layers.steps(net, PHOTO, LAYERS, steps=2),
+    "synthesize_texture": lambda net: cv.synthesize_texture.steps(
+        net, PHOTO, layers=LAYERS, scales=2, steps=4
+    ),
+    "transfer_style": lambda net: cv.transfer_style.steps(
+        net, PHOTO, PHOTO[::-1].copy(), style_layers=LAYERS, scales=2, steps=4
+    ),
+    "pgd": lambda net: cv.attack.steps(net, PHOTO, method="pgd", steps=2, restarts=2),
+    "deepfool": lambda net: cv.attack.steps(net, PHOTO, method="deepfool", epsilon=0.01, steps=2),
+    "curve": lambda net: cv.attack_curve.steps(
+        net, [PHOTO, PHOTO[::-1]], [0.0, 0.01], method="ifgsm", steps=2, batch_size=1
+    ),
+    "fgsm curve": lambda net: cv.attack_curve.steps(net, [PHOTO, PHOTO[::-1]], [0.0, 0.01], batch_size=1),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_takes_one_copy_which_ends_with_it(name: str) -> None:
+    """And all of it goes by the weights of its beginning: goals, steps, and what is said of the result."""
+    torch.manual_seed(0)
+    net = cv.Network(Counted(), input=cv.InputSpec(size=12, channels=3, mean=0.5, std=0.25))
+    expected = taken(RUNS[name](net), lambda: None)[1]
+    assert len(net.module.copies) == 1
+
+    def train() -> None:
+        with torch.no_grad():
+            for parameter in net.module.parameters():
+                parameter.mul_(-1.5).add_(0.1)
+
+    steps, found = taken(RUNS[name](net), train)
+    assert len(net.module.copies) == 2
+    assert steps
+    assert not any(each() for each in net.module.copies)
+    assert_same_fields(found, expected)
+
+
+def taken(run: Generator[Any, None, Any], change: Callable[[], None]) -> tuple[list[Any], Any]:
+    """Return a run's steps and result; something happens after the first step."""
+    steps = [next(run)]
+    change()
+    while True:
+        try:
+            steps.append(next(run))
+        except StopIteration as end:
+            return steps, end.value
+
+
+def assert_same_fields(found: Any, expected: Any) -> None:
+    if dataclasses.is_dataclass(expected):
+        for field in dataclasses.fields(expected):
+            assert_same_fields(getattr(found, field.name), getattr(expected, field.name))
+    elif isinstance(expected, Mapping | tuple):
+        assert len(found) == len(expected)
+        for key in expected if isinstance(expected, Mapping) else range(len(expected)):
+            assert_same_fields(found[key], expected[key])
+    else:
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_copy_that_shares_nothing_is_one() -> None:
