@@ -30,6 +30,8 @@ class ScaledPicture(Result):
         Rows and columns of each scale, from coarse to fine.
     steps
         How many steps were taken, at all scales together.
+    planned_steps
+        The option ``steps``, of which each scale had an even share: see `steps_by_scale`.
     optimizer, rate, parameterization, seed
         As they were given.
     ended
@@ -41,6 +43,7 @@ class ScaledPicture(Result):
     losses: dict[str, NDArray[np.float32]]
     sizes: tuple[tuple[int, int], ...]
     steps: int
+    planned_steps: int
     optimizer: str
     rate: float | None
     parameterization: str
@@ -67,6 +70,7 @@ def shared_fields(
         "losses": found.losses,
         "sizes": tuple(sizes),
         "steps": found.steps,
+        "planned_steps": settings.steps,
         "optimizer": settings.optimizer,
         "rate": settings.rate,
         "parameterization": settings.parameterization,

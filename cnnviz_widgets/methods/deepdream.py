@@ -57,10 +57,16 @@ class DeepDream(Result):
     sizes
         The octaves' sizes (rows, columns), from the smallest.
     steps
-        How many steps were taken.
+        How many steps were taken, in all octaves and frames together.
+    planned_steps
+        The option ``steps``: how many for each octave.
+    planned_frames
+        The option ``frames``.
     ended
         Why it ended before the last step, in words; empty if it did not.
-    rate, jitter, zoom, seed
+    guide
+        The guide as the network saw it, uint8 [h, w, 3]; ``None`` if there was none.
+    octave_scale, rate, jitter, zoom, seed
         The options.
     """
 
@@ -72,7 +78,11 @@ class DeepDream(Result):
     layers: str
     sizes: tuple[tuple[int, int], ...]
     steps: int
+    planned_steps: int
+    planned_frames: int
     ended: str
+    guide: NDArray[np.uint8] | None
+    octave_scale: float
     rate: float
     jitter: int
     zoom: float
@@ -188,6 +198,7 @@ def deepdream(
         maps_of(private, x.new_zeros((1, x.shape[1], *each)), list(objective.layers), "an octave")
     run = _Run(net, private, objective, plan, sizes, random)
     original, made = pictures_of(net, x)[0], []
+    guided = None if guide is None else pictures_of(net, prepared(net, guide, None, "guide"))[0]
     for frame in range(plan.frames):
         begin = _zoomed(x, plan.zoom) if frame else x
         x = yield from run.dream(begin, frame)
@@ -205,7 +216,11 @@ def deepdream(
         layers=objective.text,
         sizes=tuple(sizes),
         steps=run.done,
+        planned_steps=plan.steps,
+        planned_frames=plan.frames,
         ended=run.ended,
+        guide=guided,
+        octave_scale=plan.scale,
         rate=plan.rate,
         jitter=plan.jitter,
         zoom=plan.zoom,

@@ -60,8 +60,14 @@ class Inversion(Result):
         Why it ended before the last step, in words; empty if it did not.
     alpha_norm, alpha, total_variation, beta
         The weights and exponents; a total variation that was left out is the one that was chosen.
-    parameterization, optimizer, rate, steps, size, seed
-        The options; ``steps`` as many as were taken.
+    steps
+        How many were taken.
+    planned_steps
+        The option ``steps``: how far the schedule of momentum's rate goes.
+    start
+        ``"noise"``, or ``"picture"`` where it began with one that was given.
+    parameterization, optimizer, rate, size, seed
+        The options, those left out as they were chosen.
     """
 
     images: NDArray[np.uint8]
@@ -80,6 +86,8 @@ class Inversion(Result):
     optimizer: str
     rate: float
     steps: int
+    planned_steps: int
+    start: str
     size: tuple[int, int]
     seed: int
 
@@ -410,6 +418,8 @@ def _inverted(
         optimizer=options.moves_by,
         rate=options.pace,
         steps=grown.steps,
+        planned_steps=options.steps,
+        start="noise" if task.begin is None else "picture",
         size=(task.x.shape[2], task.x.shape[3]),
         seed=options.seed,
     )

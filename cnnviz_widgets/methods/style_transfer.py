@@ -68,6 +68,8 @@ class StyleTransfer(ScaledPicture):
         ``"content"``, ``"style"``, ``"noise"``, or ``"picture"`` for one that was given.
     sizes, steps
         Rows and columns of each scale, from coarse to fine, and how many steps were taken at all of them together.
+    planned_steps
+        The option ``steps``, of which each scale had an even share.
     optimizer, rate, parameterization, seed
         As they were given.
     ended

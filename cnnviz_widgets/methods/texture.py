@@ -54,8 +54,12 @@ class Texture(ScaledPicture):
         The layers whose Gram matrices were compared.
     layer_weights, balanced, match_histogram
         As they were given.
+    start
+        ``"noise"``, or ``"picture"`` where it began with one that was given.
     sizes, steps
         Rows and columns of each scale, from coarse to fine, and how many steps were taken at all of them together.
+    planned_steps
+        The option ``steps``, of which each scale had an even share.
     optimizer, rate, parameterization, seed
         As they were given.
     ended
@@ -67,6 +71,7 @@ class Texture(ScaledPicture):
     layer_weights: tuple[float, ...]
     balanced: bool
     match_histogram: bool
+    start: str
 
     def _repr_png_(self) -> bytes:
         """Return source and texture, side by side, as a notebook shows them for the bare result."""
@@ -215,6 +220,7 @@ def synthesize_texture(
         layer_weights=weights,
         balanced=balanced,
         match_histogram=match_histogram,
+        start="noise" if start is None else "picture",
     )
 
 

@@ -107,6 +107,7 @@ def test_a_guide_says_what_to_look_for() -> None:
     assert float(value) == pytest.approx(np.mean(best) / own.shape[1], rel=1e-5)
     found = cv.deepdream(net, photo(), "3", guide=guide, steps=8, octaves=1, jitter=0)
     assert found.values[0] == pytest.approx(float(value), rel=1e-5)
+    assert np.array_equal(found.guide, net.restore(net.prepare(guide))[0])
     assert found.values[-1] > found.values[0]
 
 
@@ -129,7 +130,8 @@ def test_stopped_half_way_it_is_the_picture_so_far() -> None:
     assert all(each.image.shape == (20, 28, 3) for each in taken)
     assert taken[-1].total == 12
     found = cv.deepdream.finish(steps)
-    assert found.steps == 6
+    assert (found.steps, found.planned_steps, found.planned_frames) == (6, 4, 1)
+    assert (found.octave_scale, found.guide) == (1.4, None)
     assert np.array_equal(found.image, taken[-1].image)
 
 

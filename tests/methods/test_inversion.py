@@ -160,6 +160,32 @@ def test_stopped_half_way_there_are_the_layers_so_far() -> None:
     assert [each.steps for each in found.inversions] == [4, 2]
 
 
+def test_a_run_that_was_stopped_can_be_made_again() -> None:
+    def stopped(**options: Any) -> Any:
+        steps = cv.invert.steps(network(), photo(), "conv", **options)
+        for _ in range(3):
+            next(steps)
+        return cv.invert.finish(steps)
+
+    found = stopped(steps=30)
+    assert (found.steps, found.planned_steps, found.start) == (3, 30, "noise")
+    names = (
+        "alpha_norm",
+        "alpha",
+        "total_variation",
+        "beta",
+        "parameterization",
+        "optimizer",
+        "rate",
+        "seed",
+    )
+    again = stopped(
+        steps=found.planned_steps, size=found.size, **{name: getattr(found, name) for name in names}
+    )
+    assert again == found
+    assert stopped(steps=30, start=photo(1)).start == "picture"
+
+
 def test_a_spectrum_comes_to_the_image_as_well() -> None:
     found = cv.invert(
         rotation(), photo(), "0", parameterization="fourier", optimizer="lbfgs", steps=60, **FREE

@@ -160,6 +160,7 @@ def test_sizes_scales_and_stopping() -> None:
     shapes = {next(running).image.shape for _ in range(2)}
     stopped = cv.transfer_style.finish(running)
     assert shapes == {(24, 20, 3)}
+    assert stopped.planned_steps == 5
     assert (stopped.steps, stopped.sizes, stopped.image.shape) == (2, ((12, 10), (24, 20)), (24, 20, 3))
     # What is fine in the content comes back with the next size.
     fine = cv.transfer_style(

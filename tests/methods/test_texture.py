@@ -83,6 +83,7 @@ def test_coarse_to_fine_shares_the_steps_and_shows_one_size() -> None:
         next(running)
     stopped = cv.synthesize_texture.finish(running)
     assert (stopped.steps, stopped.image.shape, stopped.ended) == (4, (24, 16, 3), "")
+    assert (stopped.planned_steps, stopped.start) == (7, "noise")
     assert stopped.sizes == ((12, 8), (24, 16))
     assert sizes_of((224, 300), None, 9) == [(112, 150), (224, 300)]
     assert sizes_of((191, 300), None, 9) == sizes_of((191, 300), 1, 9) == [(191, 300)]
