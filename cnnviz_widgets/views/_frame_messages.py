@@ -31,16 +31,22 @@ def kept(run: Run, frame: Frame, steps: Mapping[int, list[int]], rate: float | N
         "kind": "kept",
         "run": run.info(),
         "rate": rate,
-        "steps": {str(number): each for number, each in steps.items()},
+        "steps": _by_run(steps),
         "frame": {"run": run.number, **_label(frame)},
     }
 
 
 def live(
-    run: Run, step: int, values: Mapping[str, float], image: NDArray[np.uint8] | None
+    run: Run,
+    step: int,
+    values: Mapping[str, float],
+    image: NDArray[np.uint8] | None,
+    steps: Mapping[int, list[int]] | None,
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """Tell how far a run is, with its picture as it is, but for very large ones."""
-    content = {"kind": "live", "run": run.info(), "step": step, "values": _plain(values)}
+    """Tell how far a run is, with its picture as it is, but for very large ones; with ``steps`` it is kept, too."""
+    content: dict[str, Any] = {"kind": "live", "run": run.info(), "step": step, "values": _plain(values)}
+    if steps is not None:
+        content["steps"] = _by_run(steps)
     if image is None:
         return content, []
     carried = _reduced(image)
@@ -87,6 +93,10 @@ def side_by_side(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         padding = ((0, height - image.shape[0]), (0, 0), (0, 0))
         parts.append(np.pad(image, padding, constant_values=255))
     return np.concatenate(parts, axis=1)
+
+
+def _by_run(steps: Mapping[int, list[int]]) -> dict[str, list[int]]:
+    return {str(number): each for number, each in steps.items()}
 
 
 def _label(frame: Frame) -> dict[str, Any]:

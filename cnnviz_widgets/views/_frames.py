@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ FRAMES_A_RUN = 64
 PAGE_BYTES = 2_400_000
 """What the frames of all runs may take on the page and in a saved notebook, where a third is added (base64)."""
 
-EXACT_BYTES = 400_000_000
-"""What the exact pictures of all runs may take in memory."""
+EXACT_BYTES = 128_000_000
+"""What the exact pictures of all runs of a player may take in memory."""
 
 FRAME_BYTES = 90
 """What a frame's step, size and place take beside its picture, and each of its values."""
@@ -31,6 +32,9 @@ SHOWN_SIDE = 768
 
 FRAME_LIMIT = 66_000
 """A frame of more bytes is made smaller for the page: thirty less sharp ones tell more of a run than five."""
+
+SMALLEST_SIDE = 8
+"""Pictures are made no smaller than that for want of room: less tells nothing."""
 
 LOSSLESS_PIXELS = 4096
 """Pictures of so few pixels are shown enlarged, where the marks of a JPEG would be seen."""
@@ -47,19 +51,28 @@ class Frame:
         The exact picture; it can't be written to.
     values : mapping from name to number
         What was measured at that step.
-    encoded : bytes
-        The picture as the page has it, PNG or JPEG.
     """
 
     step: int
     image: NDArray[np.uint8] = field(repr=False)
     values: Mapping[str, float]
-    encoded: bytes = field(repr=False)
+    encode: Callable[[NDArray[np.uint8]], bytes] = field(repr=False, compare=False)
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The picture as the page has it, PNG or JPEG: not made before it is asked for, as it costs time."""
+        return self.encode(self.image)
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether that is done."""
+        return "encoded" in self.__dict__
 
     @property
     def page_bytes(self) -> int:
-        """What it takes on the page."""
-        return len(self.encoded) + FRAME_BYTES * (1 + len(self.values))
+        """What it takes on the page, as far as that is known by now."""
+        picture = len(self.encoded) if self.is_encoded else 0
+        return picture + FRAME_BYTES * (1 + len(self.values))
 
 
 def encode(image: NDArray[np.uint8], longest: int = SHOWN_SIDE) -> bytes:
@@ -108,18 +121,25 @@ class Run:
     ) -> Frame:
         """Return a frame of a picture that nobody else changes; a sharp one is as large as the page shows it."""
         image.setflags(write=False)
-        side = SHOWN_SIDE if sharp else self._side
-        encoded = encode(image, side)
-        if not sharp and len(encoded) > FRAME_LIMIT:
+        return Frame(step, image, dict(values), encode if sharp else self._encode)
+
+    def _encode(self, image: NDArray[np.uint8]) -> bytes:
+        encoded = encode(image, self._side)
+        if len(encoded) > FRAME_LIMIT:
             # Those that come next are alike, so that they need not be encoded twice.
-            carried = min(side, max(image.shape[:2]))
+            carried = min(self._side, max(image.shape[:2]))
             self._side = max(1, int(0.95 * carried * math.sqrt(FRAME_LIMIT / len(encoded))))
             encoded = encode(image, self._side)
-        return Frame(step, image, dict(values), encoded)
+        return encoded
 
     def wants(self, step: int) -> bool:
         """Whether the picture of a step is to be kept."""
         return not self.frames or self._is_due(step) or step == self.total
+
+    def steps_to_kept(self, step: int) -> int:
+        """Return how many steps after one the next is kept."""
+        due = self.stride - (step - self.first) % self.stride
+        return due if self.total is None else min(due, self.total - step)
 
     def _is_due(self, step: int) -> bool:
         return (step - self.first) % self.stride == 0
@@ -145,6 +165,11 @@ class Run:
                 step: frame for step, frame in self.frames.items() if step in ends or self._is_due(step)
             }
         return len(self.frames) < before
+
+    def drop_all_but_last(self) -> None:
+        """Drop all frames but the last one."""
+        while len(self.frames) > 1:
+            del self.frames[next(iter(self.frames))]
 
     @property
     def page_bytes(self) -> int:
@@ -216,14 +241,37 @@ class KeptFrames:
         """Keep a frame; return, for each run whose frames are others now, which steps are kept."""
         run.keep(frame)
         changed = {run.number}
-        while self._over(self._page_bytes, "page_bytes"):
-            changed |= self._thin_largest("page_bytes") or self._shrink_largest()
         while self._over(self._exact_bytes, "exact_bytes"):
-            thinned = self._thin_largest("exact_bytes")
+            thinned = self._thin_largest("exact_bytes") or self._drop_oldest("exact_bytes")
             changed |= thinned
-            if not thinned:  # Two pictures a run are the least.
+            if not thinned:
                 break
-        return {number: list(self._runs[number].frames) for number in changed}
+        return self._steps(changed | self._fit())
+
+    def encode_all(self) -> dict[int, list[int]]:
+        """Encode what is not yet, within the budget of the page; return, as `keep` does, what is dropped for it."""
+        changed: set[int] = set()
+        for run in self:
+            for frame in list(run.frames.values()):
+                if run.frames.get(frame.step) is frame and not frame.is_encoded:
+                    _ = frame.encoded
+                    changed |= self._fit()
+        return self._steps(changed | self._fit())
+
+    def _fit(self) -> set[int]:
+        """Drop frames, or make them smaller, until they fit on the page; return the numbers of their runs."""
+        changed: set[int] = set()
+        while self._over(self._page_bytes, "page_bytes"):
+            fewer = (
+                self._thin_largest("page_bytes") or self._shrink_largest() or self._drop_oldest("page_bytes")
+            )
+            changed |= fewer
+            if not fewer:  # One picture a run is the least.
+                break
+        return changed
+
+    def _steps(self, numbers: set[int]) -> dict[int, list[int]]:
+        return {number: list(self._runs[number].frames) for number in numbers}
 
     def _over(self, budget: int, what: str) -> bool:
         return sum(int(getattr(run, what)) for run in self) > budget
@@ -235,17 +283,27 @@ class KeptFrames:
                 return {run.number}
         return set()
 
+    def _drop_oldest(self, what: str) -> set[int]:
+        """Drop all but the last frame of the oldest run that has more; return its number."""
+        for run in self:
+            if len(run.frames) > 1:
+                run.drop_all_but_last()
+                return {run.number}
+        return set()
+
     def _shrink_largest(self) -> set[int]:
-        """Halve the size that the largest picture has on the page; return its run's number."""
+        """Halve the size that the largest picture has on the page; return its run's number, if it helps."""
         run, frame = max(
             ((run, frame) for run in self for frame in run.frames.values()),
-            key=lambda pair: len(pair[1].encoded),
+            key=lambda pair: pair[1].page_bytes,
         )
-        height, width = _size(frame.encoded)
-        if max(height, width) == 1:
-            raise ValueError(f"{len(self._runs)} runs are too many for one player; forget some of them")
-        smaller = encode(frame.image, max(height, width) // 2)
-        run.frames[frame.step] = Frame(frame.step, frame.image, frame.values, smaller)
+        longest = max(_size(frame.encoded)) // 2
+        if longest < SMALLEST_SIDE:
+            return set()
+        smaller = Frame(frame.step, frame.image, frame.values, partial(encode, longest=longest))
+        if len(smaller.encoded) >= len(frame.encoded):
+            return set()
+        run.frames[frame.step] = smaller
         return {run.number}
 
 

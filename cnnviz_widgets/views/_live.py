@@ -7,8 +7,14 @@ import math
 INTERVAL = 1 / 12.5
 """Time between two live frames, in seconds: on the average, as they come when a step is done."""
 
+SLOWEST = 1 / 10
+"""A live frame waits for the step of a kept one, which serves as both, if it is no rarer for that."""
+
 SILENCE = 2.0
 """A page that has not painted for so many seconds what another one has painted is taken for closed."""
+
+PATIENCE = 5.0
+"""Where no page has painted the last frame for so many seconds, another is tried: it may have been lost."""
 
 SMOOTHING = 2.0
 """Over about so many seconds the speed is averaged."""
@@ -19,7 +25,8 @@ class LiveGate:
 
     A page that is slow, or that is not heard because the kernel is busy, gets no further frame before it has
     painted the last one: nothing ever waits in a queue. A page that was closed can't say so reliably: it is given up
-    once another page paints and it does not. Times are in seconds, of any clock.
+    once another page paints and it does not. Where none does, a frame now and then finds out whether one is there.
+    Times are in seconds, of any clock.
     """
 
     def __init__(self) -> None:
@@ -28,24 +35,41 @@ class LiveGate:
         self._sent_at = self._due = -math.inf
 
     def hear(self, page: str, *, visible: bool, painted: int | None = None) -> None:
-        """Take note of what a page says of itself; a page that was not seen before lacks no frame."""
+        """Take note of what a page says of itself.
+
+        A page that was not seen before lacks no frame, whatever it has painted: it was sent none, or another store
+        of the same page painted it.
+        """
         if not visible:
             self._painted.pop(page, None)
-        else:
-            self._painted[page] = self._painted.get(page, self._serial) if painted is None else painted
+        elif page not in self._painted:
+            self._painted[page] = self._serial
+        elif painted is not None:
+            self._painted[page] = painted
 
-    def is_open(self, now: float) -> bool:
-        """Whether the next frame may be sent."""
-        if not self._painted or now < self._due:
+    @property
+    def is_watched(self) -> bool:
+        """Whether any page is seen."""
+        return bool(self._painted)
+
+    def is_open(self, now: float, *, early: bool = False) -> bool:
+        """Whether the next frame may be sent; ``early``, half the time before it is due."""
+        if not self._painted or now < self._due - (INTERVAL / 2 if early else 0):
             return False
         late = [page for page, painted in self._painted.items() if painted < self._serial]
         if not late:
             return True
-        if len(late) == len(self._painted) or now - self._sent_at < SILENCE:
+        if len(late) == len(self._painted):
+            return now - self._sent_at >= PATIENCE
+        if now - self._sent_at < SILENCE:
             return False
         for page in late:
             del self._painted[page]
         return True
+
+    def may_wait(self, now: float, seconds: float) -> bool:
+        """Whether the next frame comes often enough if it is sent only so many seconds from now."""
+        return now + seconds - self._sent_at <= SLOWEST
 
     def send(self, now: float) -> int:
         """Take note that a frame is sent, and return its serial number."""
@@ -66,6 +90,10 @@ class Speed:
     def rest(self) -> None:
         """Take note that a pause begins, or ends."""
         self._mark = None
+
+    def seconds(self, steps: int) -> float:
+        """Return how long so many steps take."""
+        return steps / self.rate if self.rate else math.inf
 
     def note(self, now: float, step: int) -> None:
         """Take note of a step that is done."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,8 +35,9 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     over the kept frames, which can be played. These work in the page alone: with the kernel busy, and in a saved
     notebook. What the other buttons ask for, `on_act` hands over.
 
-    A live frame is sent only when the page has painted the last one, and while somebody sees it. Apart from that
-    every k-th frame is kept, about 64 a run and within a budget of bytes: exact here, encoded for the page.
+    A live frame is sent only when the page has painted the last one, and while somebody sees it. Every k-th frame is
+    kept, about 64 a run and within a budget of bytes: exact here, encoded for the page at a pause or the end, or when
+    a page comes. Where both are due within a few steps, one picture serves as both.
 
     Steps count what is done: the picture after the first step is that of step 1, the last one that of ``total``; a
     picture from before the first step may be shown as step ``first``.
@@ -81,9 +83,11 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._current: Run | None = None
         self._values: dict[str, float] = {}
         self._gate, self._speed = LiveGate(), Speed()
+        self._sent: deque[tuple[int, Frame]] = deque(
+            maxlen=2
+        )  # live: the one on the page, and one on its way
         self._unsaved = False
         self._handlers: list[Callable[[str, dict[str, Any]], None]] = []
-        self._asker = ""
         super().__init__()
         self.on_msg(self._hear)
 
@@ -150,15 +154,19 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             run.latest, self._values = step, dict(values)
             self._speed.note(now, step)
             paused = self.state == "paused"
-            kept, live = paused or run.wants(step), self._gate.is_open(now)
+            kept = paused or run.wants(step)
+            live = self._gate.is_open(now, early=kept) and (kept or not self._waits(run, step, now))
             if not kept and not live:
                 return
-            image = checked_image(picture()) if kept or self._is_watched(run) else None
-            if kept and image is not None:
+            frame = None
+            if kept or self._is_watched(run):
                 sharp = paused or step == run.total
-                self._keep(run, run.frame(step, image, values, sharp=sharp))
+                frame = run.frame(step, checked_image(picture()), values, sharp=sharp)
+            steps = self._keep(run, frame) if kept and frame is not None else None
             if live:
-                self._send_live(run, step, image, self._gate.send(now))
+                self._send_live(run, step, frame, steps, self._gate.send(now))
+            elif frame is not None and steps is not None and self._gate.is_watched:
+                self._send_kept(run, frame, steps)
             if paused:
                 self._save()
 
@@ -179,7 +187,8 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         with self._lock:
             run = self._running()
             if picture is not None:
-                self._keep(run, run.frame(run.latest, checked_image(picture), self._values, sharp=True))
+                frame = run.frame(run.latest, checked_image(picture), self._values, sharp=True)
+                self._send_kept(run, frame, self._keep(run, frame))
             run.state, run.ended = state, printable(text)[:TEXT_LENGTH]
             self._unsaved = True
             self._tell(messages.known([run]))
@@ -207,6 +216,21 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if frame is None:
             raise LookupError(f"no frame of run {run} is kept yet")
         return frame
+
+    def seen(self, run: int, step: int) -> Frame:
+        """Return the frame that the page shows for a step, exactly: a kept one, or one that was live just now.
+
+        Raises
+        ------
+        LookupError
+            Where there is no such run, or nothing of it is to be seen yet.
+        """
+        with self._lock:
+            frames = {frame.step: frame for number, frame in self._sent if number == run}
+            frames |= self._runs[run].frames
+        if not frames:
+            raise LookupError(f"there is no frame of run {run} yet")
+        return frames[max(frames) if step < 0 else min(frames, key=lambda each: abs(each - step))]
 
     def frames(self, run: int) -> list[Frame]:
         """Return the kept frames of a run, in the order of their steps."""
@@ -243,14 +267,13 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """Call a function with what a button asks for and with its details, from now on.
 
         "start", "pause", "resume", "stop"; "branch" with ``run`` and ``step``; "export" with ``format`` ("png", "gif",
-        "webp" or "npz"), ``run`` and ``step``; "remove" with ``run``.
+        "webp" or "npz"), ``run`` and ``step``; "remove" with ``run``. ``page`` is the one that asks.
         """
         self._handlers.append(handler)
 
-    def offer(self, name: str, data: bytes, mime: str) -> None:
-        """Have the page that asked last download a file."""
-        content = {"kind": "offer", "name": printable(name), "mime": mime, "page": self._asker}
-        self._tell(content, data)
+    def offer(self, name: str, data: bytes, mime: str, *, page: str = "") -> None:
+        """Have a page download a file, the one that asked for it; all that are seen where none is said."""
+        self._tell({"kind": "offer", "name": printable(name), "mime": mime, "page": page}, data)
 
     def _hear(self, widget: Any, content: Any, buffers: Any) -> None:
         """Take what a page says: that it is here, whether it is seen, what it has painted, what is asked for."""
@@ -265,8 +288,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             with self._lock:
                 self._welcome(page, content["have"])
         if content.get("act") in ACTS:
-            self._asker = page
-            details = {name: content[name] for name in ("run", "step", "format") if name in content}
+            details = {name: content[name] for name in ("run", "step", "format", "page") if name in content}
             try:
                 for handler in self._handlers:
                     handler(content["act"], details)
@@ -275,21 +297,30 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def _welcome(self, page: str, have: dict[str, Any]) -> None:
         """Send a page all that it lacks."""
+        self._runs.encode_all()
         content, buffers = messages.everything(page, list(self._runs), have)
         self._tell(content, *buffers)
 
-    def _keep(self, run: Run, frame: Frame) -> None:
+    def _waits(self, run: Run, step: int, now: float) -> bool:
+        """Whether a live frame may as well be the next one that is kept."""
+        return self._gate.may_wait(now, self._speed.seconds(run.steps_to_kept(step)))
+
+    def _keep(self, run: Run, frame: Frame) -> dict[int, list[int]]:
+        """Keep a frame; return what is kept now of each run of which other frames are."""
         self._unsaved = True
-        steps = self._runs.keep(run, frame)
-        if frame.step in run.frames:
-            self._send_kept(run, frame, steps)
+        return self._runs.keep(run, frame)
 
     def _send_kept(self, run: Run, frame: Frame, steps: dict[int, list[int]]) -> None:
         self._tell(messages.kept(run, frame, steps, self._speed.rate), frame.encoded)
 
-    def _send_live(self, run: Run, step: int, image: NDArray[np.uint8] | None, serial: int) -> None:
-        """Send a frame; without picture where the page shows others."""
-        content, buffers = messages.live(run, step, self._values, image)
+    def _send_live(
+        self, run: Run, step: int, frame: Frame | None, steps: dict[int, list[int]] | None, serial: int
+    ) -> None:
+        """Send a frame, and that it is kept if it is; without picture where the page shows others."""
+        if frame is not None:
+            self._sent.append((run.number, frame))
+        image = None if frame is None else frame.image
+        content, buffers = messages.live(run, step, self._values, image, steps)
         self._tell(content | {"serial": serial, "rate": self._speed.rate}, *buffers)
 
     def _tell(self, content: dict[str, Any], *buffers: bytes) -> None:
@@ -309,6 +340,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """Put what is kept where a saved notebook has it."""
         if self._unsaved:
             self._unsaved = False
+            self._runs.encode_all()
             kept: dict[str, Any] = messages.saved(list(self._runs))
             self._kept = kept
 

@@ -137,10 +137,14 @@ def test_the_budget_is_shared_evenly_and_never_passed(page_bytes: int) -> None:
         for step in range(1, 41):
             if run.wants(step):
                 kept.keep(run, run.frame(step, noise(100 * number + step, 64 + 8), {"loss": 1.0}))
+            if step % 3 == 0 or step == 40:
+                kept.encode_all()
+                assert all(frame.is_encoded for each in runs for frame in each.frames.values())
             assert sum(each.page_bytes for each in runs) <= page_bytes
     for number, run in enumerate(runs):
         steps = list(run.frames)
         assert (steps[0], steps[-1]) == (1, 40)
+        assert kept.encode_all() == {}
         # Even where the page's copies are smaller the pictures are what they were.
         for step, frame in run.frames.items():
             np.testing.assert_array_equal(frame.image, noise(100 * number + step, 72))
@@ -325,6 +329,106 @@ def test_a_page_that_was_closed_does_not_block_the_next_one(clock: Clock) -> Non
     assert len(page.messages("live")) >= 11
 
 
+def test_a_page_that_comes_into_sight_with_nothing_painted_is_sent_live_frames(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=100_000)
+    before = FakePage(player, "before the reload")
+    run_steps(player, [1], clock)
+    before.paint()
+    before.say(visible=False)
+    page = FakePage(player, "after it")
+    page.say(visible=False)
+    page.say(visible=True, painted=0)
+    run_steps(player, range(2, 200), clock)
+    assert len(page.messages("live")) == 1
+
+
+def test_a_live_frame_that_is_lost_does_not_end_the_stream(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=100_000)
+    page = FakePage(player)
+    run_steps(player, [1], clock)  # and is never acknowledged
+    run_steps(player, range(2, 50), clock, pace=0.1)
+    assert len(page.messages("live")) == 1
+    run_steps(player, range(50, 60), clock, pace=0.1)
+    assert len(page.messages("live")) == 2
+    page.paint()
+    run_steps(player, range(60, 65), clock, pace=0.1)
+    assert len(page.messages("live")) == 3
+
+
+@pytest.mark.parametrize("pace", [0.024, 0.02, 0.027])
+def test_one_picture_is_live_and_kept_where_both_are_due_within_a_few_steps(
+    clock: Clock, pace: float
+) -> None:
+    player = FramePlayer()
+    player.begin(total=240)
+    page = FakePage(player)
+    looked = []
+    for step in range(1, 241):
+        looked += run_steps(player, [step], clock, pace)
+        if page.inbox[-1][0]["kind"] == "live":
+            page.paint()
+    lives = page.messages("live")
+    assert 10 * 240 * pace <= len(lives) <= 12.5 * 240 * pace + 3
+    # All 61 are kept; live ones come between where these are fewer than ten a second.
+    assert {1, *range(4, 241, 4)} <= set(looked)
+    assert len(looked) <= 61 + (8 if pace < 0.025 else 32)
+    for content, (raw,) in lives:
+        assert ("steps" in content) == (content["step"] % 4 == 0 or content["step"] == 1)
+        assert np.array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(content["step"]))
+    by_message = {content["frame"]["step"] for content, _ in page.messages("kept")}
+    by_message |= {content["step"] for content, _ in lives if "steps" in content}
+    assert by_message == {1, *range(4, 241, 4)}
+
+
+def test_nothing_is_encoded_or_sent_while_nobody_sees_it(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=640)
+    page = FakePage(player)
+    page.say(visible=False)
+    page.inbox.clear()
+    run_steps(player, range(1, 41), clock)
+    assert page.inbox == []
+    assert not any(frame.is_encoded for frame in player.frames(1))
+    page.say(visible=True, have={})
+    ((content, buffers),) = page.messages("all")
+    assert [frame["step"] for frame in content["frames"]] == [1, 10, 20, 30, 40]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(buffers[2]))), picture(20))
+
+
+def test_what_is_seen_are_also_the_last_live_frames(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=100_000)
+    page = FakePage(player)
+    for step in range(1, 300):
+        run_steps(player, [step], clock)
+        if page.messages("live"):
+            page.paint()
+    *_, shown, on_its_way = [content["step"] for content, _ in page.messages("live")]
+    assert player.frame(1, on_its_way).step == 1
+    assert (player.seen(1, shown).step, player.seen(1, -1).step) == (shown, on_its_way)
+    np.testing.assert_array_equal(player.seen(1, shown).image, picture(shown))
+    with pytest.raises(LookupError, match="the runs are: 1"):
+        player.seen(2, 1)
+
+
+def test_however_many_runs_there_are_one_more_can_be_kept() -> None:
+    kept = KeptFrames(page_bytes=60_000)
+    for number in range(60):
+        run = kept.begin(total=2, first=0, parent=None, text="")
+        for step in (1, 2):
+            kept.keep(run, run.frame(step, noise(2 * number + step, 24), {"loss": 1.0}))
+        kept.encode_all()
+    assert sum(run.page_bytes for run in kept) <= 60_000
+    assert all(max(run.frames) == 2 for run in kept)  # the last one of each is there
+    for number in range(60):  # and where not even these have room
+        run = kept.begin(total=2, first=0, parent=None, text="")
+        kept.keep(run, run.frame(1, noise(number, 24), {"loss": 1.0}))
+    kept.encode_all()
+    assert [len(run.frames) for run in kept] == [1] * 120
+
+
 def test_two_pages_are_no_faster_than_the_slower_one(clock: Clock) -> None:
     player = FramePlayer()
     player.begin(total=100_000)
@@ -393,10 +497,17 @@ def test_what_the_buttons_ask_for_is_handed_over_and_answered() -> None:
     page.say(act="branch", run=1, step=40, evil="<b>")
     page.say(act="dance")
     page.say(act="export", format="gif")
-    player.offer("run 1.gif", b"bytes", "image/gif")
+    page.say(act="pause", page="another")
+    acts.pop()
+    player.offer("run 1.gif", b"bytes", "image/gif", page="page")
     page.say(act="stop")  # ipywidgets logs what a handler raises
-    assert acts == [("branch", {"run": 1, "step": 40}), ("export", {"format": "gif"}), ("stop", {})]
-    assert [content["act"] for content, _ in page.messages("heard")] == ["branch", "export", "stop"]
+    here = {"page": "page"}
+    assert acts == [
+        ("branch", {"run": 1, "step": 40, **here}),
+        ("export", {"format": "gif", **here}),
+        ("stop", here),
+    ]
+    assert [content["act"] for content, _ in page.messages("heard")] == ["branch", "export", "pause", "stop"]
     ((offer, (data,)),) = page.messages("offer")
     assert (offer["name"], offer["page"], data) == ("run 1.gif", "page", b"bytes")
 
