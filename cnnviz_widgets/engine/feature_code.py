@@ -42,14 +42,14 @@ def feature_code(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
 
 
 @contextmanager
-def size_said(size: tuple[int, int]) -> Iterator[None]:
+def size_said(size: tuple[int, int], what: str = "a picture") -> Iterator[None]:
     """Say that it may be the size of the pictures, (height, width), for which a network fails inside."""
     try:
         yield
     except RuntimeError as error:
         height, width = size
         raise InputError(
-            f"the network fails for a picture of {height} x {width} pixels ({str(error).splitlines()[0]}); it may be "
+            f"the network fails for {what} of {height} x {width} pixels ({str(error).splitlines()[0]}); it may be "
             "too small, or the network takes one size only: leave out size=, or take a larger one"
         ) from error
 

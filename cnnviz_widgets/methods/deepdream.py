@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.ascent import Ascent, ascend
+from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.coarse_to_fine import checked_weight, prepared, resampled
 from cnnviz_widgets.engine.dreaming import Excitation, Likeness
 from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError, ZeroGradientError
+from cnnviz_widgets.engine.feature_code import size_said
 from cnnviz_widgets.engine.gram import maps_of
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.objectives import Objective, Sum, as_objective
+from cnnviz_widgets.engine.objectives import Objective, Sum, as_objective, layers_of
 from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Pixels
 from cnnviz_widgets.engine.private_network import private_network
@@ -194,8 +196,8 @@ def deepdream(
     private = private_network(net)
     objective = _objective(private, layers, guide)
     sizes = plan.sizes((x.shape[2], x.shape[3]))
-    for each in sizes if objective.layers else []:
-        maps_of(private, x.new_zeros((1, x.shape[1], *each)), list(objective.layers), "an octave")
+    for each in sizes:
+        _check_octave(private, objective, x.new_zeros((1, x.shape[1], *each)))
     run = _Run(net, private, objective, plan, sizes, random)
     original, made = pictures_of(net, x)[0], []
     guided = None if guide is None else pictures_of(net, prepared(net, guide, None, "guide"))[0]
@@ -321,7 +323,7 @@ def _on(x: Tensor, made: Tensor) -> Tensor:
 def _bounded(net: Network, x: Tensor) -> Tensor:
     image = Pixels(net.input, x)
     image.constrain()
-    return image.leaf
+    return image.picture(image.leaf)
 
 
 def _zoomed(x: Tensor, zoom: float) -> Tensor:
@@ -369,7 +371,20 @@ def layer_weights(layers: Any) -> dict[Any, float]:
     return weights
 
 
-def _objective(net: Network, layers: Any, guide: Images | None) -> Objective:
+def _check_octave(net: Network, objective: Sum, x: Tensor) -> None:
+    """Say at once which octave is not of a size that the network and what is asked for take."""
+    loud = {
+        each: weight for each, weight in objective.terms.items() if isinstance(each, Excitation | Likeness)
+    }
+    if loud:
+        maps_of(net, x, layers_of(loud), "an octave")
+    others = {each: weight for each, weight in objective.terms.items() if each not in loud}
+    if others:
+        with size_said(_size(x), "an octave"):
+            judged(net, Sum(others), x)
+
+
+def _objective(net: Network, layers: Any, guide: Images | None) -> Sum:
     """Return what is to be made large."""
     weights = layer_weights(layers)
     seen = None if guide is None else _guide_maps(net, weights, guide)

@@ -153,6 +153,10 @@ def test_what_does_not_fit_is_said() -> None:
     image = cv.samples.fashion_mnist("test")[0][0]
     with pytest.raises(ValueError, match="one size only"):
         cv.deepdream(net, image, "fc1", steps=1)
+    for target in (cv.Target(layer="fc1", channel=1), cv.Target(1)):
+        with pytest.raises(ValueError, match=r"an octave of 20 x 20 pixels .*one size only"):
+            cv.deepdream(net, image, target, steps=1, octaves=2)
+        assert cv.deepdream(net, image, target, steps=1, octaves=1).values.shape == (1,)
     assert cv.deepdream(net, image, "relu2", steps=1, octaves=1).image.shape == (28, 28, 3)
     with pytest.raises(LookupError, match="did you mean"):
         cv.deepdream(net, image, "relu22", octaves=1)
