@@ -12,7 +12,7 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.errors import InputError, TargetError
+from cnnviz_widgets.engine.errors import InputError, TargetError, did_you_mean
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.support import check_network
@@ -59,16 +59,18 @@ class Player(Worker):
     _curve: ClassVar[str] = "value"  # what the chart's axis says
     _log: ClassVar[bool | None] = False  # whether it is logarithmic, as `LineChart` takes it
     _call: ClassVar[str]  # as a person writes the method
+    _hints: ClassVar[Mapping[str, str]] = {}  # by what a person may take for an option, what to say of it
 
     net: Network
 
     def __new__(cls, *arguments: Any, **options: Any) -> Player:
         """Prepare what `close` needs, as the base does."""
         self: Player = super().__new__(cls, *arguments, **options)
-        self._pacer = None
+        self._pacer, self._export_job = None, None
         return self
 
     _pacer: Pacer | None
+    _export_job: Job[bytes] | None  # the download that was asked for last
 
     def __init__(self, net: Network, options: Mapping[str, Any]) -> None:
         who = type(self).__name__
@@ -159,10 +161,20 @@ class Player(Worker):
         known = {**taken, **self._options} if self._options else parameters
         unknown = [name for name in options if name not in known]
         if unknown:
+            names = list(dict.fromkeys([*taken, *(name for name in options if name in known)]))
+            hint = self._hints.get(unknown[0]) or did_you_mean(unknown[0], names)
             raise TypeError(
-                f"{type(self).__name__} takes the options of {self._call}: {', '.join(taken)}; got {unknown[0]!r}"
+                f"{type(self).__name__} takes the options of {self._call}: {', '.join(names)}; got "
+                f"{unknown[0]!r}{hint}"
             )
         return {**taken, **options}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("_options", ()):
+            raise AttributeError(
+                f"{name} is an option of {self._call}: choose it with player.set({name}=...)"
+            )
+        super().__setattr__(name, value)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -171,7 +183,10 @@ class Player(Worker):
             return dict(self._options)
 
     def set(self, **changes: Any) -> None:
-        """Choose other options of the method: for the next run, and after a pause from `resume` on."""
+        """Choose other options of the method: for the next run, and after a pause from `resume` on.
+
+        What the fields can't show is refused here. The rest is tried when a run begins: see ``state`` and ``error``.
+        """
         with self.lock:
             before = self._options
             self._options = self._all_options({**before, **changes})
@@ -357,10 +372,13 @@ class Player(Worker):
     @shown
     def _on_control(self, name: str, read: Callable[[], Any]) -> None:
         try:
-            self.set(**self._changes(name, read()))
-            self.clear_error()
-        finally:
+            value = read()
+        except Exception:
+            # The field says what is chosen, as it does where `set` refuses.
             self._show_options()
+            raise
+        self.set(**self._changes(name, value))
+        self.clear_error()
 
     @shown
     def _on_act(self, act: str, details: Mapping[str, Any]) -> None:
@@ -369,25 +387,38 @@ class Player(Worker):
         elif act == "remove":
             self.remove(details["run"])
         elif act == "export":
-            self._offer_file(checked_format(details.get("format")), details.get("run"), details.get("step"))
+            self._offer_file(checked_format(details.get("format")), details)
         else:
             {"start": self.start, "pause": self.pause, "resume": self.resume, "stop": self.stop}[act]()
 
-    def _offer_file(self, kind: str, run: int | None, step: int | None) -> None:
-        """Make a file and have the page download it; on a thread of its own, as an animation takes a while."""
+    def _offer_file(self, kind: str, details: Mapping[str, Any]) -> None:
+        """Make a file and have the page that asks download it; on its own thread, as an animation takes a while."""
 
         def made(job: Job[bytes]) -> None:
             if job.error is not None or job.result is None:
                 self.show_error(job.error or RuntimeError("the export was stopped"))
             else:
-                self.view.offer(
-                    f"{self._call.removeprefix('cv.')}-run-{number}.{kind}", job.result, MIME_TYPES[kind]
-                )
+                name = f"{self._call.removeprefix('cv.')}-run-{number}.{kind}"
+                self.view.offer(name, job.result, MIME_TYPES[kind], page=details.get("page", ""))
 
-        number = self.view.run if run is None else run
-        Job(once(lambda: self._exported(kind, number, step)), on_end=made).start()
+        if self._export_job is not None and self._export_job.state == RUNNING:
+            raise ValueError("a download is being made; ask for the next one when it has come")
+        number = details.get("run", self.view.run)
+        # What is on show now, not what is when the thread begins.
+        seen = self._frame_seen(number, details.get("step")) if kind == "png" else None
+        self._export_job = Job(once(lambda: self._exported(kind, number, seen)), on_end=made)
+        self._export_job.start()
 
-    def _exported(self, kind: str, number: int, step: int | None = None) -> bytes:
+    def _frame_seen(self, number: int, step: int | None = None) -> NDArray[np.uint8]:
+        """Return the picture that the page shows of a run; the latest of one that is under way is its last step's."""
+        run, step = self._run(number), self.view.step if step is None else step
+        if step < 0 and run.state == RUNNING:
+            latest = self._picture_now(run)
+            if latest is not None:
+                return latest
+        return self.view.seen(number, step).image
+
+    def _exported(self, kind: str, number: int, seen: NDArray[np.uint8] | None = None) -> bytes:
         with self.lock:
             run = self._run(number)
             result = run.result
@@ -396,7 +427,7 @@ class Player(Worker):
                 raise ValueError(f"run {number} has no result yet; wait for its end, or stop it")
             return result_bytes(result)
         if kind == "png":
-            return png(self.view.frame(number, self.view.step if step is None else step).image)
+            return png(self._frame_seen(number) if seen is None else seen)
         return animation([frame.image for frame in self.view.frames(number)], kind)
 
     def _note_step(self) -> None:
@@ -449,6 +480,8 @@ class Player(Worker):
             lines = [f"{type(self).__name__}: {self._title(self._options)}", self.view.to_text()]
             if run is not None:
                 lines.append(repr(run.result) if run.result is not None else _numbers_text(run))
+            if self.error is not None:
+                lines.append(f"{self.state}: {type(self.error).__name__}: {self.error}")
         return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import ipywidgets
 import numpy as np
 
 from cnnviz_widgets.engine.layers import LayerKey, key_text
+from cnnviz_widgets.engine.whole_numbers import whole_number
 from cnnviz_widgets.views._text import printable
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
@@ -70,7 +71,7 @@ def row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
 
 
 def whole_field(name: str, label: str, tooltip: str, *, least: int = 1, most: int = 1_000_000) -> Control:
-    """Return a field for a whole number."""
+    """Return a field for a whole number, which reaches as far as one that is set from Python."""
     field = ipywidgets.BoundedIntText(
         least,
         min=least,
@@ -82,7 +83,12 @@ def whole_field(name: str, label: str, tooltip: str, *, least: int = 1, most: in
     )
 
     def show(value: Any) -> None:
-        field.value = int(value)
+        number = whole_number(value)
+        if number is None or number < least:
+            # The field would show another one.
+            raise ValueError(f"it is a whole number from {least}")
+        field.max = max(field.max, number)
+        field.value = number
 
     return Control(name, field, show)
 

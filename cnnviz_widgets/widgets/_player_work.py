@@ -36,6 +36,7 @@ class Worker(Viewer):
     _wish: Call | None
     _stopping: bool
     _pausing: bool  # wished for, or so by now
+    _error: BaseException | None
     _at_work: object | None  # the session whose thread takes steps
     _changed: threading.Condition
     _remarks: list[str]  # what the method has said since the last run began or ended
@@ -44,7 +45,7 @@ class Worker(Viewer):
         """Prepare what the threads share."""
         self: Worker = super().__new__(cls, *arguments, **options)
         self._runs, self._wish, self._stopping, self._at_work = {}, None, False, None
-        self._pausing = False
+        self._pausing, self._error = False, None
         self._changed, self._remarks = threading.Condition(self.lock), []
         return self
 
@@ -66,7 +67,10 @@ class Worker(Viewer):
         return str(self.view.state)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until no step is taken any more, be it that the run ended or paused; return whether that came."""
+        """Wait until no step is taken any more, be it that the run ended or paused; return whether that came.
+
+        It is true of a run that failed or could not begin, too: ``state`` says so, and ``error`` why.
+        """
         end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             if not self._changed.wait_for(lambda: self._at_work is None or self.state == PAUSED, timeout):
@@ -75,6 +79,21 @@ class Worker(Viewer):
                 return True
         # What the thread has yet to do takes no step.
         return super().wait(None if end is None else max(0.0, end - time.monotonic()))
+
+    @property
+    def error(self) -> BaseException | None:
+        """What went wrong last, as it is shown; ``None`` once something else has been asked for."""
+        return self._error
+
+    def show_error(self, error: BaseException) -> None:
+        """Show an error's message in the widget, with its traceback folded."""
+        self._error = error
+        super().show_error(error)
+
+    def clear_error(self) -> None:
+        """Take the error away."""
+        self._error = None
+        super().clear_error()
 
     @property
     def _current(self) -> Run | None:

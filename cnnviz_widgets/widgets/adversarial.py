@@ -197,7 +197,7 @@ class AttackPlayer(Player, PhotoViewer):
 
     def _on_control(self, name: str, read: Callable[[], Any]) -> None:
         super()._on_control(name, read)
-        if name == "epsilon":
+        if name == "epsilon" and self.error is None:
             self._answer_at_once()
 
     def _changes(self, name: str, value: Any) -> dict[str, Any]:

@@ -138,6 +138,7 @@ class InversionPlayer(Player, PhotoViewer):
         return (self._photos, self._still, controls)
 
     def _show_options(self) -> None:
+        self.net.layer(self._options["layer"])  # says what is wrong with it
         super()._show_options()
         shown = (self._image, self._options["size"])
         if len(self._still_of) != 2 or any(

@@ -87,6 +87,10 @@ class MaximizationPlayer(Player):
     _method = maximize
     _call = "cv.maximize"
     _curve = "value"
+    _hints = dict.fromkeys(
+        ("layer", "channel", "unit", "label"),
+        "; say it with target=cv.Target(layer=..., channel=...), or a label",
+    )
 
     def __init__(self, net: Network, target: Wanted | Sequence[Wanted] | None = None, **options: Any) -> None:
         check_network(net, "MaximizationPlayer")
@@ -126,6 +130,10 @@ class MaximizationPlayer(Player):
         return (self._picker, controls)
 
     def _show_options(self) -> None:
+        target = self._options["target"]
+        for each in target if isinstance(target, list | tuple) else [target]:
+            if isinstance(each, Target) and each.layer is not None:
+                self.net.layer(each.layer)  # says what is wrong with it
         super()._show_options()
         if self._picker is not None:
             self._picker.show(self._options["target"])

@@ -132,6 +132,12 @@ def test_a_move_of_epsilon_is_answered_at_once_by_one_step(net: cv.Network, play
         assert player.result.norm_inf == pytest.approx(levels / 255)
     assert len(player.view.runs) <= 8
     assert player.view.run == 12
+    # What is refused is said, and nothing is begun.
+    slider.max = 600
+    slider.value = 510
+    assert "epsilon" in player.status.value
+    assert player.wait(SOON)
+    assert (player.view.run, player.options["epsilon"]) == (12, 15 / 255)
 
 
 def test_a_norm_and_a_method_come_with_what_goes_with_them(net: cv.Network, player: Any) -> None:

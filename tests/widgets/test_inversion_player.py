@@ -108,6 +108,10 @@ def test_wrong_uses_are_refused(net: cv.Network, player: Any) -> None:
         cv.InversionPlayer(net, IMAGES)
     with pytest.raises(ValueError, match="size"):
         player.set(size=(0, 3))
+    before = player.options
+    with pytest.raises(LayerNotFoundError, match="9"):
+        player.set(layer="9")
+    assert player.options == before
     assert player.options["size"] is None
     player._photos._path.value = "nowhere.png"
     assert "nowhere.png" in player.status.value

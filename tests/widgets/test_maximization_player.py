@@ -173,6 +173,20 @@ def test_what_maximize_refuses_is_refused_at_once(
         cv.MaximizationPlayer(net, target, **options)
 
 
+def test_a_layer_that_is_not_there_is_not_chosen(net: cv.Network, player: Any) -> None:
+    before = player.options
+    for wrong in (cv.Target(layer="7", channel=0), [cv.Target(layer="7", channel=0)]):
+        with pytest.raises(LayerNotFoundError, match="7"):
+            player.set(target=wrong)
+    with pytest.raises(
+        TypeError, match=r"got 'layer'; say it with target=cv.Target\(layer=..., channel=...\)"
+    ):
+        player.set(layer="2")
+    with pytest.raises(AttributeError, match="target is an option of cv.maximize"):
+        player.target = "fox"
+    assert player.options == before
+
+
 def test_a_grid_that_does_not_fit_the_picture_to_go_on_from_is_said(net: cv.Network, player: Any) -> None:
     run(player)
     player.branch(copies=3)  # one picture is taken for all

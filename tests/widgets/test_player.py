@@ -413,10 +413,12 @@ def test_settings_that_are_refused_cost_nothing(player: CountPlayer, gate: Gate)
     assert player.wait(SOON)
     assert (player.state, player.view.runs) == ("failed", [1])
     assert "rate must" in player.status.value
+    assert isinstance(player.error, ValueError)
+    assert player.to_text().endswith("\nfailed: ValueError: rate must be above 0, got -1.0")
     player.set(rate=5.0)
     player.start()
     assert player.wait(SOON)
-    assert (player.state, player.view.run) == ("done", 2)
+    assert (player.state, player.view.run, player.error) == ("done", 2, None)
     assert "rate must" not in player.status.value
 
 
@@ -529,11 +531,13 @@ def test_the_page_downloads_what_it_asks_for(
     gate.let(3)
     offered: list[Any] = []
     came, failed = threading.Event(), threading.Event()
-    monkeypatch.setattr(player.view, "offer", lambda *given: (offered.append(given), came.set()))
+    monkeypatch.setattr(
+        player.view, "offer", lambda *given, page: (offered.append((*given, page)), came.set())
+    )
     act(player, "export", format="png", run=1, step=2)
     assert came.wait(SOON)
-    name, data, mime = offered[0]
-    assert (name, mime) == ("count-run-1.png", "image/png")
+    name, data, mime, page = offered[0]
+    assert (name, mime, page) == ("count-run-1.png", "image/png", "page")  # the page that `act` speaks for
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), player.view.frame(1, 2).image)
     player.status.observe(lambda change: failed.set(), "value")
     act(player, "export", format="npz", run=1)
@@ -553,6 +557,16 @@ def test_wrong_uses_are_refused(net: cv.Network, player: CountPlayer, gate: Gate
     with pytest.raises(ValueError, match="rate can't be 'fast'"):
         player.set(rate="fast")
     assert player.options["rate"] == 10.0
+    for wrong_steps in (0, 2.5, True, None):
+        with pytest.raises(ValueError, match=r"steps can't be .*: it is a whole number from 1"):
+            player.set(steps=wrong_steps)
+    with pytest.raises(TypeError, match=r"steps, rate, start, label; got 'stepz'; did you mean 'steps'\?"):
+        player.set(stepz=3)
+    with pytest.raises(
+        AttributeError, match=r"rate is an option of cv.count: choose it with player.set\(rate"
+    ):
+        player.rate = 2.0
+    assert player.options["steps"] == 6
     two = cv.Network(torch.nn.Conv2d(2, 2, 3), input=cv.InputSpec(size=4, channels=2))
     with pytest.raises(InputError, match="2 channels"):
         CountPlayer(two)
@@ -581,8 +595,12 @@ def test_fields_change_their_option_and_return_where_it_is_wrong(player: CountPl
         rate.value = wrong
         assert "Rate" in player.status.value
         assert (rate.value, player.options["rate"]) == ("2.5", 2.5)
-    player.set(rate=4)
-    assert rate.value == "4"
+    player.set(rate=4, steps=2_000_000)
+    assert (rate.value, steps.value) == ("4", 2_000_000)
+    shown: list[int] = []
+    player._show_options = lambda: shown.append(1)
+    rate.value = "3"
+    assert (player.options["rate"], shown) == (3.0, [1])
 
 
 @pytest.mark.parametrize(
