@@ -523,6 +523,18 @@ def test_exports_read_back_are_the_exact_frames(player: CountPlayer, tmp_path: A
         player.export(tmp_path / "a.mp4")
 
 
+def test_the_picture_of_a_run_under_way_is_its_last_step_s(
+    player: CountPlayer, gate: Gate, tmp_path: Any
+) -> None:
+    player.set(steps=20_000, rate=0.5)
+    gate.close()
+    player.start()
+    gate.let(40)
+    assert gate.asked.acquire(timeout=SOON)  # the 41st: what the 40th gave is shown
+    assert player.view.frame(1, -1).step == 1
+    assert np.asarray(Image.open(player.export(tmp_path / "a.png")))[1, 1, 0] == 20
+
+
 def test_the_page_downloads_what_it_asks_for(
     player: CountPlayer, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -537,7 +549,7 @@ def test_the_page_downloads_what_it_asks_for(
     act(player, "export", format="png", run=1, step=2)
     assert came.wait(SOON)
     name, data, mime, page = offered[0]
-    assert (name, mime, page) == ("count-run-1.png", "image/png", "page")  # the page that `act` speaks for
+    assert (name, mime, page) == ("count-run-1.png", "image/png", "test")  # the page that asked
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), player.view.frame(1, 2).image)
     player.status.observe(lambda change: failed.set(), "value")
     act(player, "export", format="npz", run=1)
