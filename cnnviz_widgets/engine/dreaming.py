@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.layers import LayerKey, describe
+from cnnviz_widgets.engine.low_precision import at_least_single
 from cnnviz_widgets.engine.objectives import Objective, Seen
 
 _MOST_PLACES = 1024
@@ -20,7 +21,7 @@ class Excitation(Objective):
 
     def values(self, seen: Seen) -> Tensor:
         """Return the value of each picture."""
-        return 0.5 * seen.maps(self.layer).flatten(1).square().mean(1)
+        return 0.5 * at_least_single(seen.maps(self.layer)).flatten(1).square().mean(1)
 
     @property
     def text(self) -> str:
@@ -56,7 +57,7 @@ class Likeness(Objective):
 
     def values(self, seen: Seen) -> Tensor:
         """Return the value of each picture."""
-        maps = seen.maps(self.layer).flatten(2)
+        maps = at_least_single(seen.maps(self.layer)).flatten(2)
         return torch.einsum("ncp,cq->npq", maps, self._guide.to(maps)).amax(2).mean(1) / maps.shape[1]
 
     @property

@@ -1,4 +1,4 @@
-"""Which numbers of lower precision than float32 this processor multiplies faster."""
+"""Numbers of lower precision than float32: which ones this processor multiplies faster, and how to leave them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 # As torch names what processors can do: Intel's and AMD's instructions, then ARM's.
 _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
@@ -20,3 +21,8 @@ def faster_than_float32() -> torch.dtype | None:
     """
     told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return torch.bfloat16 if any(told.get(name) is True for name in _BFLOAT16) else None
+
+
+def at_least_single(x: Tensor) -> Tensor:
+    """Return numbers as float32 where they are of lower precision, in which squares overflow and sums lose digits."""
+    return x.float() if x.dtype.itemsize < 4 else x

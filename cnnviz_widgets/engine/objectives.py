@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.errors import TargetError
 from cnnviz_widgets.engine.layers import LayerKey, main_tensor
+from cnnviz_widgets.engine.low_precision import at_least_single
 from cnnviz_widgets.engine.targets import Target, TargetLike, as_target, checked_scores
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ class Seen:
 
     @cached_property
     def pixels(self) -> Tensor:
-        """The pictures with the network's mean taken away, on the scale where white is 1 above black."""
-        return self.picture * self.net.input.deviation.to(self.picture)
+        """The pictures less the network's mean, on the scale where white is 1 above black; float32 at least."""
+        picture = at_least_single(self.picture)
+        return picture * self.net.input.deviation.to(picture)
 
     @cached_property
     def output(self) -> Tensor:

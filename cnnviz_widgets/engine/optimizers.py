@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -23,9 +24,11 @@ class Optimizer:
     Attributes
     ----------
     name
-        ``"adam"``; ``"momentum"``; ``"lbfgs"`` (with a line search; not with transforms, under which no two steps
-        have the same objective); ``"sign"``: by ``rate`` along the gradient's sign; ``"unit"``: by ``rate`` times the
-        gradient over its length, ``"normalized"``: over its mean magnitude, for each picture.
+        ``"adam"``; ``"momentum"``; ``"lbfgs"`` (with a line search for each picture alone; not with transforms, under
+        which no two steps have the same objective; it does not know of what `Pixels` cuts off at black and white, so
+        that there its steps are no better than others); ``"sign"``: by ``rate`` along the gradient's sign;
+        ``"unit"``: by ``rate`` times the gradient over its length, ``"normalized"``: over its mean magnitude, for each
+        picture.
     rate
         The step's size: a number, or a function of the step's index from 0.
     momentum
@@ -90,7 +93,34 @@ def _plain_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
 
 
 def _lbfgs_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
-    chosen = torch.optim.LBFGS(
+    # One for each picture: the length of a step is that of its own line search.
+    chosen = [_lbfgs(leaf[index : index + 1]) for index in range(len(leaf))]
+
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        begun, moved = leaf.clone(), leaf.clone()
+        for picture, each in enumerate(chosen):
+            each.param_groups[0]["lr"] = optimizer.at(index)
+            own: Tensor = each.param_groups[0]["params"][0]
+            each.step(partial(_own_loss, own, picture, [here], evaluate))
+            own.grad = None
+            moved[picture] = leaf[picture]
+            # The others stay where they were meanwhile.
+            leaf.copy_(begun)
+        leaf.copy_(moved)
+
+    return move
+
+
+def _own_loss(own: Tensor, picture: int, known: list[Evaluated], evaluate: Callable[[], Evaluated]) -> Tensor:
+    """Return what one picture makes small, with its gradient; it is asked first for what is known."""
+    values, gradient = known.pop() if known else evaluate()
+    # It is viewed as a row; that of a convolution may lie channels last.
+    own.grad = -gradient[picture : picture + 1].contiguous()
+    return -torch.stack([each[picture] for each in values.values()]).sum()
+
+
+def _lbfgs(leaf: Tensor) -> torch.optim.LBFGS:
+    return torch.optim.LBFGS(
         [leaf],
         max_iter=1,
         max_eval=20,
@@ -99,19 +129,3 @@ def _lbfgs_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",
     )
-
-    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
-        chosen.param_groups[0]["lr"] = optimizer.at(index)
-        known = [here]
-
-        def loss() -> Tensor:
-            # It asks first for what is known.
-            values, gradient = known.pop() if known else evaluate()
-            # It views gradients as rows; those of convolutions may lie channels last.
-            leaf.grad = (-gradient).contiguous()
-            return -torch.stack(list(values.values())).sum()
-
-        chosen.step(loss)
-        leaf.grad = None
-
-    return move

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.low_precision import at_least_single
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.inputs import InputSpec
@@ -51,14 +52,16 @@ class Pixels(Parameterization):
     """
 
     def __init__(self, spec: InputSpec, start: Tensor, *, bounded: bool = True) -> None:
-        self.leaf = start.detach().clone().contiguous()
+        self._dtype = start.dtype
+        # Steps are smaller than what half precision can tell apart.
+        self.leaf = at_least_single(start.detach()).clone(memory_format=torch.contiguous_format)
         self._bounded = bounded
         mean, deviation = spec.scaling()
         self._low, self._high = (((edge - mean) / deviation).to(self.leaf) for edge in (0.0, 1.0))
 
     def picture(self, leaf: Tensor) -> Tensor:
-        """Return the numbers as they are."""
-        return leaf
+        """Return the numbers as they are, in the network's precision."""
+        return leaf.to(self._dtype)
 
     def constrain(self) -> None:
         """Cut off what is blacker than black or whiter than white."""

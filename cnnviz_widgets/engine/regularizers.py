@@ -30,8 +30,15 @@ def total_variation(pixels: Tensor, beta: float = 2.0) -> Tensor:
 
 
 def alpha_norm(pixels: Tensor, alpha: float = 6.0) -> Tensor:
-    """Return ``sum |v|^alpha`` of each picture [N]: large values cost most (Mahendran and Vedaldi, 2015)."""
-    return pixels.abs().pow(alpha).flatten(1).sum(1)
+    """Return ``sum |v|^alpha`` of each picture [N]: large values cost most (Mahendran and Vedaldi, 2015).
+
+    The gradient where v is 0 is taken as 0, also for alpha < 1, where the formula's own grows without end.
+    """
+    sizes = pixels.abs()
+    if alpha < 1:
+        zero = sizes == 0
+        return torch.where(zero, 0.0, torch.where(zero, 1.0, sizes).pow(alpha)).flatten(1).sum(1)
+    return sizes.pow(alpha).flatten(1).sum(1)
 
 
 class TotalVariation(Objective):
