@@ -55,6 +55,7 @@ WIDGETS = {
     "TrainingTimeline": lambda: cv.TrainingTimeline(cv.TrainingRecorder(fashion()[0])),
 }
 VIEWS = {
+    "FramePlayer": lambda view: view(),
     "ImageStage": lambda view: view(PICTURE),
     "EmbeddingMap": lambda view: view([[0.0, 1.0], [2.0, 3.0]], thumbnails=np.zeros((2, 4, 4), np.uint8)),
     "LayerTree": lambda view: view(fashion()[0].layers),
