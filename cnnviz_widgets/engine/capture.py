@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cnnviz_widgets.engine.by_layer import LayerMapping
-from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError, did_you_mean
+from cnnviz_widgets.engine.errors import LayerNotFoundError, OutputError
 from cnnviz_widgets.engine.forward import ForwardPass, ForwardStopped, Record, detached, kept_in_graph
 from cnnviz_widgets.engine.layers import (
     LayerKey,
@@ -22,6 +22,7 @@ from cnnviz_widgets.engine.layers import (
     describe,
     main_tensor,
     map_tensors,
+    never_called,
     split_key,
     tensors_in,
 )
@@ -246,10 +247,7 @@ class Capture(_Live):
                 f"layer {name!r} holds nothing yet; run net(x) inside the with block first"
             )
         if is_function(name) and not self._calls[place]:
-            raise LayerNotFoundError(
-                f"the forward pass never calls a rectifier {name!r}{did_you_mean(name, self._known_functions)} "
-                f"(net(x) calls {len(self._known_functions)} as functions; they are not seen in module(x))"
-            )
+            raise never_called(name, self._known_functions)
         call = check_call(name, call, self._calls[place])
         if call not in watched.records:
             raise LayerNotFoundError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from cnnviz_widgets.engine.capture import apart, capture, maps_in
 from cnnviz_widgets.engine.errors import InputError, OutputError, TargetError
 from cnnviz_widgets.engine.layers import LayerKey, key_text, split_key
+from cnnviz_widgets.engine.rectifiers import find_place
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -72,9 +74,30 @@ def _values(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
 def relative_depth(net: Network, layer: LayerKey) -> float:
     """Return how late a layer stands among the modules as they were defined: 0 for the first one, 1 for the last.
 
-    That asks for no pass through the network. A block stands where its last part does.
+    A block stands where its last part does; the first call of a rectifier as a function where the module does that
+    returned last before it, and further calls evenly spread from there to the end of the block that calls it.
     """
-    name = split_key(layer)[0]
+    name, call = split_key(layer)
     parts = [each for each, module in net.core.named_modules() if each and not any(module.children())]
-    within = [index for index, each in enumerate(parts) if not name or f"{each}.".startswith(f"{name}.")]
-    return max(within, default=0) / max(1, len(parts) - 1)
+    place = find_place(net.core, name)
+    last = max(1, len(parts) - 1)
+    if not isinstance(place, str):
+        return _end(parts, name) / last
+    seen = net.survey.shapes
+    names = {module: each for each, module in net.core.named_modules()}
+    before = [
+        parts.index(names[each])
+        for each in takewhile(lambda each: each != place, seen)
+        if not isinstance(each, str) and names[each] in parts
+    ]
+    first = before[-1] if before else 0
+    share = (call or 0) / len(seen[place]) if place in seen else 0.0
+    return (first + share * max(0, _end(parts, place.rpartition(".")[0]) - first)) / last
+
+
+def _end(parts: Sequence[str], block: str) -> int:
+    """Return which part is the last one of a block, or the part itself."""
+    return max(
+        (index for index, each in enumerate(parts) if not block or f"{each}.".startswith(f"{block}.")),
+        default=0,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,7 +32,7 @@ class LayerInfo:
     name
         Dotted name, as in ``module.named_modules()``.
     kind
-        Class name, such as ``"Conv2d"``.
+        Class name, such as ``"Conv2d"``; ``"function"`` for a rectifier called as one.
     output_shape
         Shape of what the first call returns, without the batch axis; ``None`` where a forward pass never
         calls the module or where it returns no tensor. Maps are (channels, rows, columns), also where they
@@ -163,12 +163,24 @@ def list_layers(module: nn.Module, seen: Survey) -> tuple[LayerInfo, ...]:
     return tuple(layer_info(name, each, seen) for name, each in module.named_modules() if name)
 
 
-def layer_info(name: str, module: nn.Module, seen: Survey) -> LayerInfo:
-    """Return what a survey knows of one submodule."""
-    shapes = tuple(seen.shapes.get(module, ()))
-    parameters = sum(each.numel() for each in module.parameters())
+def layer_info(name: str, place: Place, seen: Survey) -> LayerInfo:
+    """Return what a survey knows of one submodule, or of a rectifier called as a function."""
+    shapes = tuple(seen.shapes.get(place, ()))
     first = shapes[0] if shapes else None
-    return LayerInfo(name, type(module).__name__, first, parameters, len(shapes), shapes)
+    if isinstance(place, str):
+        if not shapes:
+            raise never_called(name, seen.functions)
+        return LayerInfo(name, "function", first, 0, len(shapes), shapes)
+    parameters = sum(each.numel() for each in place.parameters())
+    return LayerInfo(name, type(place).__name__, first, parameters, len(shapes), shapes)
+
+
+def never_called(name: str, functions: Sequence[str]) -> LayerNotFoundError:
+    """Return the error for a rectifier that a pass never calls as a function; it calls these."""
+    return LayerNotFoundError(
+        f"the forward pass never calls a rectifier {name!r}{did_you_mean(name, functions)} "
+        f"(net(x) calls {len(functions)} as functions; they are not seen in module(x))"
+    )
 
 
 def split_key(key: object) -> tuple[str, int | None]:

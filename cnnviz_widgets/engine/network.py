@@ -28,15 +28,16 @@ from cnnviz_widgets.engine.inputs import Images, InputSpec
 from cnnviz_widgets.engine.layers import (
     LayerInfo,
     LayerKey,
+    Place,
     check_call,
     describe,
-    find_module,
     layer_info,
     list_layers,
     main_tensor,
     split_key,
 )
 from cnnviz_widgets.engine.prediction import Prediction
+from cnnviz_widgets.engine.rectifiers import find_place
 from cnnviz_widgets.engine.state import HasMemory, engine_lock, evaluation
 from cnnviz_widgets.engine.support import check_supported, unwrapped
 from cnnviz_widgets.engine.survey import Survey, Surveys, watched
@@ -336,11 +337,14 @@ class Network:
         return list_layers(self.core, self.survey)
 
     def layer(self, key: LayerKey) -> LayerInfo:
-        """Return the layer of that name, or one call of it: then ``output_shape`` is that call's."""
+        """Return the layer of that name, or one call of it: then ``output_shape`` is that call's.
+
+        It may be a rectifier called as a function, such as ``"relu()"``.
+        """
         name, call = split_key(key)
-        module = find_module(self.core, name)
-        names = {each: own for own, each in self.core.named_modules()}
-        layer = layer_info(names[module], module, self.survey)
+        place = find_place(self.core, name)
+        names: dict[Place, str] = {each: own for own, each in self.core.named_modules()}
+        layer = layer_info(place if isinstance(place, str) else names[place], place, self.survey)
         if call is None:
             return layer
         return replace(layer, output_shape=layer.output_shapes[check_call(name, call, layer.calls)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import nn
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine.errors import TargetError, ZeroGradientError
-from tests.small_networks import chain
+from cnnviz_widgets.engine.feature_code import relative_depth
+from tests.small_networks import Function, chain, small
 
 SPEC = cv.InputSpec(size=8, channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 FREE: dict[str, Any] = {"alpha_norm": 0, "total_variation": 0}
@@ -144,6 +146,14 @@ def test_several_layers_are_each_layer_alone() -> None:
     for layer, one in zip(["conv", "more"], both.inversions, strict=True):
         assert one == cv.invert(net, photo(), layer, steps=4)
     assert both.layers == ("conv", "more")
+    captions = re.findall("<figcaption[^>]*>(.*?)</figcaption>", both._repr_html_())
+    errors = [
+        f"{layer}<br>feature error {one:.3g}" for layer, one in zip(both.layers, both.errors, strict=True)
+    ]
+    assert captions == ["the image", *errors]
+    assert [*captions[:1], errors[0]] == re.findall(
+        "<figcaption[^>]*>(.*?)</fig", both.inversions[0]._repr_html_()
+    )
     steps = list(cv.invert_layers.steps(net, photo(), ["conv", "more"], steps=4))
     assert [(each.index, each.total) for each in steps] == [(index, 8) for index in range(8)]
     assert steps[-1].image.shape == steps[0].image.shape
@@ -194,6 +204,38 @@ def test_a_spectrum_comes_to_the_image_as_well() -> None:
     assert found.optimizer == "lbfgs"
 
 
+def test_a_rectifier_called_as_a_function_is_inverted_as_a_module_is() -> None:
+    def forward(module: Any, x: torch.Tensor) -> Any:
+        y = module.more(module.conv(x).relu()).relu()
+        return module.last(y).relu().mean((2, 3))
+
+    parts = {name: nn.Conv2d(count, 4, 3) for name, count in (("conv", 3), ("more", 4), ("last", 4))}
+    functions = small(Function(forward, **parts))
+    modules = small(
+        nn.Sequential(
+            *(each for part in parts.values() for each in (part, nn.ReLU())), nn.AdaptiveAvgPool2d(1)
+        )
+    )
+    for call, name in enumerate(("1", "3", "5")):
+        layer = ("relu()", call)
+        assert functions.layer(layer).output_shape == modules.layer(name).output_shape
+        found, expected = (
+            cv.invert(net, photo(), each, steps=3, total_variation=0.1)
+            for net, each in ((functions, layer), (modules, name))
+        )
+        assert np.array_equal(found.inputs, expected.inputs)
+        # The first stands where the first module does; the others are spread up to the last.
+        assert relative_depth(functions, layer) == pytest.approx((0, 1 / 3, 2 / 3)[call])
+    target = cv.Target(layer=("relu()", 1), channel=2)
+    assert cv.maximize(functions, target, steps=2).values.shape == (1,)
+    with pytest.raises(LookupError, match=r"never calls a rectifier 'silu\(\)'.*calls 1 as functions"):
+        cv.invert(functions, photo(), "silu()")
+    single = small(Function(lambda module, x: module.more(module.conv(x).relu()), **parts))
+    assert relative_depth(single, "relu()") == 0
+    info = single.layer("relu()")
+    assert (info.name, info.kind, info.calls, info.parameters) == ("relu()", "function", 1, 0)
+
+
 def test_what_is_nothing_but_zeros_can_not_be_inverted() -> None:
     net = network()
     net.module.get_parameter("conv.bias").data -= 100
@@ -220,6 +262,7 @@ def test_other_channels_make_no_picture_but_a_result() -> None:
     assert found._repr_png_() is None
     both = cv.invert_layers(net, image, ["0"], steps=3)
     assert both._repr_png_() is None
+    assert found._repr_html_() is both._repr_html_() is None
 
 
 def test_a_size_that_the_network_does_not_take() -> None:
