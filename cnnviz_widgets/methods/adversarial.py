@@ -34,6 +34,7 @@ from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target, as_target, class_index
+from cnnviz_widgets.render.captioned import captioned
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES, fit_tiles, mosaic, mosaic_png, signed_colors
 
@@ -126,17 +127,16 @@ class Attack(Result):
         return signed_colors(rows, np.abs(rows).max(initial=0) if amplify is None else 127.5 / amplify)
 
     @property
+    def _answers(self) -> list[tuple[str, float]]:
+        """What the network says of both pictures, with its probability."""
+        labels, classes = (self.label_before, self.label_after), (self.class_before, self.class_after)
+        shares = [float(row[index]) for row, index in zip(self.probabilities, classes, strict=True)]
+        return list(zip(labels, shares, strict=True))
+
+    @property
     def message(self) -> str:
         """What came of it, in words."""
-        before, after = (
-            f"{label!r} ({row[index]:.1%})"
-            for label, index, row in zip(
-                (self.label_before, self.label_after),
-                (self.class_before, self.class_after),
-                self.probabilities,
-                strict=True,
-            )
-        )
+        before, after = (f"{label!r} ({share:.1%})" for label, share in self._answers)
         asked = f" The class to reach, {self.target_label!r}, was not." if self.target is not None else ""
         came = (
             f"{before} became {after}." if self.class_before != self.class_after else f"It is still {after}."
@@ -157,6 +157,16 @@ class Attack(Result):
             return mosaic_png(self.change, zero_centered=True)
         tiles = fit_tiles(np.stack([self.original, self.adversarial, self.difference()]))
         return png(mosaic(tiles, columns=3, gap=2), effort=3, max_bytes=PNG_BYTES)
+
+    def _repr_html_(self) -> str | None:
+        """Return the same with what each is, and the message, as a notebook shows them for the bare result."""
+        if not self.original.size:
+            return None
+        largest = int(np.abs(self.change).max(initial=0))
+        change = f"the change\n{127.5 / largest:.3g} times" if largest else "no change"
+        captions = [*(f"{label}\n{share:.1%}" for label, share in self._answers), change]
+        pictures = np.stack([self.original, self.adversarial, self.difference()])
+        return captioned(pictures, captions, self.message)
 
     def __str__(self) -> str:
         return self.message

@@ -32,6 +32,7 @@ from cnnviz_widgets.engine.stream import Step, StopEarly, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import class_index
 from cnnviz_widgets.engine.whole_numbers import checked_whole, whole_number
+from cnnviz_widgets.render.captioned import share_curve
 
 EPSILONS = tuple(level / 255 for level in (0, 1, 2, 4, 8, 16))
 _NOT_ASKED = -1
@@ -39,7 +40,7 @@ _NOT_ASKED = -1
 
 @dataclass(frozen=True, eq=False)
 class AttackCurve(Result):
-    """Which images a network still gets right when each of them may be changed so much; shows itself as a table.
+    """Which images a network still gets right when each may be changed so much; shows itself as a curve and a table.
 
     Attributes
     ----------
@@ -76,18 +77,27 @@ class AttackCurve(Result):
 
     def __str__(self) -> str:
         lines = [
-            f"{epsilon * 255:7.4g}/255  {share:8.1%}"
+            (f"{epsilon * 255:7.4g}/255" if self.norm == "inf" else f"{epsilon:11.4g}") + f"  {share:8.1%}"
             for epsilon, share in zip(self.epsilons, self.accuracy, strict=True)
         ]
-        return "\n".join([f"{'epsilon':>11}  accuracy", *lines, f"({self.method}, {len(self.clean)} images)"])
+        return "\n".join([f"{'epsilon':>11}  accuracy", *lines, f"({self.method}, {self._count})"])
 
     def _repr_html_(self) -> str:
-        """Return the table as a notebook shows it for the bare result."""
-        return f"<pre>{html.escape(str(self))}</pre>"
+        """Return the curve and the table as a notebook shows them for the bare result."""
+        scale, title = (
+            (255, "epsilon, in levels of 1/255") if self.norm == "inf" else (1, "epsilon, a length")
+        )
+        x, y = (scale * self.epsilons).tolist(), self.accuracy.tolist()
+        curve = share_curve(x, y, x_title=title, y_title="accuracy")
+        return f"{curve}<pre>{html.escape(str(self))}</pre>"
 
     def __repr__(self) -> str:
         ends = f"{self.accuracy[0]:.1%} at {self.epsilons[0]:.3g}, {self.accuracy[-1]:.1%} at {self.epsilons[-1]:.3g}"
-        return f"AttackCurve({self.method}, {len(self.clean)} images: {ends})"
+        return f"AttackCurve({self.method}, {self._count}: {ends})"
+
+    @property
+    def _count(self) -> str:
+        return f"{len(self.clean)} image{'s' * (len(self.clean) != 1)}"
 
 
 @streamed
@@ -107,8 +117,9 @@ def attack_curve(
 ) -> Generator[Step, None, AttackCurve]:
     """See how a network's accuracy falls as images may be changed more: steeply, for one that was not trained for it.
 
-    Each image is attacked at each epsilon as by `attack`, without a target. It counts as right at an epsilon if the
-    network gets right both the unchanged image and the attacked one: an attacker may also change nothing.
+    Each image is attacked at each epsilon as by `attack` without a target (for attacks with one, call it for each
+    image). It counts as right at an epsilon if the network gets right both the unchanged image and the attacked one: an
+    attacker may also change nothing.
 
     Parameters
     ----------

@@ -31,6 +31,7 @@ from cnnviz_widgets.engine.slope import REACHED
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
+from cnnviz_widgets.render.captioned import captioned
 from cnnviz_widgets.render.mosaic import mosaic, mosaic_png
 
 
@@ -95,10 +96,25 @@ class Inversion(Result):
         """Return the image and its inversions side by side, as a notebook shows them for the bare result."""
         return mosaic_png(np.concatenate([self.original[None], self.images])) if self.images.size else None
 
+    def _repr_html_(self) -> str | None:
+        """Return the image and its inversions with their feature errors, as a notebook shows them."""
+        return _shown(self.original, [(self, index) for index in range(len(self.images))], self.ended)
+
     def __repr__(self) -> str:
         errors = ", ".join(f"{each:.3g}" for each in self.errors)
         ended = f"; {self.ended}" if self.ended else ""
         return f"Inversion({key_text(self.layer)}: feature error {errors}; {self.steps} steps{ended})"
+
+
+def _shown(
+    original: NDArray[np.uint8], found: Sequence[tuple[Inversion, int]], message: str = ""
+) -> str | None:
+    """Return an image and some of its inversions, each with a caption."""
+    if not original.size:
+        return None
+    captions = [f"{key_text(each.layer)}\nfeature error {each.errors[index]:.3g}" for each, index in found]
+    pictures = np.stack([original, *(each.images[index] for each, index in found)])
+    return captioned(pictures, ["the image", *captions], message)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +158,10 @@ class LayerInversions(Result):
         """Return the image and its inversions side by side, as a notebook shows them for the bare result."""
         images = self.images
         return mosaic_png(np.concatenate([self.original[None], images])) if images.size else None
+
+    def _repr_html_(self) -> str | None:
+        """Return the image and its inversions with the layers' names and feature errors, as a notebook shows them."""
+        return _shown(self.original, [(each, 0) for each in self.inversions])
 
     def __repr__(self) -> str:
         each = ", ".join(f"{key_text(one.layer)} {one.errors[0]:.3g}" for one in self.inversions)

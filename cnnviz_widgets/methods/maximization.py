@@ -33,6 +33,7 @@ from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target, TargetLike
 from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, Transform, checked_transforms
 from cnnviz_widgets.engine.whole_numbers import checked_whole
+from cnnviz_widgets.render.captioned import captioned
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES, mosaic
 
@@ -111,6 +112,13 @@ class Maximization(Result):
     def _repr_png_(self) -> bytes | None:
         """Return the pictures side by side, as a notebook shows them for the bare result."""
         return png(mosaic(self.images), max_bytes=PNG_BYTES) if self.images.size else None
+
+    def _repr_html_(self) -> str | None:
+        """Return the pictures with what each is for and its value, as a notebook shows them for the bare result."""
+        if not self.images.size:
+            return None
+        pairs = zip(self.targets, self.values, strict=True)
+        return captioned(self.images, [f"{text}\nvalue {value:.4g}" for text, value in pairs], self.ended)
 
     def __repr__(self) -> str:
         found = ", ".join(
@@ -382,8 +390,10 @@ def _begin(
     if options.parameterization == "fourier":
         return Fourier(spec, like, random=random, start=begin)
     if begin is None:
-        # A faint noise about the network's mean.
-        begin = (0.1 * torch.randn(like.shape, generator=random)).to(like)
+        mean, deviation = spec.scaling()
+        # A faint noise about the network's mean; where it scales nothing that is black, and half would be cut off.
+        middle = (mean.clamp(0.25, 0.75) - mean) / deviation
+        begin = (middle + 0.1 * torch.randn(like.shape, generator=random)).to(like)
     return Pixels(spec, begin)
 
 

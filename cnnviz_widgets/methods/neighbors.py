@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from cnnviz_widgets.engine.nearest import check_metric, checked_k, is_zero, near
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.whole_numbers import whole_number
+from cnnviz_widgets.render.captioned import image_markup
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.resize import enlarge
 
@@ -95,8 +95,7 @@ class Neighbors(Result):
         if not self.pictures.size:
             return [""] * (1 + self.indices.shape[1])
         pictures = enlarge(self.pictures[row], max(1, 64 // max(self.pictures.shape[2:4])))
-        encoded = (base64.b64encode(png(each)).decode() for each in pictures)
-        return [f'<img alt="" src="data:image/png;base64,{each}"><br>' for each in encoded]
+        return [f"{image_markup(png(each), 'png')}<br>" for each in pictures]
 
     def _cell(self, image: str, text: str, code: int, mark: str) -> str:
         label = label_text(code, self.label_names)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -371,8 +373,26 @@ def test_the_difference_is_shown_as_asked(net: cv.Network) -> None:
     assert hidden.original.shape == (0, 0, 3)
     assert np.abs(hidden.change).max() == 8
     assert hidden._repr_png_()
+    assert hidden._repr_html_() is None
     with pytest.raises(ValueError, match="5 channels make no picture"):
         hidden.difference()
+
+
+def test_a_bare_result_says_what_came_of_it() -> None:
+    net = linear(WEIGHT, BIAS, labels=["<b>one</b>", "two", "three", "four"])
+    found = cv.attack(net, MIDDLING, epsilon=EPSILON)
+    captions = re.findall("<figcaption[^>]*>(.*?)</figcaption>", found._repr_html_())
+    assert captions == [
+        f"{html.escape(found.label_before)}<br>{found.probabilities[0].max():.1%}",
+        f"{html.escape(found.label_after)}<br>{found.probabilities[1].max():.1%}",
+        "the change<br>15.9 times",  # 8 levels to 127.5
+    ]
+    assert html.escape(found.message) in found._repr_html_()
+    assert "<b>" not in found._repr_html_()
+    assert "no change" in cv.attack(net, MIDDLING, epsilon=0)._repr_html_()
+    curve = cv.attack_curve(net, MIDDLING, [0, EPSILON])
+    assert 'alt="accuracy over epsilon, in levels of 1/255"' in curve._repr_html_()
+    assert "(fgsm, 1 image)" in str(curve)
 
 
 def test_only_classes_are_targets(net: cv.Network) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 
 import numpy as np
@@ -137,6 +139,17 @@ def test_networks_of_other_channels_have_numbers_but_no_pictures() -> None:
     assert found.images.shape == (1, 0, 0, 3)
     assert found.inputs.shape == (1, 5, 6, 6)
     assert found._repr_png_() is None
+    assert found._repr_html_() is None
+
+
+def test_a_bare_result_shows_each_target_and_its_value() -> None:
+    net, _ = linear_unit()
+    found = cv.maximize(net, [TARGET, cv.Target(layer="0", channel=0)], steps=2)
+    captions = re.findall("<figcaption[^>]*>(.*?)</figcaption>", found._repr_html_())
+    assert [html.unescape(each) for each in captions] == [
+        f"Target(layer='0', channel={channel})<br>value {value:.4g}"
+        for channel, value in zip((1, 0), found.values, strict=True)
+    ]
 
 
 def test_results_come_back_from_a_file(tmp_path: Any) -> None:
