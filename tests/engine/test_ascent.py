@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +17,11 @@ import cnnviz_widgets as cv
 from cnnviz_widgets.engine.ascent import Ascent, ascend
 from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.errors import OutputError
+from cnnviz_widgets.engine.gram import ContentDistance
 from cnnviz_widgets.engine.objectives import Objective, OneEach, Seen, as_objective
 from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Pixels
-from cnnviz_widgets.engine.transforms import Jitter, Rotate
+from cnnviz_widgets.engine.transforms import Jitter, Rotate, Transform
 from tests.random_networks import RandomNetwork
 from tests.untouched import untouched
 
@@ -171,14 +173,17 @@ def test_terms_add_up_and_combine() -> None:
     np.testing.assert_allclose(judged(net, bound, x), expected, rtol=1e-4)
 
 
-def test_the_last_good_pictures_are_left_where_the_value_becomes_nan() -> None:
+@pytest.mark.parametrize("count", [3, 50])
+def test_the_last_good_pictures_are_left_where_the_value_becomes_nan(count: int) -> None:
+    """Also where that is seen only after the last step."""
+
     def cliff(x: Tensor) -> Tensor:
         return (1.25 - x.amax((1, 2, 3))).sqrt() + 10 * x.amax((1, 2, 3))
 
     x = start() * 0
     with torch.no_grad():
         x += 1
-    found, steps = climb(network(), x, Of(cliff), steps=50, optimizer=Optimizer("sign", 0.1))
+    found, steps = climb(network(), x, Of(cliff), steps=count, optimizer=Optimizer("sign", 0.1))
     assert len(steps) == 3  # at 1.1, 1.2, and 1.3, where it is seen
     assert found.x.max().item() == pytest.approx(1.2)
     assert "NaN" in found.ended
@@ -225,6 +230,41 @@ def test_a_zero_gradient_ends_it_where_it_is() -> None:
     assert not steps
     assert torch.equal(found.x, start())
     assert "gradient is zero" in found.ended
+    assert found.steps == 0
+    assert found.values["value"].shape == (0, 1)
+    assert found.last["value"].tolist() == [0.0]
+
+
+def hidden_corner() -> tuple[cv.Network, Objective]:
+    """A unit that sees one pixel, in the corner."""
+    torch.manual_seed(0)
+    net = cv.Network(nn.Sequential(nn.Conv2d(3, 2, 1)), input=SPEC)
+    return net, as_objective(cv.Target(layer="0", channel=1, position=(0, 0)))
+
+
+def test_a_draw_that_hides_everything_is_drawn_again() -> None:
+    """The corner is shown to the unit in 9 of 25 shifts only, and all steps go by these."""
+    net, corner = hidden_corner()
+    found, steps = climb(
+        net, start(), corner, steps=30, transforms=[Jitter(2)], optimizer=Optimizer("sign", 0.1)
+    )
+    assert (found.steps, found.ended, len(steps)) == (30, "", 30)
+    moves = ((found.x - start()).abs() / 0.1).round()
+    assert moves[:, :, 3:].sum() == moves[..., 3:].sum() == 0
+    assert moves.sum((2, 3)).tolist() == [[30, 30, 30]]
+
+
+class Hide(Transform):
+    """Shows nothing at all."""
+
+    def __call__(self, x: Tensor, random: torch.Generator) -> Tensor:
+        return x * 0
+
+
+def test_where_all_draws_hide_it_the_picture_itself_is_shown() -> None:
+    net, corner = hidden_corner()
+    found, _ = climb(net, start(), corner, transforms=[Hide()])
+    assert torch.equal(found.x, climb(net, start(), corner)[0].x)
 
 
 def dead_network() -> cv.Network:
@@ -249,6 +289,70 @@ def test_dead_units_are_woken_by_relaxed_rectifiers_and_this_is_counted() -> Non
     # The one that was not dead went as ever.
     alone, _ = climb(net, x[1:], unit, steps=20)
     torch.testing.assert_close(found.x[1:], alone.x)
+
+
+def test_a_penalty_does_not_hide_that_a_unit_is_dead() -> None:
+    """Not even within one objective."""
+    net, x = dead_network(), torch.zeros(2, 3, 6, 6)
+    x[1] += 2.0
+    unit = as_objective(cv.Target(layer="1", channel=0)) + 0.01 * Bowl(torch.full((1, 3, 6, 6), -1.0))
+    stuck, _ = climb(net, x[:1], unit, steps=20)
+    assert stuck.steps == 0
+    assert "gradient is zero" in stuck.ended
+    found, _ = climb(net, x, unit, steps=20, relax=16)
+    assert found.relaxed[0] > found.relaxed[1] == 0
+    assert judged(net, as_objective(cv.Target(layer="1", channel=0)), found.x)[0] > 0
+    # Beside one that lives, what stays dead is named.
+    beside, _ = climb(net, x, unit, steps=20)
+    assert beside.dead.tolist() == [True, False]
+
+
+def test_losses_that_are_reached_leave_the_rest_to_the_penalties() -> None:
+    net = network()
+    reached = -ContentDistance({"0": net.module[0](start()).detach()}, 1.0)
+    terms = {"error": reached, "penalty": Bowl(start() * 0)}
+    steps = ascend(
+        net,
+        image := Pixels(SPEC, start(), bounded=False),
+        terms,
+        steps=1,
+        optimizer=Optimizer("momentum", 0.5),
+        random=torch.Generator(),
+        losses=True,
+    )
+    assert len(list(steps)) == 1
+    torch.testing.assert_close(image.leaf, start() * 0.5)
+
+
+def test_lbfgs_does_not_relax_since_it_needs_the_values_own_gradient() -> None:
+    unit = as_objective(cv.Target(layer="1", channel=0))
+    found, _ = climb(
+        dead_network(), torch.zeros(1, 3, 6, 6), unit, optimizer=Optimizer("lbfgs", 1.0), relax=16
+    )
+    assert (found.steps, found.relaxed.tolist()) == (0, [0])
+
+
+def test_pictures_of_a_batch_have_each_their_own_line_search() -> None:
+    scale = torch.tensor([1.0, 300.0]).view(2, 1, 1, 1)
+
+    def valley(share: Tensor) -> Objective:
+        return Of(lambda x: -(share * (x - 0.3) ** 2 + (x - 0.3) ** 4).flatten(1).sum(1))
+
+    options: dict[str, Any] = {"steps": 4, "optimizer": Optimizer("lbfgs", 0.01)}
+    both, _ = climb(network(), start(2), valley(scale), **options)
+    for index in range(2):
+        one = slice(index, index + 1)
+        alone, _ = climb(network(), start(2)[one], valley(scale[one]), **options)
+        torch.testing.assert_close(both.x[one], alone.x, atol=1e-5, rtol=1e-4)
+
+
+def test_steps_have_their_size_in_half_precision_too() -> None:
+    net = network()
+    half = cv.Network(copy.deepcopy(net.module).half(), input=SPEC)
+    expected, _ = climb(net, start(), as_objective(2))
+    found, _ = climb(half, start().half(), as_objective(2))
+    assert found.x.dtype == torch.float16
+    torch.testing.assert_close(found.x.float(), expected.x, atol=0.02, rtol=0.0)
 
 
 def test_the_model_may_be_trained_between_two_steps() -> None:

@@ -62,6 +62,15 @@ def test_alpha_norm_by_hand() -> None:
     assert alpha_norm(-SQUARE[None, None], 6.0).tolist() == [1 + 3**6 + 3 * 2**6 + 4**6 + 1]
 
 
+def test_pixels_of_0_have_no_part_in_the_gradient_of_a_small_exponent() -> None:
+    pixels = torch.tensor([[[[0.0, 4.0], [-9.0, 0.0]]]], dtype=torch.float64, requires_grad=True)
+    value = alpha_norm(pixels, 0.5)
+    assert value.tolist() == [5]
+    (gradient,) = torch.autograd.grad(value.sum(), pixels)
+    # 0.5 / sqrt |v|, with the sign of v.
+    torch.testing.assert_close(gradient.flatten(), torch.tensor([0, 1 / 4, -1 / 6, 0], dtype=torch.float64))
+
+
 def test_a_blur_is_a_gaussian_that_keeps_the_mean() -> None:
     point = torch.zeros(1, 1, 15, 15, dtype=torch.float64)
     point[..., 7, 7] = 1
