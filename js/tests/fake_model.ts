@@ -56,6 +56,13 @@ export class FakeModel<T extends Traits> {
     }
   }
 
+  /** What an event of ipywidgets does. */
+  emit(event: string): void {
+    for (const handler of this.#handlers.get(event) ?? []) {
+      handler();
+    }
+  }
+
   /** How many handlers are still attached: none after a clean-up. */
   get listeners(): number {
     return [...this.#handlers.values()].reduce((sum, handlers) => sum + handlers.size, 0);

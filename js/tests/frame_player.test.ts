@@ -5,6 +5,7 @@ import { shownSize } from "../src/frame_player/picture";
 import { frameAt, type LiveFrame, type Run, type RunInfo, Runs } from "../src/frame_player/runs";
 import type { Traits } from "../src/frame_player/store";
 import { durationText, progressText, rateText } from "../src/frame_player/texts";
+import { isDisabled } from "../src/lib/dom";
 import { MARGIN } from "../src/lib/steps";
 import { fakeModel } from "./fake_model";
 import { SightObserver } from "./setup";
@@ -69,7 +70,13 @@ function traitsOf(runs: [RunInfo, number[]][], changes: Partial<Traits> = {}): T
 describe("frameAt", () => {
   const run = { ...info(1), frames: [] } as Run;
   run.frames = [1, 10, 20].map((step) => ({ ...label(step), bytes: new Uint8Array([step]) }));
-  const live = (step: number) => ({ ...label(step), run: 1, picture: {} }) as unknown as LiveFrame;
+  const raw = new Uint8Array(3);
+  const live = (step: number): LiveFrame => ({
+    ...label(step),
+    run: 1,
+    bytes: raw,
+    carried: [1, 1],
+  });
 
   it.each([
     [-1, 20],
@@ -85,7 +92,7 @@ describe("frameAt", () => {
     expect(frameAt(run, live(27), -1)?.step).toBe(27);
     expect(frameAt(run, live(27), 26)?.step).toBe(27);
     expect(frameAt(run, live(27), 21)?.step).toBe(20);
-    expect(frameAt(run, live(20), -1)).toHaveProperty("bytes"); // of the same step the exact one
+    expect(frameAt(run, live(20), -1)).toBe(run.frames[2]); // of the same step the kept one
     expect(frameAt(run, { ...live(27), run: 2 }, -1)?.step).toBe(20);
   });
 });
@@ -223,7 +230,7 @@ describe("FramePlayerView", () => {
     model.tell({ kind: "all", page, runs: all, steps: known, frames: [] });
     await settle();
   };
-  const live = (serial: number, step: number, picture = true) =>
+  const live = (serial: number, step: number, picture = true, kept?: Record<string, number[]>) =>
     model.tell(
       {
         kind: "live",
@@ -231,6 +238,7 @@ describe("FramePlayerView", () => {
         run: info(1, { latest: step }),
         rate: 20,
         carried: [1, 1],
+        ...(kept && { steps: kept }),
         ...label(step),
       },
       picture ? [new DataView(new Uint8Array([step, 0, 0]).buffer)] : [],
@@ -296,6 +304,153 @@ describe("FramePlayerView", () => {
     expect(steps()).toEqual([7]);
   });
 
+  it("keeps a live frame that is kept, and shows it again without its file", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    live(1, 4, true, { "1": [4] });
+    await settle();
+    live(2, 7);
+    live(3, 8, true, { "1": [4, 8] });
+    live(4, 9);
+    await settle();
+    await press(slider(), "Home");
+    expect(model.get("step")).toBe(4);
+    expect(drawn).toEqual([4, 9, 4]);
+    await press(slider(), "ArrowRight");
+    expect(model.get("step")).toBe(-1); // the last kept one stands for the latest
+    // At a pause the files come; the picture on show is drawn from its file from then on.
+    model.receive({ step: 4, _kept: kept([[info(1), [4, 8]]]) });
+    await settle();
+    expect(drawn.slice(3)).toEqual([9, 4]);
+    await press(slider(), "End");
+    expect(steps()).toEqual([9]);
+  });
+
+  it("makes no picture of what it does not draw", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    const made = vi.fn();
+    vi.stubGlobal(
+      "ImageData",
+      class extends FakeImageData {
+        constructor(width: number, height: number) {
+          super(width, height);
+          made();
+        }
+      },
+    );
+    live(1, 4);
+    live(2, 5);
+    live(3, 6);
+    await settle();
+    expect(made).toHaveBeenCalledOnce();
+    model.set("step", 4);
+    await settle();
+    expect(made).toHaveBeenCalledTimes(1);
+  });
+
+  it("greets until it is answered, and again when it is not heard", async () => {
+    await show(traitsOf([[info(1, { state: "done" }), [1, 10]]]));
+    const greetings = () => model.sent.filter((each) => "have" in (each as object)).length;
+    expect(greetings()).toBe(1);
+    await vi.advanceTimersByTimeAsync(3100);
+    expect(greetings()).toBe(2);
+    host.querySelector(".cvz-player")?.dispatchEvent(new Event("pointerenter"));
+    expect(greetings()).toBe(3);
+    await vi.advanceTimersByTimeAsync(500_000);
+    expect(greetings()).toBe(6); // then there is no kernel
+    await welcome();
+    expect(isDisabled(button("Start"))).toBe(false);
+    host.querySelector(".cvz-player")?.dispatchEvent(new Event("pointerenter"));
+    expect(greetings()).toBe(6);
+    button("Start").click();
+    await vi.advanceTimersByTimeAsync(9000);
+    expect([greetings(), button("Start").title]).toEqual([6, ""]);
+    await vi.advanceTimersByTimeAsync(1100);
+    expect(greetings()).toBe(7);
+    expect(button("Start").title).toContain("running kernel");
+    await welcome();
+    expect(isDisabled(button("Start"))).toBe(false); // the kernel was busy only
+    model.emit("comm_live_update");
+    await settle();
+    expect([greetings(), isDisabled(button("Start"))]).toEqual([8, true]);
+  });
+
+  it("is away with its page, and back with it", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    window.dispatchEvent(new Event("pagehide"));
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: false });
+    window.dispatchEvent(new Event("pageshow"));
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: true, have: { "1": [] } });
+  });
+
+  it("keeps the focus on a button that may be pressed no more", async () => {
+    await show(traitsOf([[info(1, { state: "running" }), [1, 10]]], { state: "running" }));
+    await welcome();
+    const asked = () => model.sent.filter((each) => "act" in (each as object)).length;
+    for (const [name, count] of [
+      ["Stop", 1],
+      ["Pause", 1], // stop was asked for
+      ["Remove run", 1], // it is going
+      ["Stop", 1],
+    ] as const) {
+      button(name).focus();
+      button(name).click();
+      await settle();
+      expect(document.activeElement).toBe(button(name));
+      expect(isDisabled(button(name))).toBe(true);
+      expect(asked()).toBe(count);
+    }
+    slider().focus();
+    model.tell({ kind: "runs", runs: [info(2)] });
+    model.receive({ run: 2 });
+    await settle();
+    expect([isDisabled(slider()), document.activeElement === slider()]).toEqual([true, true]);
+    await press(slider(), "Home");
+    button("Play the kept frames").click();
+    await settle();
+    expect([model.get("step"), button("Stop playing")]).toEqual([-1, undefined]);
+  });
+
+  it("shows no other picture in the place of one that is damaged", async () => {
+    const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+    const make = async (blob: FakeBlob) => {
+      if (blob.parts[0]?.[0] === 10) {
+        throw new DOMException("no picture");
+      }
+      return new FakeBitmap(blob.parts);
+    };
+    vi.stubGlobal("createImageBitmap", vi.fn(make));
+    await show(traitsOf([[info(1, { latest: 40 }), [1, 10, 40]]]));
+    model.set("step", 10);
+    await settle();
+    expect(text()).toContain("This picture is damaged");
+    expect(steps()).toEqual([-1]);
+    expect(logged).toHaveBeenCalledOnce();
+    model.set("step", 1);
+    await settle();
+    expect(text()).not.toContain("damaged");
+    expect(steps()).toEqual([1]);
+    expect(createImageBitmap).toHaveBeenCalledTimes(3); // not tried again with each drawing
+  });
+
+  it("writes nothing on the page that is not new", async () => {
+    await show(traitsOf([[info(1), [1]]], { state: "running" }));
+    live(1, 5);
+    await settle();
+    const written: string[] = [];
+    const observer = new MutationObserver((records) => {
+      written.push(...records.map(({ attributeName, type }) => attributeName ?? type));
+    });
+    observer.observe(host, { subtree: true, attributes: true, childList: true });
+    live(2, 5); // the same again
+    await settle();
+    expect(written).toEqual([]);
+    live(3, 6);
+    await settle();
+    observer.disconnect();
+    expect(written).not.toContain("class");
+    expect(written.filter((name) => name === "style")).toEqual(["style"]); // of the progress bar
+  });
+
   it("tells when nobody sees it, and when somebody does again", async () => {
     await show(traitsOf([[info(1), []]], { state: "running" }));
     SightObserver.tell(false);
@@ -312,7 +467,7 @@ describe("FramePlayerView", () => {
     hidden.mockRestore();
     document.dispatchEvent(new Event("visibilitychange"));
     await settle();
-    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: true, painted: 9 });
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: true, have: { "1": [] } });
   });
 
   it("goes from kept frame to kept frame by keys and by the slider, and follows from the end", async () => {
@@ -400,8 +555,8 @@ describe("FramePlayerView", () => {
   it("asks for what the buttons say, once, and for nothing without a kernel", async () => {
     await show(traitsOf([[info(1, { state: "done" }), [1, 10]]]));
     const asked = () => model.sent.filter((each) => "act" in (each as object));
-    expect(button("Start").disabled).toBe(true);
-    expect(button("Branch from here").disabled).toBe(true);
+    expect(isDisabled(button("Start"))).toBe(true);
+    expect(isDisabled(button("Branch from here"))).toBe(true);
     await press(host.querySelector("[role=img]"), " ");
     expect(asked()).toEqual([]);
     await welcome();
@@ -409,16 +564,16 @@ describe("FramePlayerView", () => {
     expect(asked()[0]).toMatchObject({ act: "branch", run: 1, step: 10 });
     await press(host.querySelector("[role=img]"), " ");
     expect(asked()[1]).toMatchObject({ act: "start" });
-    expect(button("Start").disabled).toBe(true);
+    expect(isDisabled(button("Start"))).toBe(true);
     const { page } = model.sent[0] as { page: string };
     model.tell({ kind: "heard", page, act: "start" });
     model.receive({ state: "running" });
     model.tell({ kind: "runs", runs: [info(1)] });
     await settle();
-    expect(button("Pause").disabled).toBe(false);
-    expect(button("Stop").disabled).toBe(false);
-    expect(button("Branch from here").disabled).toBe(true);
-    expect(button("Remove run").disabled).toBe(true);
+    expect(isDisabled(button("Pause"))).toBe(false);
+    expect(isDisabled(button("Stop"))).toBe(false);
+    expect(isDisabled(button("Branch from here"))).toBe(true);
+    expect(isDisabled(button("Remove run"))).toBe(true);
     button("GIF").click();
     expect(asked()[2]).toMatchObject({ act: "export", format: "gif", run: 1, step: 10 });
   });

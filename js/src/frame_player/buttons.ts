@@ -1,5 +1,5 @@
 /** What is asked of Python: to start, pause, resume and stop, to branch, to export, and to remove a run. */
-import { type Cleanup, element } from "../lib/dom";
+import { type Cleanup, element, isDisabled, setAttribute, setDisabled, setStyle } from "../lib/dom";
 import { type Icon, icon, label } from "./icons";
 import type { Run } from "./runs";
 
@@ -32,12 +32,12 @@ export class JobButtons {
     private readonly act: Act,
   ) {
     cleanup.listen(this.main, "click", () => this.press());
-    cleanup.listen(this.stop, "click", () => this.act("stop"));
+    onPress(cleanup, this.stop, () => this.act("stop"));
   }
 
   /** Do what the first button does, as long as it may. */
   press(): void {
-    if (!this.main.disabled) {
+    if (!isDisabled(this.main)) {
       this.act((MAIN[this.#state] ?? START)[0]);
     }
   }
@@ -77,8 +77,8 @@ export class RunButtons {
       this.#compareLabel,
     );
     const here = () => ({ run: this.#run, step: this.#step });
-    cleanup.listen(this.#branch, "click", () => act("branch", here()));
-    cleanup.listen(this.#remove, "click", () => act("remove", { run: this.#run }));
+    onPress(cleanup, this.#branch, () => act("branch", here()));
+    onPress(cleanup, this.#remove, () => act("remove", { run: this.#run }));
     cleanup.listen(this.#compare, "change", () => compare(Number(this.#compare.value)));
     for (const [format, text, title] of FORMATS) {
       const button = element("button", { type: "button", title }, text);
@@ -94,7 +94,7 @@ export class RunButtons {
       }
     });
     cleanup.listen(this.#summary, "click", (event: Event) => {
-      if (this.#summary.getAttribute("aria-disabled") === "true") {
+      if (isDisabled(this.#summary)) {
         event.preventDefault();
       }
     });
@@ -116,13 +116,14 @@ export class RunButtons {
     this.#run = run?.number ?? 0;
     this.#step = step;
     const going = job.state === "running" || job.state === "paused";
-    disable(this.#branch, step < 0 || job.state === "running", job.connected);
-    this.#branch.title ||= "Begin another run from this frame";
+    const branch = "Begin another run from this frame";
+    disable(this.#branch, step < 0 || job.state === "running", job.connected, branch);
     disable(this.#remove, run === undefined || (going && run.number === job.number), job.connected);
     const nothing = !job.connected || step < 0;
-    this.#summary.setAttribute("aria-disabled", String(nothing));
-    this.#summary.title = job.connected ? "" : NOBODY;
-    this.#download.open &&= !nothing;
+    disable(this.#summary, nothing, job.connected);
+    if (nothing && this.#download.open) {
+      this.#download.open = false;
+    }
     this.#choose(
       runs.map(({ number }) => number).filter((number) => number !== run?.number),
       other,
@@ -142,7 +143,7 @@ export class RunButtons {
     if (this.#compare.value !== value) {
       this.#compare.value = value;
     }
-    this.#compareLabel.style.visibility = numbers.length > 0 ? "visible" : "hidden";
+    setStyle(this.#compareLabel, "visibility", numbers.length > 0 ? "visible" : "hidden");
   }
 
   #close(): void {
@@ -151,7 +152,15 @@ export class RunButtons {
   }
 }
 
-function disable(button: HTMLButtonElement, because: boolean, connected: boolean): void {
-  button.disabled = because || !connected;
-  button.title = connected ? "" : NOBODY;
+function onPress(cleanup: Cleanup, button: HTMLElement, press: () => void): void {
+  cleanup.listen(button, "click", () => {
+    if (!isDisabled(button)) {
+      press();
+    }
+  });
+}
+
+function disable(button: HTMLElement, because: boolean, connected: boolean, title = ""): void {
+  setDisabled(button, because || !connected);
+  setAttribute(button, "title", connected ? title : NOBODY);
 }

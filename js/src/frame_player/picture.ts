@@ -1,7 +1,7 @@
 /** One picture with what it is and what was measured: it stays as it is until the next one is decoded. */
-import { element, setText } from "../lib/dom";
-import type { Bitmaps } from "./bitmaps";
-import type { KeptFrame, LiveFrame, Size, Values } from "./runs";
+import { element, setAttribute, setHidden, setStyle, setText } from "../lib/dom";
+import { type Bitmaps, fromRaw } from "./bitmaps";
+import type { KeptFrame, Size, Values } from "./runs";
 import { valueText } from "./texts";
 
 /** Width and height in CSS pixels that a picture is brought to where there is room. */
@@ -43,7 +43,8 @@ export class Picture {
   );
   #title = element("div", { class: "cvz-player-title" });
   #values = element("div", { class: "cvz-player-values" });
-  #source: unknown;
+  /** Of the picture that is drawn. */
+  #source: Uint8Array | undefined;
   #size: Size | undefined;
 
   constructor() {
@@ -53,22 +54,23 @@ export class Picture {
 
   /** Draw a frame in so much room; without one, say why. */
   show(
-    frame: KeptFrame | LiveFrame | undefined,
+    frame: KeptFrame | undefined,
     bitmaps: Bitmaps,
     room: number,
     texts: { title: string; empty: string; label: string },
   ): void {
-    if (frame === undefined) {
+    const broken = frame !== undefined && bitmaps.isBroken(frame.bytes);
+    if (frame === undefined || broken) {
       this.#clear();
     } else {
       this.#draw(frame, bitmaps);
     }
     this.#resize(room);
     setText(this.#title, texts.title);
-    setText(this.#empty, texts.empty);
-    this.#frame.setAttribute("aria-label", texts.label);
+    setText(this.#empty, broken ? "This picture is damaged" : texts.empty);
+    setAttribute(this.#frame, "aria-label", texts.label);
     this.#showValues(frame?.values ?? {});
-    this.#empty.hidden = this.#source !== undefined;
+    setHidden(this.#empty, this.#source !== undefined);
   }
 
   #clear(): void {
@@ -78,9 +80,13 @@ export class Picture {
     this.drawn = -1;
   }
 
-  #draw(frame: KeptFrame | LiveFrame, bitmaps: Bitmaps): void {
-    const picture = "picture" in frame ? frame.picture : bitmaps.get(frame.bytes);
-    if (picture === undefined || picture === this.#source) {
+  #draw(frame: KeptFrame, bitmaps: Bitmaps): void {
+    if (frame.bytes === this.#source) {
+      return;
+    }
+    const { bytes, carried } = frame;
+    const picture = carried === undefined ? bitmaps.get(bytes) : fromRaw(bytes, ...carried);
+    if (picture === undefined) {
       return;
     }
     const context = this.canvas.getContext("2d");
@@ -96,18 +102,18 @@ export class Picture {
     } else {
       context.drawImage(picture, 0, 0);
     }
-    this.#source = picture;
+    this.#source = bytes;
     this.#size = frame.size;
     this.drawn = frame.step;
   }
 
   #resize(room: number): void {
     const { width, height, pixelated } = shownSize(this.#size ?? [SHOWN_SIDE, SHOWN_SIDE], room);
-    this.#frame.style.width = `${width}px`;
-    this.#frame.style.height = `${height}px`;
+    setStyle(this.#frame, "width", `${width}px`);
+    setStyle(this.#frame, "height", `${height}px`);
     this.canvas.classList.toggle("cvz-pixelated", pixelated);
     // What stands below is as wide as the picture, so that two of them stay beside each other.
-    this.root.style.width = `${Math.max(width, Math.min(room, 200))}px`;
+    setStyle(this.root, "width", `${Math.max(width, Math.min(room, 200))}px`);
   }
 
   #showValues(values: Values): void {
@@ -117,7 +123,9 @@ export class Picture {
     }
     entries.forEach(([name, value], index) => {
       if (this.#values.children[index] === undefined) {
-        this.#values.append(element("span", {}, element("span"), " ", element("b")));
+        this.#values.append(
+          element("span", { class: "cvz-player-value" }, element("span"), " ", element("b")),
+        );
       }
       const [label, number] = this.#values.children[index]?.children ?? [];
       if (label !== undefined && number !== undefined) {

@@ -24,13 +24,14 @@ export interface Label {
   values: Values;
 }
 
+/** A file, or red, green and blue as they are where `carried` says of how many pixels. */
 export interface KeptFrame extends Label {
   bytes: Uint8Array;
+  carried?: Size;
 }
 
-export interface LiveFrame extends Label {
+export interface LiveFrame extends KeptFrame {
   run: number;
-  picture: ImageData;
 }
 
 export interface Run extends RunInfo {
@@ -117,14 +118,14 @@ export function frameAt(
   run: Run,
   live: LiveFrame | undefined,
   step: number,
-): KeptFrame | LiveFrame | undefined {
+): KeptFrame | undefined {
   const frames = run.frames;
   const current = live?.run === run.number ? live : undefined;
   const last = frames[frames.length - 1];
   if (step < 0) {
     return current !== undefined && current.step > (last?.step ?? -1) ? current : last;
   }
-  let nearest: KeptFrame | LiveFrame | undefined;
+  let nearest: KeptFrame | undefined;
   for (const frame of current === undefined ? frames : [...frames, current]) {
     if (nearest === undefined || Math.abs(frame.step - step) < Math.abs(nearest.step - step)) {
       nearest = frame;

@@ -2,7 +2,7 @@
 import type { AnyModel } from "@anywidget/types";
 import { asUint8 } from "../lib/buffers";
 import { Cleanup, element } from "../lib/dom";
-import { Bitmaps, fromRaw } from "./bitmaps";
+import { Bitmaps } from "./bitmaps";
 import { type Kept, type Label, type LiveFrame, type RunInfo, Runs, type Size } from "./runs";
 
 export interface Traits extends Record<string, unknown> {
@@ -25,6 +25,8 @@ interface LiveMessage extends Label {
   run: RunInfo;
   rate: number | null;
   carried: Size;
+  /** Of a frame that is kept, too: which are. */
+  steps?: Record<string, number[]>;
 }
 
 /** What comes from views/frame_player.py; the buffers are pictures. */
@@ -54,13 +56,19 @@ export interface Onlooker {
   refresh(): void;
 }
 
+/** A greeting that is not answered is repeated after so long, in milliseconds, then twice as long, and so on. */
+const GREETING = 3000;
+const GREETINGS = 5;
+/** What was asked for and is not heard for so long may never be: the kernel may be another one. */
+const UNHEARD = 10_000;
+
 export class Store {
   readonly runs = new Runs();
   readonly bitmaps = new Bitmaps(() => this.#refresh());
   live: LiveFrame | undefined;
   /** Steps a second of the run that is going on. */
   rate: number | null = null;
-  /** Whether Python has answered: in a saved notebook nobody does. */
+  /** Whether Python is heard: in a saved notebook nobody is. */
   connected = false;
   /** What was asked for last and not heard yet. */
   asked = "";
@@ -70,6 +78,10 @@ export class Store {
   #onlookers = new Set<Onlooker>();
   #serial = 0;
   #visible: boolean | undefined;
+  #answered = false;
+  #greetings = 0;
+  #again: ReturnType<typeof setTimeout> | undefined;
+  #unheard: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly model: AnyModel<Traits>) {
     const take = (message: Message, buffers: DataView[]) => this.#take(message, buffers);
@@ -77,12 +89,21 @@ export class Store {
       this.runs.load(model.get("_kept"));
       this.#refresh();
     };
-    model.on("msg:custom", take);
-    model.on("change:_kept", load);
-    this.#cleanup.add(() => model.off("msg:custom", take));
-    this.#cleanup.add(() => model.off("change:_kept", load));
+    const lose = () => this.#lose();
+    // The last one comes from ipywidgets when the kernel is started anew.
+    const events = { "msg:custom": take, "change:_kept": load, comm_live_update: lose };
+    for (const [event, handler] of Object.entries(events)) {
+      model.on(event, handler);
+      this.#cleanup.add(() => model.off(event, handler));
+    }
     this.#cleanup.listen(document, "visibilitychange", () => this.tellSeen());
-    this.#cleanup.listen(window, "pagehide", () => this.#report(false));
+    this.#cleanup.listen(window, "pagehide", () => {
+      this.#visible = false;
+      this.#report(false);
+    });
+    this.#cleanup.listen(window, "pageshow", () => this.tellSeen());
+    this.#cleanup.add(() => clearTimeout(this.#again));
+    this.#cleanup.add(() => clearTimeout(this.#unheard));
     load();
   }
 
@@ -94,6 +115,18 @@ export class Store {
   /** Have a view told of what is new; Python sends what is not here yet. */
   join(view: Onlooker): void {
     this.#onlookers.add(view);
+    this.#greet();
+  }
+
+  /** Greet Python again if it has not answered: somebody is about to use the buttons. */
+  poke(): void {
+    if (!this.#answered) {
+      this.#greet();
+    }
+  }
+
+  /** Say that the page is here, whether it is seen, and which frames it has. */
+  #greet(): void {
     this.#visible = this.#isSeen();
     const have = this.runs.all.map(({ number, frames }) => [
       number,
@@ -104,6 +137,27 @@ export class Store {
       visible: this.#visible,
       have: Object.fromEntries(have),
     });
+    clearTimeout(this.#again);
+    if (!this.#answered && this.#greetings < GREETINGS) {
+      this.#again = setTimeout(() => this.#greet(), GREETING * 2 ** this.#greetings);
+      this.#greetings += 1;
+    }
+  }
+
+  /** Find out anew whether there is a kernel that made the widget. */
+  #lose(): void {
+    this.connected = false;
+    this.#answered = false;
+    this.#greetings = 0;
+    this.#hear();
+    this.#greet();
+    this.#refresh();
+  }
+
+  /** Nothing that was asked for is to be heard of any more. */
+  #hear(): void {
+    this.asked = "";
+    clearTimeout(this.#unheard);
   }
 
   leave(view: Onlooker): void {
@@ -118,7 +172,7 @@ export class Store {
     }
     this.#visible = this.#isSeen();
     if (this.#visible) {
-      this.#tellPainted();
+      this.#greet(); // nothing was sent meanwhile
     } else {
       this.#report(false);
     }
@@ -126,12 +180,15 @@ export class Store {
 
   /** Ask for what a button stands for. */
   act(act: string, details: Record<string, unknown> = {}): void {
+    this.#hear();
     this.asked = act;
+    this.#unheard = setTimeout(() => this.#lose(), UNHEARD);
     this.model.send({ page: this.#page, act, ...details });
     this.#refresh();
   }
 
   #take(message: Message, buffers: DataView[]): void {
+    this.connected = true;
     switch (message.kind) {
       case "runs":
         message.runs.map((info) => this.runs.note(info));
@@ -146,7 +203,10 @@ export class Store {
         this.#takeLive(message, buffers[0]);
         break;
       case "all":
-        this.connected ||= message.page === this.#page;
+        if (message.page === this.#page) {
+          this.#answered = true;
+          clearTimeout(this.#again);
+        }
         this.runs.retain(message.runs.map(({ number }) => number));
         message.runs.map((info) => this.runs.note(info));
         message.frames.forEach((frame, index) => {
@@ -156,7 +216,7 @@ export class Store {
         break;
       case "heard":
         if (message.page === this.#page && message.act === this.asked) {
-          this.asked = "";
+          this.#hear();
         }
         break;
       case "offer":
@@ -173,13 +233,17 @@ export class Store {
 
   /** Take a frame; one without a picture only tells how far it is. */
   #takeLive(message: LiveMessage, buffer: DataView | undefined): void {
-    const { serial, rate, run, carried, step, size, values } = message;
+    const { serial, rate, run, carried, step, steps, size, values } = message;
     this.#serial = serial;
     this.rate = rate;
     this.runs.note(run);
     if (buffer !== undefined) {
-      const picture = fromRaw(asUint8(buffer), ...carried);
-      this.live = { run: run.number, step, size, values, picture };
+      const frame = { step, size, values, carried, bytes: asUint8(buffer) };
+      this.live = { run: run.number, ...frame };
+      if (steps !== undefined) {
+        this.runs.add(run.number, frame);
+        this.runs.thin(steps);
+      }
     }
     this.#tellPainted();
   }

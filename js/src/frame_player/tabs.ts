@@ -1,5 +1,5 @@
 /** The runs to choose from, each with what it was branched from. */
-import { type Cleanup, element, setText, uniqueId } from "../lib/dom";
+import { type Cleanup, element, setAttribute, setHidden, setText, uniqueId } from "../lib/dom";
 import type { Run } from "./runs";
 import { originText } from "./texts";
 
@@ -37,15 +37,17 @@ export class Tabs {
     }
     for (const run of runs) {
       const input = here.get(run.number) ?? this.#add(run);
-      input.checked = run.number === chosen;
+      if (input.checked !== (run.number === chosen)) {
+        input.checked = run.number === chosen;
+      }
       const chip = input.parentElement;
       if (chip !== null) {
-        chip.dataset.state = run.state;
-        chip.title = run.text;
+        setAttribute(chip, "data-state", run.state);
+        setAttribute(chip, "title", run.text);
         chip.toggleAttribute("data-beside", run.number === other);
       }
     }
-    this.#empty.hidden = runs.length > 0;
+    setHidden(this.#empty, runs.length > 0);
   }
 
   #add(run: Run): HTMLInputElement {

@@ -1,5 +1,5 @@
 /** A slider over the steps of a run, filled as far as it has come, with buttons to play and to follow the run. */
-import { type Cleanup, element, uniqueId } from "../lib/dom";
+import { type Cleanup, element, setAttribute, setDisabled, setStyle, uniqueId } from "../lib/dom";
 import { formatCount } from "../lib/format";
 import { label } from "./icons";
 import { firstStep, lastStep, type Run } from "./runs";
@@ -60,22 +60,30 @@ export class Track {
     this.#step = step;
     const [first, last] = run === undefined ? [0, 1] : [firstStep(run), lastStep(run)];
     const reached = run === undefined ? 0 : run.latest;
-    this.#slider.min = String(first);
-    this.#slider.max = String(Math.max(last, first + 1));
-    this.#slider.value = String(step < 0 ? Math.max(reached, at) : at);
-    this.#slider.disabled = this.#steps.length < 2;
-    this.#slider.setAttribute("aria-valuetext", this.#spoken(at));
-    this.#fill.style.width = `${(100 * (reached - first)) / Math.max(1, last - first)}%`;
-    this.#bar.setAttribute("aria-valuemin", String(first));
-    this.#bar.setAttribute("aria-valuemax", String(last));
-    this.#bar.setAttribute("aria-valuenow", String(reached));
+    setAttribute(this.#slider, "min", String(first));
+    setAttribute(this.#slider, "max", String(Math.max(last, first + 1)));
+    this.#slide(step < 0 ? Math.max(reached, at) : at);
+    setDisabled(this.#slider, this.#steps.length < 2);
+    setAttribute(this.#slider, "aria-valuetext", this.#spoken(at));
+    const share = (reached - first) / Math.max(1, last - first);
+    setStyle(this.#fill, "transform", `scaleX(${share})`); // unlike a width it moves nothing else
+    setAttribute(this.#bar, "aria-valuemin", String(first));
+    setAttribute(this.#bar, "aria-valuemax", String(last));
+    setAttribute(this.#bar, "aria-valuenow", String(reached));
     const playing = this.#timer !== undefined;
-    this.#play.disabled = this.#steps.length < 2;
+    setDisabled(this.#play, this.#steps.length < 2);
     label(this.#play, playing ? "pause" : "play");
-    this.#play.title = playing ? "Stop playing" : "Play the kept frames";
-    this.#play.setAttribute("aria-label", this.#play.title);
+    const title = playing ? "Stop playing" : "Play the kept frames";
+    setAttribute(this.#play, "title", title);
+    setAttribute(this.#play, "aria-label", title);
     // Kept in its place, so that nothing beside it moves.
-    this.latest.style.visibility = step < 0 ? "hidden" : "visible";
+    setStyle(this.latest, "visibility", step < 0 ? "hidden" : "visible");
+  }
+
+  #slide(to: number): void {
+    if (this.#slider.value !== String(to)) {
+      this.#slider.value = String(to);
+    }
   }
 
   /** Go to another frame by a key; the steps between them are skipped. */
@@ -125,7 +133,11 @@ export class Track {
 
   #goTo(index: number): void {
     this.#stop();
-    this.#show(index);
+    if (this.#steps.length > 1) {
+      this.#show(index);
+    } else {
+      this.#slide(this.#step < 0 ? (this.#run?.latest ?? 0) : this.#step);
+    }
   }
 
   /** Show a kept frame; the last one stands for the latest, whatever comes after it. */
@@ -141,6 +153,9 @@ export class Track {
       return;
     }
     const count = this.#steps.length;
+    if (count < 2) {
+      return;
+    }
     const start = this.#index >= count - 1 ? 0 : this.#index;
     const pace = Math.min(LONGEST, Math.max(SHORTEST, PLAY_TIME / count));
     this.#timer = setInterval(() => this.#advance(), pace);

@@ -1,6 +1,14 @@
 /** Pictures of a run as they come, and any kept one of them: this puts together the parts and the traits. */
 import type { AnyModel } from "@anywidget/types";
-import { Cleanup, element, liveRegion, setText, shieldKeys } from "../lib/dom";
+import {
+  Cleanup,
+  element,
+  liveRegion,
+  setAttribute,
+  setHidden,
+  setText,
+  shieldKeys,
+} from "../lib/dom";
 import { NextFrame, onSight } from "../lib/frames";
 import { onChange, setTraits } from "../lib/model";
 import panelStyles from "../lib/panel.css";
@@ -56,6 +64,7 @@ export class FramePlayerView implements Onlooker {
       this.#spoken,
     );
     el.append(this.#root);
+    this.#room = this.#stage.clientWidth;
     this.#listen();
     this.#draw();
     store.join(this);
@@ -88,15 +97,23 @@ export class FramePlayerView implements Onlooker {
     onSight(this.#root, this.#cleanup, (seen) => {
       this.seen = seen;
       this.store.tellSeen();
-      this.#next.request();
+      this.#measure();
     });
-    const observer = new ResizeObserver(() => {
-      if (this.#stage.clientWidth !== this.#room) {
-        this.#next.request();
-      }
-    });
+    for (const type of ["pointerenter", "focusin"]) {
+      this.#cleanup.listen(this.#root, type, () => this.store.poke());
+    }
+    const observer = new ResizeObserver(() => this.#measure());
     observer.observe(this.#stage);
     this.#cleanup.add(() => observer.disconnect());
+  }
+
+  /** Draw anew if there is more room, or less: to ask for it with each frame would lay out the page at once. */
+  #measure(): void {
+    const room = this.#stage.clientWidth;
+    if (room !== this.#room) {
+      this.#room = room;
+      this.#next.request();
+    }
   }
 
   #choose(chosen: Partial<Traits>): void {
@@ -109,11 +126,10 @@ export class FramePlayerView implements Onlooker {
     const run = runs.get(this.model.get("run"));
     const beside = this.model.get("other");
     const other = beside === run?.number ? undefined : runs.get(beside);
-    this.#room = this.#stage.clientWidth;
     const room = (this.#room || 448) / (other === undefined ? 1 : 2) - (other ? GAP / 2 : 0);
     const step = this.model.get("step");
     const at = this.#show(this.#picture, run, step, room);
-    this.#beside.root.hidden = other === undefined;
+    setHidden(this.#beside.root, other === undefined);
     if (other !== undefined) {
       this.#show(this.#beside, other, at, room);
     }
@@ -134,7 +150,7 @@ export class FramePlayerView implements Onlooker {
       empty: run === undefined ? "Press Start" : "The first picture is being computed",
       label: `Picture of ${name || "no run"}; Space starts, pauses and resumes`,
     });
-    picture.root.dataset.step = String(picture.drawn);
+    setAttribute(picture.root, "data-step", String(picture.drawn));
     return frame?.step ?? -1;
   }
 
@@ -151,8 +167,8 @@ export class FramePlayerView implements Onlooker {
     setText(this.#ended, run?.ended ?? "");
     this.#ended.classList.toggle("cvz-player-failed", run?.state === "failed");
     setText(this.#spoken, spokenText(newest, state));
-    this.#root.dataset.state = state;
-    this.#root.dataset.step = String(at);
+    setAttribute(this.#root, "data-state", state);
+    setAttribute(this.#root, "data-step", String(at));
   }
 
   /** Move the marker of a chart; nobody but other widgets of the page needs to know. */

@@ -30,6 +30,44 @@ export function setText(node: Node, text: string): void {
   }
 }
 
+/** Set an attribute only if it differs: the page would look up the styles of the node again. */
+export function setAttribute(node: Element, name: string, value: string): void {
+  if (node.getAttribute(name) !== value) {
+    node.setAttribute(name, value);
+  }
+}
+
+/** Show or hide a node. */
+export function setHidden(node: HTMLElement, hidden: boolean): void {
+  if (node.hidden !== hidden) {
+    node.hidden = hidden;
+  }
+}
+
+/** Set a style only if it differs. */
+export function setStyle(
+  node: HTMLElement,
+  name: "height" | "transform" | "visibility" | "width",
+  value: string,
+): void {
+  if (node.style[name] !== value) {
+    node.style[name] = value;
+  }
+}
+
+/**
+ * Say that a control can't be used now; whoever handles it asks `isDisabled`.
+ *
+ * It keeps the focus, which one with the attribute `disabled` loses to the page when it is pressed.
+ */
+export function setDisabled(node: Element, disabled: boolean): void {
+  setAttribute(node, "aria-disabled", String(disabled));
+}
+
+export function isDisabled(node: Element): boolean {
+  return node.getAttribute("aria-disabled") === "true";
+}
+
 /** What must be undone when a view goes: run in reverse order, each once. */
 export class Cleanup {
   #tasks: (() => void)[] = [];
