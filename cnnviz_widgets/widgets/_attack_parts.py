@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from cnnviz_widgets.render.mosaic import signed_colors
 from cnnviz_widgets.views._text import as_html, format_number, format_share
 from cnnviz_widgets.views.charts import ProbabilityBars
 from cnnviz_widgets.widgets._class_picker import ClassPicker, class_names
+from cnnviz_widgets.widgets._controls import Filling
 from cnnviz_widgets.widgets._player_controls import Control
 from cnnviz_widgets.widgets._player_parts import Still, side_by_side
 
@@ -48,7 +50,7 @@ class GoalPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         on_error: Callable[[Exception], None],
     ) -> None:
         self._on_pick, self._on_error = on_pick, on_error
-        self._is_filling, self._shown, self._last = False, None, 0
+        self._filling, self._shown, self._last = Filling(threading.RLock()), None, 0
         self.kind = ipywidgets.ToggleButtons(
             options=[_ANY, _ONE],
             description="Make it",
@@ -56,8 +58,8 @@ class GoalPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             style={"button_width": "auto", **_PLAIN},
             layout={"width": "auto"},
         )
-        self.classes = ClassPicker(names, self._pick)
-        super().__init__([self.kind, self.classes], layout={"min_width": "0"})
+        self.classes = ClassPicker(names, self._pick_class)
+        super().__init__([self.kind, self.classes, self.classes.said], layout={"min_width": "0"})
         self.kind.observe(self._on_kind, "value")
 
     _shown: int | None
@@ -68,18 +70,22 @@ class GoalPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def show(self, goal: int | None) -> None:
         """Show which class is to be reached, if one is."""
-        self._shown, self._is_filling = goal, True
-        self._last = self._last if goal is None else goal
-        self.kind.value = _ANY if goal is None else _ONE
-        self.classes.show(goal)
-        self.classes.layout.display = "none" if goal is None else None
-        self._is_filling = False
+        with self._filling:
+            self._shown = goal
+            self._last = self._last if goal is None else goal
+            self.kind.value = _ANY if goal is None else _ONE
+            self.classes.show(goal)
+            self.classes.layout.display = "none" if goal is None else None
 
     def _on_kind(self, change: Any) -> None:
         self._pick(None if change["new"] == _ANY else self._last)
 
-    def _pick(self, goal: int | str | None) -> None:
-        if self._is_filling:
+    def _pick_class(self, goal: int | str) -> None:
+        if not self._filling:
+            self._on_pick(goal)
+
+    def _pick(self, goal: int | None) -> None:
+        if self._filling:
             return
         try:
             self._on_pick(goal)

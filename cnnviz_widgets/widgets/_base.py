@@ -30,6 +30,7 @@ _STYLE = """<style>
 <svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'>\
 <path fill='gray' d='M5.2 6.5 9 10.2l3.8-3.7L14 7.7 9 12.6 4 7.7Z'/></svg>"); }
 .cnnviz-error { border-left: 3px solid var(--jp-error-color1, #d32f2f); padding: 4px 8px; }
+.cnnviz-wrong input { border: 1px solid var(--jp-error-color1, #d32f2f) !important; }
 .cnnviz-error pre { white-space: pre-wrap; font-size: 11px; }
 </style>"""
 

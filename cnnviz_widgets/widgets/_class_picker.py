@@ -8,7 +8,7 @@ from collections.abc import Callable
 import ipywidgets
 
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.views._text import printable
+from cnnviz_widgets.views._text import as_html, printable
 
 
 def class_names(net: Network, classes: int) -> list[str]:
@@ -29,12 +29,19 @@ class ClassPicker(ipywidgets.Combobox):  # type: ignore[misc, unused-ignore]
         One for each class, all different.
     on_pick
         Called with the index of the class that a person picks, or with the text where there is no such name; it
-        then calls `show`. Where it doesn't, the field returns to what is on show.
+        then calls `show`. Where it doesn't, the field returns to what is on show. Where it raises, the text stays to
+        be mended, the field is marked, and ``said`` tells why.
+
+    Attributes
+    ----------
+    said
+        What is wrong with what was typed; to be put next to the field.
     """
 
     def __init__(self, names: list[str], on_pick: Callable[[int | str], None]) -> None:
         self._names, self._indices = names, {name: index for index, name in enumerate(names)}
-        self._shown, self._on_pick = "", on_pick
+        self._shown, self._on_pick, self._is_refused = "", on_pick, False
+        self.said = ipywidgets.HTML(layout={"display": "none"})
         super().__init__(
             options=names,
             description="Class",
@@ -48,15 +55,33 @@ class ClassPicker(ipywidgets.Combobox):  # type: ignore[misc, unused-ignore]
 
     def show(self, index: int | None) -> None:
         """Show which class is chosen, or that none is."""
-        self._shown = "" if index is None else self._names[index]
+        shown = "" if index is None else self._names[index]
+        # What was typed stays while nothing else is chosen.
+        if not self._is_refused or shown != self._shown:
+            self._shown = shown
+            self.forgive()
+
+    def forgive(self) -> None:
+        """Show what is chosen in place of what was refused."""
+        self._mark("")
         self.value = self._shown
 
+    def _mark(self, said: str) -> None:
+        self._is_refused = bool(said)
+        self.said.value = f'<span role="alert">{as_html(said)}</span>' if said else ""
+        self.said.layout.display = None if said else "none"
+        (self.add_class if said else self.remove_class)("cnnviz-wrong")
+
     def _on_text(self, text: str) -> None:
+        if text == self._shown:
+            self._mark("")
         # An empty field is on its way to another name.
         if text in ("", self._shown):
             return
-        if text in self._indices:
-            self._on_pick(self._indices[text])
+        self._is_refused = False
+        try:
+            self._on_pick(self._indices.get(text, int(text) if text.isdecimal() else text))
+        except (TypeError, ValueError, LookupError) as error:
+            self._mark(f"{error}. " + (f"It is still {self._shown!r}." if self._shown else ""))
         else:
-            self._on_pick(int(text) if text.isdecimal() else text)
-        self.value = self._shown
+            self.forgive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.views._closing import close_parts
 from cnnviz_widgets.views._text import as_html
+from cnnviz_widgets.widgets._controls import Filling
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 from cnnviz_widgets.widgets._player_controls import ROW, number_text, typed_number
 
@@ -42,7 +44,7 @@ class LayerWeights(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     ) -> None:
         self._net, self._layers = net, list(layers)
         self._on_pick, self._on_error = on_pick, on_error
-        self._is_filling = False
+        self._filling = Filling(threading.RLock())
         self._shown: Mapping[Any, float] = {}
         self._lines: list[_Line] = []
         self.add = ipywidgets.Button(
@@ -58,13 +60,10 @@ class LayerWeights(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         lines = [_channel_of(key) for key in weights]
         is_known = all(found is not None and self._place(found[0]) is not None for found in lines)
         self._make_lines(len(weights) if is_known else 0)
-        self._is_filling = True
-        try:
+        with self._filling:
             for line, found, weight in zip(self._lines, lines, weights.values(), strict=is_known):
                 if found is not None:
                     line.show(self._place(found[0]), found[1], weight, len(weights) > 1)
-        finally:
-            self._is_filling = False
         self._other.value = "" if is_known else as_html(weights_text(weights))
         shown = self._lines if is_known else [self._other]
         self.add.disabled = not self._unused()
@@ -107,7 +106,7 @@ class LayerWeights(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def _read(self) -> None:
         """Take what the lines say."""
-        if self._is_filling:
+        if self._filling:
             return
 
         def weights() -> dict[Any, float]:

@@ -79,7 +79,7 @@ class MaximizationTarget(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         self._fields = row(
             [self.layers, self.channel, self.position, self.channels, self.classes, self._other]
         )
-        super().__init__([self.about, self._fields], layout={"min_width": "0"})
+        super().__init__([self.about, self._fields, self.classes.said], layout={"min_width": "0"})
         self.about.observe(lambda change: self._pick_kind(change["new"]), "value")
         self.layers.observe(lambda change: self._pick_layer(), "value")
         self.position.observe(lambda change: self._pick_unit(self._channel, change["new"]), "value")
@@ -99,6 +99,8 @@ class MaximizationTarget(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             GRID: (self.layers, self.channels),
             OTHER: (self._other,),
         }[kind]
+        if kind != CLASS:
+            self.classes.forgive()
         for field in self._fields.children:
             field.layout.display = None if field in shown else "none"
         if kind == CHANNEL and len(self._layer(target.layer).shape) != 3:
@@ -154,7 +156,9 @@ class MaximizationTarget(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             self._pick_unit(0, "")
 
     def _pick_class(self, what: int | str) -> None:
-        self._pick(lambda: class_index(self._net, what, self._classes))
+        # What is no class is said beside the field.
+        index = class_index(self._net, what, self._classes)
+        self._pick(lambda: index)
 
     def _pick_unit(self, channel: int, position: str) -> None:
         self._pick(lambda: Target(layer=self.layers.value, channel=channel, position=unit_position(position)))

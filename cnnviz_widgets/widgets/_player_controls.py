@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.whole_numbers import whole_number
 from cnnviz_widgets.views._text import printable
+from cnnviz_widgets.widgets._controls import Filling
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
 _PLAIN = {"description_width": "initial"}
@@ -43,26 +45,24 @@ class Control:
     ) -> None:
         self.name, self.widget = name, widget
         self._show, self.read = show, read
-        self._is_filling = False
+        self._filling = Filling(threading.RLock())
 
     def on_pick(self, handler: Callable[[str, Callable[[], Any]], None]) -> None:
         """Call this with the option and what reads its value, which may raise, when a person changes the field."""
 
         def picked(change: Any) -> None:
-            if not self._is_filling:
+            if not self._filling:
                 handler(self.name, lambda: self.read(change["new"]))
 
         self.widget.observe(picked, "value")
 
     def show(self, value: Any) -> None:
         """Show a value, which is no pick; raises where it is of another kind."""
-        self._is_filling = True
         try:
-            self._show(value)
+            with self._filling:
+                self._show(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.name} can't be {value!r}: {error}") from error
-        finally:
-            self._is_filling = False
 
 
 def row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:

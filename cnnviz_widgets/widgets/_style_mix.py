@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +11,9 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnviz_widgets.views._closing import close_parts
 from cnnviz_widgets.views._text import as_html
+from cnnviz_widgets.widgets._controls import Filling
 from cnnviz_widgets.widgets._photos import Handler, PhotoPicker
 from cnnviz_widgets.widgets._player_controls import row
 from cnnviz_widgets.widgets._player_parts import Still
@@ -20,9 +23,9 @@ class StyleTile(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
     """One style: its picture, its weight, and a button to take it alone."""
 
     def __init__(self, picture: NDArray[np.uint8], name: str) -> None:
-        still = Still()
-        still.show(picture, "")
-        still.layout.width, still.layout.flex = "56px", "0 0 auto"
+        self._still = Still()
+        self._still.show(picture, "")
+        self._still.layout.width, self._still.layout.flex = "56px", "0 0 auto"
         self.weight = ipywidgets.FloatSlider(
             0.0,
             min=0.0,
@@ -40,9 +43,13 @@ class StyleTile(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         )
         named = row([ipywidgets.HTML(as_html(name)), self.alone])
         super().__init__(
-            [still, ipywidgets.VBox([named, self.weight], layout={"width": "auto"})],
+            [self._still, ipywidgets.VBox([named, self.weight], layout={"width": "auto"})],
             layout={"width": "auto", "grid_gap": "6px", "align_items": "center"},
         )
+
+    def show_picture(self, picture: NDArray[np.uint8]) -> None:
+        """Show another picture of the same style."""
+        self._still.show(picture, "")
 
     def show(self, weight: float, *, is_only: bool) -> None:
         """Show a weight, which may go beyond 1; where there is one style, there is none to choose."""
@@ -66,7 +73,8 @@ class StyleMix(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, on_blend: Callable[[tuple[float, ...]], None], on_add: Handler) -> None:
         self._on_blend = on_blend
-        self._is_filling = False
+        self._filling = Filling(threading.RLock())
+        self._names: list[str] = []
         self.tiles: list[StyleTile] = []
         self._row = row([])
         # The list is not shown: the tiles are the list.
@@ -75,25 +83,28 @@ class StyleMix(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def show_styles(self, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
         """Show other styles, by name."""
+        if list(pictures) == self._names:
+            for tile, picture in zip(self.tiles, pictures.values(), strict=True):
+                tile.show_picture(picture)
+            return
+        self._names = list(pictures)
         former, self.tiles = self.tiles, [StyleTile(picture, name) for name, picture in pictures.items()]
         for index, tile in enumerate(self.tiles):
             tile.weight.observe(self._weighed, "value")
             tile.alone.on_click(partial(self._only, index))
         self._row.children = self.tiles
         for tile in former:
+            close_parts(tile)
             tile.close()
 
     def show_weights(self, weights: Sequence[float]) -> None:
         """Show the weight of each."""
-        self._is_filling = True
-        try:
+        with self._filling:
             for tile, weight in zip(self.tiles, weights, strict=True):
                 tile.show(weight, is_only=len(self.tiles) == 1)
-        finally:
-            self._is_filling = False
 
     def _weighed(self, change: Any) -> None:
-        if not self._is_filling:
+        if not self._filling:
             self._on_blend(tuple(tile.weight.value for tile in self.tiles))
 
     def _only(self, index: int, button: Any) -> None:

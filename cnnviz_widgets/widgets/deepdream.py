@@ -30,7 +30,7 @@ from cnnviz_widgets.widgets._player_controls import (
     whole_field,
 )
 from cnnviz_widgets.widgets._player_parts import Still, side_by_side
-from cnnviz_widgets.widgets._player_runs import Run
+from cnnviz_widgets.widgets._player_runs import Run, changed
 
 _NO_GUIDE = "no guide"
 
@@ -128,8 +128,21 @@ class DeepDreamPlayer(Player, PhotoViewer):
 
     def _begin_from(self, picture: NDArray[np.uint8], run: Run, done: int) -> dict[str, Any]:
         """Return the options of a run that dreams on: all steps again, at the size chosen, without cutting again."""
-        height, width = self._prepared(self._image, self._options["size"]).shape[2:]
+        size = self._options["size"]
+        if not changed({"size": run.call.options["size"]}, {"size": size}):
+            size = run.call.params["size"]
+        # A frame of an early octave is smaller than what it grows to.
+        height, width = self._prepared(run.call.inputs[0], size).shape[2:]
         return {**self._options, "size": (height, width)}
+
+    def _is_pending(self, run: Run) -> bool:
+        """Return whether something was chosen that a run does not have: what goes on takes its picture for photo."""
+        return bool(changed(run.call.options, self._options))
+
+    def _show_pending(self) -> None:
+        super()._show_pending()
+        if self._current is not None and self._current.call.chosen[0] is not self._image:
+            self.parts.pending.value += "<p>The photo that was chosen is for Start.</p>"
 
     def _show_image(self) -> None:
         self._show_options()

@@ -177,8 +177,9 @@ def test_a_class_to_reach_has_its_bar(net: cv.Network, player: Any) -> None:
     check_call(net, player)
     assert (player.result.success, player.result.class_after) == (True, order[-1])
     player._goals.classes.value = "wolf"
-    assert "wolf" in player.status.value
-    assert player._goals.classes.value == LABELS[order[-1]]
+    assert "&#x27;wolf&#x27; not found" in player._goals.classes.said.value
+    assert f"It is still &#x27;{LABELS[order[-1]]}&#x27;" in player._goals.classes.said.value
+    assert (player._goals.classes.value, player.options["target"]) == ("wolf", order[-1])
     # What the network already answers is refused when it begins, and nothing is lost.
     player._goals.classes.value = LABELS[order[0]]
     player.start()

@@ -29,6 +29,34 @@ def test_a_name_an_index_or_a_text_is_picked(typed: str, picked: int | str) -> N
     assert picker.value == "cat"  # nobody has shown another one
 
 
+def test_what_is_refused_stays_to_be_mended_and_is_said_beside_the_field() -> None:
+    def pick(what: int | str) -> None:
+        if isinstance(what, str):
+            raise ValueError(f"<b>no {what}</b>")
+        picker.show(what)
+
+    picker = ClassPicker(["cat", "dog", "fox"], pick)
+    picker.show(0)
+    picker.value = "dig"
+    assert picker.value == "dig"
+    assert "&lt;b&gt;no dig&lt;/b&gt;. It is still &#x27;cat&#x27;." in picker.said.value
+    assert picker.said.layout.display is None
+    assert "cnnviz-wrong" in picker._dom_classes
+    picker.show(0)  # as other fields are changed
+    assert picker.value == "dig"
+    for mended, shown in (("dog", "dog"), ("cow", "cow"), ("dog", "dog")):
+        picker.value = mended
+        assert picker.value == shown
+        assert (
+            (picker.said.layout.display == "none")
+            == (mended == "dog")
+            == ("cnnviz-wrong" not in picker._dom_classes)
+        )
+    picker.value = "cow"
+    picker.show(2)
+    assert (picker.value, picker.said.value) == ("fox", "")
+
+
 def test_the_shown_one_and_an_empty_field_pick_nothing() -> None:
     found: list[int | str] = []
     picker = ClassPicker(["cat", "dog"], lambda what: found.append(what) or picker.show(1))

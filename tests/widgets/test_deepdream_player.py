@@ -128,12 +128,16 @@ def test_another_photo_in_a_pause_dreams_on_with_the_frame(net: cv.Network, play
     player.pause()
     assert player.wait(SOON)
     done = player.view.frame(1, -1)
+    # A photo of another size is for the next start: what is dreamed on is this picture, as large as it is.
+    player.set_image(np.zeros((20, 30, 3), np.uint8), "night")
+    assert player.parts.pending.value == "<p>The photo that was chosen is for Start.</p>"
     player.set(steps=2)
-    assert "Resume begins a new run from this picture: steps 2" in player.parts.pending.value
+    assert "Resume begins a new run from this picture: steps 2." in player.parts.pending.value
     player.resume()
     check_call(net, player)
     np.testing.assert_array_equal(player.began_with, done.image)
     assert player.view.frame(2, -1).step == done.step + 4
+    assert player.params["size"] == player.results[1].image.shape[:2]
 
 
 @pytest.mark.parametrize(

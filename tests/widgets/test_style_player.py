@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 import cnnviz_widgets as cv
 from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError
+from cnnviz_widgets.views._closing import parts_of
 
 SOON = 60.0
 CONTENT, OTHER, STARS, STONES = np.random.default_rng(0).integers(0, 256, (4, 20, 16, 3), np.uint8)
@@ -104,6 +106,16 @@ def test_styles_are_blended_taken_alone_and_added(net: cv.Network, player: Any) 
         (2.0, 2.0),
         (3.0, 3.0),
     ]
+    # Another size shows the same tiles; another style closes those that were there.
+    tiles, widgets = mix.tiles, set(ipywidgets.widgets.widget._instances)
+    player.set(size=(20, 24))
+    assert mix.tiles is tiles
+    assert stills(tiles[2]).shape == (20, 24, 3)
+    assert set(ipywidgets.widgets.widget._instances) == widgets
+    former = [part for tile in tiles for part in (tile, *parts_of(tile))]
+    mix.show_styles({"one": OTHER})
+    assert not any(part.comm for part in former)
+    mix.show_styles(dict.fromkeys(player._style_names, OTHER))
     mix.adding._path.value = "nowhere.png"
     assert "nowhere.png" in player.status.value
     assert len(player.styles) == len(mix.tiles) == 3
