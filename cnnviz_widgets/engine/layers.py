@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LayerKey: TypeAlias = str | tuple[str, int]
 """A layer: its dotted name, or ``(name, call)`` for one call of a module that is used more than once."""
 
+_FEW = 8
+"""Up to so many modules are listed in an error."""
+
 Place: TypeAlias = nn.Module | str
 """Where a value comes from: a module, or the full name of a rectifier called as a function, ``"relu()"``."""
 
@@ -220,9 +223,10 @@ def find_module(root: nn.Module, name: str) -> nn.Module:
         if module is not None:
             return module
     known = [each for each, _ in root.named_modules(remove_duplicate=False) if each]
-    raise LayerNotFoundError(
-        f"layer {name!r} not found{did_you_mean(name, known)} (net.layers lists all {len(known)} modules)"
-    )
+    there = f"net.layers lists all {len(known)} modules"
+    if 0 < len(known) <= _FEW:
+        there = f"there is {', '.join(map(repr, known))}"
+    raise LayerNotFoundError(f"layer {name!r} not found{did_you_mean(name, known)} ({there})")
 
 
 def check_call(name: str, call: int | None, calls: int) -> int:

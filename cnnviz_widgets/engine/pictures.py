@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -147,12 +148,21 @@ def _open(name: str | io.BytesIO, where: str) -> Image.Image:
             "if you trust it"
         ) from error
     except FileNotFoundError as error:
-        hint = "; web addresses are not fetched, download it first" if "://" in str(name) else ""
-        raise InputError(f"{where} does not exist{hint}") from error
+        raise InputError(f"{where} does not exist{_missing_hint(str(name))}") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{where} is no image, or of a kind that Pillow does not know") from error
     except Exception as error:  # whatever Pillow's readers make of a damaged file
         raise InputError(f"{where} can't be read as an image: {reason_of(error)}") from error
+
+
+def _missing_hint(name: str) -> str:
+    """Say what was meant in place of a file that does not exist, if that can be known."""
+    if "://" in name:
+        return "; web addresses are not fetched, download it first"
+    samples = files("cnnviz_widgets") / "samples" / "data" / "photos"
+    if name.isidentifier() and (samples / f"{name}.jpg").is_file():
+        return f"; the photo that comes with this package is cv.samples.photo({name!r})"
+    return ""
 
 
 def _upright(image: Image.Image, where: str) -> Image.Image:

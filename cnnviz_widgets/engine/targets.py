@@ -255,7 +255,7 @@ def class_index(net: Network, what: Any, classes: int) -> int:
         return what
     if net.labels is None:
         raise LabelNotFoundError(
-            f"the network has no labels, so class {what!r} can't be found; "
+            f"the network has no labels, so class {what!r} can't be found{_or_layer(net, what)}; "
             "give an index, or cv.Network(module, labels=[...])"
         )
     found = [index for index, label in enumerate(net.labels) if label == what]
@@ -264,7 +264,16 @@ def class_index(net: Network, what: Any, classes: int) -> int:
     if found:
         raise LabelNotFoundError(f"label {what!r} belongs to classes {found}; give one of these indices")
     index = f"; as an index it is {what}, without quotes" if what.isdecimal() else ""
-    raise LabelNotFoundError(f"label {what!r} not found{did_you_mean(what, net.labels)}{index}")
+    raise LabelNotFoundError(
+        f"label {what!r} not found{did_you_mean(what, net.labels)}{_or_layer(net, what)}{index}"
+    )
+
+
+def _or_layer(net: Network, name: str) -> str:
+    """Say how to ask for a layer's channel where what is no class is the name of a layer."""
+    if not name or name not in dict(net.core.named_modules()):
+        return ""
+    return f"; {name!r} is a layer, of which cv.Target(layer={name!r}, channel=0) is the first channel"
 
 
 def row_and_column(value: Any) -> tuple[int, int]:

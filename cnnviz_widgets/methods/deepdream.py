@@ -344,6 +344,8 @@ def layer_weights(layers: Any) -> dict[Any, float]:
     ------
     LayerNotFoundError
         An empty list.
+    TypeError
+        Pairs of a layer and a weight.
     ValueError
         A weight that is no number other than 0.
     """
@@ -355,6 +357,11 @@ def layer_weights(layers: Any) -> dict[Any, float]:
         given = (
             list(layers) if isinstance(layers, list | tuple) and not _is_call(layers) else list_keys(layers)
         )
+        pairs = [each for each in (layers, *given) if isinstance(each, tuple) and _is_weighted(*each)]
+        if pairs:
+            raise TypeError(
+                f"layers with their weights are a dict, such as {dict(pairs[:1])}; got {layers!r}"
+            )
         weights = dict.fromkeys(given, 1.0)
     if not weights:
         raise LayerNotFoundError(
@@ -389,6 +396,10 @@ def _objective(net: Network, layers: Any, guide: Images | None) -> Sum:
     weights = layer_weights(layers)
     seen = None if guide is None else _guide_maps(net, weights, guide)
     return Sum({_term(net, key, seen): float(weight) for key, weight in weights.items()})
+
+
+def _is_weighted(*pair: Any) -> bool:
+    return len(pair) == 2 and isinstance(pair[1], float)
 
 
 def _is_call(key: Any) -> bool:

@@ -152,14 +152,19 @@ def test_names_are_found_or_the_nearest_are_told() -> None:
     root.Pool = nn.Identity()
     cases = {
         "pool": "did you mean 'Pool' or 'features.Pool'",
-        "feature.1": r"layer 'feature.1' not found; did you mean 'features.1'.*\(net.layers lists all 6 modules\)",
+        "feature.1": r"layer 'feature.1' not found; did you mean 'features.1'.*\(there is 'features', 'features.0', ",
         "Head": "did you mean 'head'",
-        "relu": r"layer 'relu' not found \(net.layers",
+        "relu": r"layer 'relu' not found \(there is 'features', .*, 'head', 'Pool'\)$",
         "features.7": "did you mean 'features",
     }
     for name, text in cases.items():
         with pytest.raises(LayerNotFoundError, match=text):
             find_module(root, name)
+    root.extend(nn.Identity() for _ in range(6))
+    with pytest.raises(
+        LayerNotFoundError, match=r"layer 'relu' not found \(net.layers lists all 12 modules\)$"
+    ):
+        find_module(root, "relu")
     inner = nn.Sequential(
         OrderedDict(module=nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 1, 1))), conv=nn.ReLU())
     )

@@ -459,6 +459,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         COLOR.prepare([RGB, path])
     with pytest.raises(InputError, match="does not exist; web addresses are not fetched, download it first"):
         COLOR.prepare("https://example.org/cat.jpg")
+    with pytest.raises(
+        InputError, match=r"\('grass'\) does not exist; the photo .* is cv.samples.photo\('grass'\)$"
+    ):
+        COLOR.prepare("grass")
+    with pytest.raises(InputError, match=r"\('moss'\) does not exist$"):
+        COLOR.prepare("moss")
 
 
 def test_files_that_are_no_images(tmp_path: Path) -> None:

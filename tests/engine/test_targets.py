@@ -210,6 +210,11 @@ def test_targets_that_make_no_sense(
             r"label 'crane' belongs to classes \[2, 4\]; give one of these indices",
         ),
         ("", LabelNotFoundError, "label '' not found$"),
+        (
+            "mix",
+            LabelNotFoundError,
+            r"'mix' is a layer, of which cv.Target\(layer='mix', channel=0\) is the first",
+        ),
         (cv.Target(layer="mix", channel=5), TargetError, "channels 0 to 4, got 5"),
         (cv.Target(layer="mix", channel=-1), TargetError, "channels 0 to 4, got -1"),
         (

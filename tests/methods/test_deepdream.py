@@ -160,5 +160,8 @@ def test_what_does_not_fit_is_said() -> None:
     assert cv.deepdream(net, image, "relu2", steps=1, octaves=1).image.shape == (28, 28, 3)
     with pytest.raises(LookupError, match="did you mean"):
         cv.deepdream(net, image, "relu22", octaves=1)
+    for pairs in ([("conv", 0.5)], ("conv", 0.5)):
+        with pytest.raises(TypeError, match=r"with their weights are a dict, such as \{'conv': 0.5\}; got"):
+            cv.deepdream(net, image, pairs)
     with pytest.raises(ValueError, match="a guide is for layers"):
         cv.deepdream(net, image, cv.Target(layer="relu2", channel=1), guide=image, octaves=1)

@@ -175,13 +175,9 @@ def test_layers_by_name_call_and_function() -> None:
         found.mean["fc"]
     with pytest.raises(LayerNotFoundError, match=r"'relu \(call 1\)'.* is written \('relu', 1\)$"):
         cv.activation_statistics(net, PICTURES, ["relu (call 1)"])
-    with pytest.raises(
-        LayerNotFoundError, match=r"lists all 5 modules\); if the network calls .* 'gelu\(\)'$"
-    ):
+    with pytest.raises(LayerNotFoundError, match=r"\(there is .*\); if the network calls .* 'gelu\(\)'$"):
         cv.activation_statistics(net, PICTURES, ["gelu"])
-    with pytest.raises(
-        LayerNotFoundError, match=r"'left\.gelu' not found \(net.layers lists all 5 modules\)$"
-    ):
+    with pytest.raises(LayerNotFoundError, match=r"'left\.gelu' not found \(there is [^()]*\)$"):
         cv.activation_statistics(net, PICTURES, ["left.gelu"])
     assert "conv" in found.mean
     assert "more" not in found.mean
