@@ -16,6 +16,7 @@ from cnnviz_widgets.engine.ascent import Picturing, ascend
 from cnnviz_widgets.engine.class_odds import CrossEntropy
 from cnnviz_widgets.engine.climber import Climber
 from cnnviz_widgets.engine.errors import InputError, OutputError
+from cnnviz_widgets.engine.input_gradients import sent_back
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.norm_balls import NORMS, BallPixels, NormBall, NormName, network_numbers, steepest
 from cnnviz_widgets.engine.optimizers import Optimizer
@@ -230,10 +231,7 @@ def gradient_step(net: Network, pixels: Tensor, classes: Tensor, norm: NormName)
     with climber.step():
         leaf = pixels.detach().clone().requires_grad_()
         x = network_numbers(net, leaf)
-        value = climber.values(x, x)["loss"].sum()
-        gradient = torch.zeros_like(leaf)
-        if value.requires_grad:
-            (gradient,) = torch.autograd.grad(value, leaf, materialize_grads=True)
+        gradient = sent_back(climber.values(x, x)["loss"].sum(), leaf)
     if not bool(gradient.isfinite().all()):
         raise OutputError(
             "the gradient is NaN or infinite for one of these images, so there is nothing to follow"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from cnnviz_widgets.engine.batch_statistics import independent_parts
 from cnnviz_widgets.engine.capture import apart
 from cnnviz_widgets.engine.objectives import Objective, Seen
 from cnnviz_widgets.engine.targets import Target, are_probabilities, class_index, probabilities
@@ -104,4 +105,5 @@ class ClassImage(LogOdds):
 def class_probabilities(net: Network, x: Tensor) -> Tensor:
     """Return the probabilities [N, K] of a prepared batch's classes, without gradients."""
     with apart(net):
-        return probabilities(net.class_scores(x.detach()))
+        parts = independent_parts(net.core, x.detach())
+        return torch.cat([probabilities(net.class_scores(each)) for each in parts])

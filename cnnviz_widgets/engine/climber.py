@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.batch_statistics import independent_parts, together
 from cnnviz_widgets.engine.capture import apart, capture, value_in
 from cnnviz_widgets.engine.input_gradients import backward_pass
+from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.narrowing import Kept, Narrowing, narrow
 from cnnviz_widgets.engine.objectives import Objective, Seen, layers_of
 from cnnviz_widgets.engine.private_network import PrivateNetwork, private_network
@@ -94,8 +96,19 @@ def _look(
     """Run the network on what it is shown of pictures, as far as some objectives ask for; with gradients if enabled."""
     layers = layers_of(objectives)
     to_the_end = any(each.needs_output for each in objectives)
+    if not layers and not to_the_end:
+        return Seen(net, picture, {})
+    parts = [_pass(net, layers, each, to_the_end) for each in independent_parts(net.core, x)]
+    found, output = together(parts)
+    return Seen(net, picture, found, output, kept)
+
+
+def _pass(
+    net: Network, layers: Collection[LayerKey], x: Tensor, to_the_end: bool
+) -> tuple[dict[LayerKey, Any], Any]:
+    """Return what layers and the network return."""
     if not layers:
-        return Seen(net, picture, {}, net(x) if to_the_end else None)
+        return {}, net(x)
     with capture(net, layers, gradients=torch.is_grad_enabled(), stop=not to_the_end) as captured:
         output = net(x)
-        return Seen(net, picture, {key: value_in(captured, key) for key in layers}, output, kept)
+        return {key: value_in(captured, key) for key in layers}, output

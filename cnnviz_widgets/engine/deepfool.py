@@ -16,8 +16,10 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.ascent import PictureStep, Picturing
 from cnnviz_widgets.engine.attacks import Plan, Pushed
+from cnnviz_widgets.engine.batch_statistics import independent_parts
 from cnnviz_widgets.engine.class_odds import logits
 from cnnviz_widgets.engine.climber import Climber
+from cnnviz_widgets.engine.input_gradients import sent_back
 from cnnviz_widgets.engine.norm_balls import network_numbers, steepest
 from cnnviz_widgets.engine.stream import Step, StopEarly
 
@@ -83,11 +85,9 @@ def _class_gradients(climber: Climber, pixels: Tensor, classes: Tensor) -> tuple
     with climber.step():
         # One copy for each class, so that a single backward pass gives all gradients.
         leaf = pixels.repeat(len(classes), 1, 1, 1).requires_grad_()
-        values = logits(climber.net.class_scores(network_numbers(climber.net, leaf)))
-        chosen = values.gather(1, classes[:, None]).sum()
-        gradients = torch.zeros_like(leaf)
-        if chosen.requires_grad:
-            (gradients,) = torch.autograd.grad(chosen, leaf, materialize_grads=True)
+        parts = independent_parts(climber.net.core, network_numbers(climber.net, leaf))
+        values = logits(torch.cat([climber.net.class_scores(each) for each in parts]))
+        gradients = sent_back(values.gather(1, classes[:, None]).sum(), leaf)
     return values[0].detach().float(), gradients
 
 

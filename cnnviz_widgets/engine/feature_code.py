@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from cnnviz_widgets.engine.batch_statistics import independent_parts
 from cnnviz_widgets.engine.capture import apart, capture, maps_in
 from cnnviz_widgets.engine.errors import InputError, OutputError, TargetError
 from cnnviz_widgets.engine.layers import LayerKey, key_text, split_key
@@ -66,9 +67,12 @@ def layer_values(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
 
 
 def _values(net: Network, x: Tensor, layer: LayerKey) -> Tensor:
-    with apart(net), capture(net, [layer], stop=True) as seen:
-        net(x)
-        return maps_in(seen, layer).detach()
+    found = []
+    for part in independent_parts(net.core, x):
+        with apart(net), capture(net, [layer], stop=True) as seen:
+            net(part)
+            found.append(maps_in(seen, layer).detach())
+    return torch.cat(found)
 
 
 def relative_depth(net: Network, layer: LayerKey) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.graph import _engine_run_backward
 
-from cnnviz_widgets.engine.batch_statistics import takes_batch_statistics
+from cnnviz_widgets.engine.batch_statistics import independent_parts, takes_batch_statistics
 from cnnviz_widgets.engine.capture import apart, capture
 from cnnviz_widgets.engine.errors import InputError, OutputError, UnsupportedModuleError, ZeroGradientError
 from cnnviz_widgets.engine.graph_ways import is_plain_way, is_reached
@@ -73,7 +73,7 @@ def backward_pass(net: Network, rule: str = "plain") -> Iterator[RuledCalls]:
 def target_values(net: Network, x: Tensor, target: Target) -> Tensor:
     """Return a target's value for each image of a prepared batch [N], without gradients."""
     with apart(net):
-        parts = x.detach().split(1 if takes_batch_statistics(net.core) else len(x))
+        parts = independent_parts(net.core, x.detach())
         return torch.cat([target.scores(net, each) for each in parts])
 
 
