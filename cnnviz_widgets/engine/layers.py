@@ -134,6 +134,13 @@ def main_tensor(value: Any, choice: str | int | Callable[[Any], Tensor] | None =
     )
 
 
+def has_rivals(value: Any) -> bool:
+    """Return whether more than one tensor in a tuple or list may be class scores [N, K]: they are of several widths."""
+    each_one = value if isinstance(value, tuple | list) else ()
+    tables = [each for each in each_one if isinstance(each, Tensor) and each.ndim == 2]
+    return len({each.shape[1] for each in tables if each.is_floating_point()}) > 1
+
+
 def _named_tensors(value: Any) -> dict[str, Tensor]:
     if isinstance(value, Mapping):
         return {str(key): each for key, each in value.items() if isinstance(each, Tensor)}

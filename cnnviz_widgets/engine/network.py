@@ -31,6 +31,7 @@ from cnnviz_widgets.engine.layers import (
     Place,
     check_call,
     describe,
+    has_rivals,
     layer_info,
     list_layers,
     main_tensor,
@@ -39,6 +40,7 @@ from cnnviz_widgets.engine.layers import (
 from cnnviz_widgets.engine.prediction import Prediction
 from cnnviz_widgets.engine.rectifiers import find_place
 from cnnviz_widgets.engine.state import HasMemory, engine_lock, evaluation
+from cnnviz_widgets.engine.stream import remark
 from cnnviz_widgets.engine.support import check_supported, unwrapped
 from cnnviz_widgets.engine.survey import Survey, Surveys, watched
 from cnnviz_widgets.engine.targets import checked_scores, probabilities
@@ -97,6 +99,7 @@ class Network:
         self.input = input if input is not None else _guess_input(self.core)
         self.labels = None if labels is None else _checked_labels(labels)
         self.output = output
+        self._has_told = False
         self._expected_device = _checked_device(device)
         if device is not None and not _same_device(self.device, self._expected_device):
             raise UnsupportedModuleError(
@@ -251,13 +254,16 @@ class Network:
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the main output tensor for a prepared batch: class scores [N, K] of a classifier."""
+        return main_tensor(self._returned(x), self.output)
+
+    def _returned(self, x: Tensor) -> Any:
         output = self(x)
         if output is None and any(each.listens() for each in self.captures):
             raise OutputError(
                 "the forward pass ended at the deepest captured layer, so there is no output; "
                 "ask outside of the capture, or open it with cv.capture(net, layers, stop=False)"
             )
-        return main_tensor(output, self.output)
+        return output
 
     def predict(self, image: Images, k: int = 5) -> Prediction:
         """Return the ``k`` most probable classes of one image (all of them if there are fewer).
@@ -269,6 +275,11 @@ class Network:
         ------
         OutputError
             The network returns no class scores, NaN, or another number of scores than there are labels.
+
+        Warns
+        -----
+        UserWarning
+            The network returns several tensors that may be class scores, and neither ``output=`` nor labels tell which.
 
         Examples
         --------
@@ -292,7 +303,16 @@ class Network:
 
     def class_scores(self, x: Tensor) -> Tensor:
         """Return class scores [N, K] for a prepared batch, checked: two axes, finite, one per label."""
-        return checked_scores(self, self.scores(x))
+        output = self._returned(x)
+        scores = checked_scores(self, main_tensor(output, self.output))
+        # With labels their number has decided.
+        if self.output is None and self.labels is None and not self._has_told and has_rivals(output):
+            self._has_told = True
+            remark(
+                f"the network returns {describe(output)}, of which the first tensor is taken for the class scores; say "
+                "which one it is: cv.Network(module, output=<index>)"
+            )
+        return scores
 
     def label(self, index: int) -> str:
         """Return the name of a class; its index as text where there are no labels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 from typing import Any
@@ -258,6 +259,25 @@ def test_the_output_that_counts(wrap: Any, choice: Any) -> None:
     torch.testing.assert_close(net.scores(x), expected)
     torch.testing.assert_close(net.class_scores(x), expected)
     assert type(net(x)) is type(wrap(expected))
+
+
+def test_of_several_that_may_be_class_scores_it_is_said_once_which_is_taken() -> None:
+    def wrap(scores: Tensor) -> Any:
+        return scores.repeat(1, 2), scores
+
+    net = cv.Network(Returns(wrap), input=SPEC)
+    with pytest.warns(
+        UserWarning, match=r"returns tuple\(1x10, 1x5\), of which the first .* output=<index>"
+    ) as said:
+        found = [net.predict(PICTURE, k=10) for _ in range(2)]
+    assert [len(each.indices) for each in found] == [10, 10]
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cv.Network(Returns(wrap), input=SPEC, output=0).predict(PICTURE)
+        cv.Network(Returns(wrap), input=SPEC, labels=[str(each) for each in range(10)]).predict(PICTURE)
+        cv.Network(Returns(lambda scores: (scores, 2 * scores)), input=SPEC).predict(PICTURE)
 
 
 @pytest.mark.parametrize(
