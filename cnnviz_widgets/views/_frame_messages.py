@@ -41,16 +41,28 @@ def live(
     step: int,
     values: Mapping[str, float],
     image: NDArray[np.uint8] | None,
-    steps: Mapping[int, list[int]] | None,
+    *,
+    kept: bool,
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """Tell how far a run is, with its picture as it is, but for very large ones; with ``steps`` it is kept, too."""
+    """Tell how far a run is, with its picture as it is, but for very large ones, and whether it is kept."""
     content: dict[str, Any] = {"kind": "live", "run": run.info(), "step": step, "values": _plain(values)}
-    if steps is not None:
-        content["steps"] = _by_run(steps)
+    content["kept"] = kept
     if image is None:
         return content, []
     carried = _reduced(image)
     return content | {"size": _size(image), "carried": _size(carried)}, [carried.tobytes()]
+
+
+def with_kept(
+    content: Mapping[str, Any],
+    buffers: Sequence[bytes],
+    more: Sequence[tuple[Run, Frame]],
+    steps: Mapping[int, list[int]],
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Have a message of a live frame take others along that were kept before it, and tell what else is kept."""
+    frames = [{"run": run.number, **_label(frame)} for run, frame in more]
+    content = {**content, "frames": frames, "steps": _by_run(steps)}
+    return content, [*(frame.encoded for _, frame in more), *buffers]
 
 
 def everything(page: str, runs: Sequence[Run], have: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:

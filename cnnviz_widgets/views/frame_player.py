@@ -86,6 +86,8 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._sent: deque[tuple[int, Frame]] = deque(
             maxlen=2
         )  # live: the one on the page, and one on its way
+        self._unsent: list[tuple[Run, Frame]] = []  # kept, and not on the page that watches
+        self._untold: dict[int, list[int]] = {}  # of each run of which others are kept since: which
         self._unsaved = False
         self._handlers: list[Callable[[str, dict[str, Any]], None]] = []
         super().__init__()
@@ -162,11 +164,13 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             if kept or self._is_watched(run):
                 sharp = paused or step == run.total
                 frame = run.frame(step, checked_image(picture()), values, sharp=sharp)
-            steps = self._keep(run, frame) if kept and frame is not None else None
+            if kept and frame is not None:
+                self._untold |= self._keep(run, frame)
             if live:
-                self._send_live(run, step, frame, steps, self._gate.send(now))
-            elif frame is not None and steps is not None and self._gate.is_watched:
-                self._send_kept(run, frame, steps)
+                self._send_live(run, step, frame, kept, self._gate.send(now))
+            elif frame is not None and self._gate.is_watched:
+                # A page that is not done with the last one has no use for a message of its own.
+                self._unsent.append((run, frame))
             if paused:
                 self._save()
 
@@ -313,14 +317,16 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     def _send_kept(self, run: Run, frame: Frame, steps: dict[int, list[int]]) -> None:
         self._tell(messages.kept(run, frame, steps, self._speed.rate), frame.encoded)
 
-    def _send_live(
-        self, run: Run, step: int, frame: Frame | None, steps: dict[int, list[int]] | None, serial: int
-    ) -> None:
-        """Send a frame, and that it is kept if it is; without picture where the page shows others."""
+    def _send_live(self, run: Run, step: int, frame: Frame | None, kept: bool, serial: int) -> None:
+        """Send a frame, and what was kept since the last one; without picture where the page shows others."""
         if frame is not None:
             self._sent.append((run.number, frame))
         image = None if frame is None else frame.image
-        content, buffers = messages.live(run, step, self._values, image, steps)
+        content, buffers = messages.live(run, step, self._values, image, kept=kept)
+        more = [(of, each) for of, each in self._unsent if of.frames.get(each.step) is each]
+        content, buffers = messages.with_kept(content, buffers, more, self._untold)
+        self._unsent.clear()
+        self._untold = {}
         self._tell(content | {"serial": serial, "rate": self._speed.rate}, *buffers)
 
     def _tell(self, content: dict[str, Any], *buffers: bytes) -> None:
@@ -340,6 +346,8 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """Put what is kept where a saved notebook has it."""
         if self._unsaved:
             self._unsaved = False
+            self._unsent.clear()
+            self._untold = {}
             self._runs.encode_all()
             kept: dict[str, Any] = messages.saved(list(self._runs))
             self._kept = kept

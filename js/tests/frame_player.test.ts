@@ -238,7 +238,9 @@ describe("FramePlayerView", () => {
         run: info(1, { latest: step }),
         rate: 20,
         carried: [1, 1],
-        ...(kept && { steps: kept }),
+        kept: kept !== undefined,
+        frames: [],
+        steps: kept ?? {},
         ...label(step),
       },
       picture ? [new DataView(new Uint8Array([step, 0, 0]).buffer)] : [],
@@ -323,6 +325,29 @@ describe("FramePlayerView", () => {
     expect(drawn.slice(3)).toEqual([9, 4]);
     await press(slider(), "End");
     expect(steps()).toEqual([9]);
+  });
+
+  it("takes the frames that were kept before a live one, with one drawing", async () => {
+    await show(traitsOf([[info(1), [1]]], { state: "running" }));
+    const before = [4, 8].map((step) => ({ run: 1, ...label(step) }));
+    const told = {
+      kind: "live",
+      serial: 3,
+      run: info(1, { latest: 9 }),
+      rate: 20,
+      carried: [1, 1],
+    };
+    const raw = new DataView(new Uint8Array([9, 0, 0]).buffer);
+    drawn = [];
+    model.tell({ ...told, kept: false, frames: before, steps: { "1": [4, 8] }, ...label(9) }, [
+      file(4),
+      file(8),
+      raw,
+    ]);
+    await settle();
+    expect(drawn).toEqual([9]);
+    await press(slider(), "Home");
+    expect([steps(), drawn[1]]).toEqual([[4], 4]);
   });
 
   it("makes no picture of what it does not draw", async () => {

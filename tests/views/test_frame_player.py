@@ -374,12 +374,19 @@ def test_one_picture_is_live_and_kept_where_both_are_due_within_a_few_steps(
     # All 61 are kept; live ones come between where these are fewer than ten a second.
     assert {1, *range(4, 241, 4)} <= set(looked)
     assert len(looked) <= 61 + (8 if pace < 0.025 else 32)
-    for content, (raw,) in lives:
-        assert ("steps" in content) == (content["step"] % 4 == 0 or content["step"] == 1)
+    for content, (*_, raw) in lives:
+        assert content["kept"] == (content["step"] % 4 == 0 or content["step"] == 1)
         assert np.array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(content["step"]))
-    by_message = {content["frame"]["step"] for content, _ in page.messages("kept")}
-    by_message |= {content["step"] for content, _ in lives if "steps" in content}
-    assert by_message == {1, *range(4, 241, 4)}
+    assert {content["kind"] for content, _ in page.inbox} == {"all", "live"}
+    sent = [content["step"] for content, _ in lives if content["kept"]]
+    for content, buffers in lives:
+        assert len(buffers) == 1 + len(content["frames"])
+        for label, buffer in zip(content["frames"], buffers, strict=False):
+            sent.append(label["step"])
+            there = np.asarray(Image.open(io.BytesIO(buffer)))
+            np.testing.assert_array_equal(there, picture(label["step"]))
+    assert sorted(sent)[:-1] == [1, *range(4, sorted(sent)[-1], 4)]
+    assert sorted(sent)[-1] >= 232
 
 
 def test_nothing_is_encoded_or_sent_while_nobody_sees_it(clock: Clock) -> None:
@@ -455,8 +462,13 @@ def test_a_page_that_comes_is_sent_what_it_lacks(clock: Clock) -> None:
     for buffer, step in zip(buffers, (10, 30), strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(buffer))), picture(step))
     run_steps(player, range(36, 45), clock)
-    ((kept, _),) = page.messages("kept")  # and from now on each as it is kept
-    assert (kept["frame"]["step"], kept["steps"]["1"]) == (40, [1, 10, 20, 30, 40])
+    ((first, _),) = page.messages("live")
+    page.paint()
+    clock.now += 1
+    run_steps(player, [45], clock)  # and from now on what is kept, with a live one
+    _, (kept, buffers) = page.messages("live")
+    assert [frame["step"] for frame in first["frames"] + kept["frames"]] == [40]
+    assert (len(buffers), kept["steps"]["1"]) == (2, [1, 10, 20, 30, 40])
 
 
 def test_while_an_earlier_frame_is_on_show_the_page_is_told_but_sent_no_picture(clock: Clock) -> None:

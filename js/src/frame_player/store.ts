@@ -25,8 +25,12 @@ interface LiveMessage extends Label {
   run: RunInfo;
   rate: number | null;
   carried: Size;
-  /** Of a frame that is kept, too: which are. */
-  steps?: Record<string, number[]>;
+  /** Whether it is kept, too. */
+  kept: boolean;
+  /** Frames kept before it; their files come first. */
+  frames: Labeled[];
+  /** Which are kept, of each run of which others are now. */
+  steps: Record<string, number[]>;
 }
 
 /** What comes from views/frame_player.py; the buffers are pictures. */
@@ -200,7 +204,7 @@ export class Store {
         this.runs.thin(message.steps);
         break;
       case "live":
-        this.#takeLive(message, buffers[0]);
+        this.#takeLive(message, buffers);
         break;
       case "all":
         if (message.page === this.#page) {
@@ -232,19 +236,23 @@ export class Store {
   }
 
   /** Take a frame; one without a picture only tells how far it is. */
-  #takeLive(message: LiveMessage, buffer: DataView | undefined): void {
-    const { serial, rate, run, carried, step, steps, size, values } = message;
+  #takeLive(message: LiveMessage, buffers: DataView[]): void {
+    const { serial, rate, run, carried, step, size, values } = message;
     this.#serial = serial;
     this.rate = rate;
     this.runs.note(run);
+    message.frames.forEach((frame, index) => {
+      this.#keep(frame, buffers[index]);
+    });
+    const buffer = buffers[message.frames.length];
     if (buffer !== undefined) {
       const frame = { step, size, values, carried, bytes: asUint8(buffer) };
       this.live = { run: run.number, ...frame };
-      if (steps !== undefined) {
+      if (message.kept) {
         this.runs.add(run.number, frame);
-        this.runs.thin(steps);
       }
     }
+    this.runs.thin(message.steps);
     this.#tellPainted();
   }
 
