@@ -30,7 +30,7 @@ from cnnviz_widgets.widgets._player_export import (
     result_bytes,
 )
 from cnnviz_widgets.widgets._player_parts import PlayerParts
-from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, numbers
+from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, is_other, numbers
 from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker, picture_of, picture_of_result
 
 # A chart costs the page as much as five frames.
@@ -101,6 +101,9 @@ class Player(Worker):
     def _inputs(self) -> tuple[Any, ...]:
         """Return what the method is called with between the network and the options."""
         return ()
+
+    def _choose_inputs(self, inputs: Sequence[Any]) -> None:
+        """Choose what a method was called with before; the options are shown after."""
 
     def _make_controls(self) -> Sequence[Control]:
         """Return the fields for the main options."""
@@ -252,8 +255,9 @@ class Player(Worker):
     def branch(self, step: int | None = None, run: int | None = None, **changes: Any) -> None:
         """Begin a new run from an earlier picture: an undo, with other options if you like.
 
-        It takes the steps that remain; from a last step as many as are chosen. What runs ends, its result so far is
-        kept.
+        It has the options and inputs of the run that it goes on from, but for those that were changed since a run was
+        last begun; they are chosen from then on. It takes the steps that remain; from a last step as many as are
+        chosen. What runs ends, its result so far is kept.
 
         Parameters
         ----------
@@ -274,9 +278,33 @@ class Player(Worker):
         with self.lock:
             origin = self._run(self.view.run if run is None else run)
             step = self.view.step if step is None else step
-            if changes:
-                self.set(**changes)
+            self._choose_again(origin, changes)
             self._ask(self._branch_call(origin, step))
+
+    def _choose_again(self, origin: Run, changes: Mapping[str, Any]) -> None:
+        """Choose what a run was begun with, and some options anew."""
+        before = self._inputs()
+        options, inputs = self._kept(origin)
+        self._choose_inputs(inputs)
+        try:
+            self.set(**{**options, **changes})
+        except Exception:
+            self._choose_inputs(before)
+            self._show_options()
+            raise
+
+    def _kept(self, origin: Run) -> tuple[dict[str, Any], tuple[Any, ...]]:
+        """Return a run's options and inputs, but for those that were changed since a run was last asked for."""
+        now, inputs = self._options, self._inputs()
+        last = self._asked
+        if last is None:
+            return dict(now), inputs
+        since = changed(last.options, now)
+        told = zip(last.chosen, inputs, origin.call.chosen, strict=True)
+        return (
+            {**origin.call.options, **{name: now[name] for name in since}},
+            tuple(here if is_other(before, here) else then for before, here, then in told),
+        )
 
     def compare(self, run: int | None) -> None:
         """Show another run beside the one on show, at the same step; ``None`` for no comparison."""
@@ -312,8 +340,19 @@ class Player(Worker):
     # -- what there is ----------------------------------------------------------------------------------
 
     @property
+    def inputs(self) -> tuple[Any, ...]:
+        """What stands before the options in the call that gives `result`: the photos that the run on show began with."""
+        with self.lock:
+            run = self._runs.get(self.view.run)
+            return self._inputs() if run is None else run.call.inputs
+
+    @property
     def params(self) -> dict[str, Any]:
-        """The options with which the method gives `result`; before the first run those that are chosen."""
+        """The options with which the method gives `result`; before the first run those that are chosen.
+
+        A run that was stopped is the first steps of such a call. With ``cv.invert``: take as many steps of
+        ``steps = cv.invert.steps(net, *player.inputs, **player.params)``, then call ``cv.invert.finish(steps)``.
+        """
         with self.lock:
             run = self._runs.get(self.view.run)
             return dict(self._options if run is None else run.call.params)
@@ -365,7 +404,7 @@ class Player(Worker):
 
     def _link(self) -> None:
         self.view.on_act(self._on_act)
-        self.view.observe(lambda change: self._draw_curves(), ["run", "other"])
+        self.view.observe(lambda change: self._note_state(), ["run", "other"])
         for control in self.controls.values():
             control.on_pick(self._on_control)
 
@@ -446,6 +485,16 @@ class Player(Worker):
             what = in_words(self._options, names) or "another input"
             when = "Resume begins" if self.state == PAUSED else "After a pause, Resume begins"
             text = f"<p>{when} a new run from this picture: {as_html(what)}.</p>"
+        shown = self._runs.get(self.view.run)
+        if shown is not None and shown is not run:
+            options, inputs = self._kept(shown)
+            names = changed(self._options, options)
+            what = in_words(options, names) + (", its input" if is_other(self._inputs(), inputs) else "")
+            if what:
+                what = what.removeprefix(", ")
+                text += (
+                    f"<p>Branch from here takes what run {shown.number} was made with: {as_html(what)}.</p>"
+                )
         self.parts.pending.value = text
 
     @shown

@@ -140,14 +140,14 @@ def curves_of(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[str, NDArray
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the names of options that are not as before."""
-    return [name for name, value in now.items() if name not in before or not _same(before[name], value)]
+    return [name for name, value in now.items() if name not in before or is_other(before[name], value)]
 
 
-def _same(one: Any, other: Any) -> bool:
+def is_other(one: Any, other: Any) -> bool:
+    """Return whether a value was exchanged for another: pictures by what they are, not by what is in them."""
     if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    # Pictures and the like are compared by what they are, not by what is in them.
-    return one is other or (isinstance(one, _PLAIN) and type(one) is type(other) and one == other)
+        return len(one) != len(other) or any(map(is_other, one, other))
+    return one is not other and not (isinstance(one, _PLAIN) and type(one) is type(other) and one == other)
 
 
 def in_words(options: Mapping[str, Any], names: Sequence[str]) -> str:

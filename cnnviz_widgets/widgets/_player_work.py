@@ -37,6 +37,7 @@ class Worker(Viewer):
     _stopping: bool
     _pausing: bool  # wished for, or so by now
     _error: BaseException | None
+    _asked: Call | None  # the last one, whatever became of it
     _at_work: object | None  # the session whose thread takes steps
     _changed: threading.Condition
     _remarks: list[str]  # what the method has said since the last run began or ended
@@ -45,7 +46,7 @@ class Worker(Viewer):
         """Prepare what the threads share."""
         self: Worker = super().__new__(cls, *arguments, **options)
         self._runs, self._wish, self._stopping, self._at_work = {}, None, False, None
-        self._pausing, self._error = False, None
+        self._pausing, self._error, self._asked = False, None, None
         self._changed, self._remarks = threading.Condition(self.lock), []
         return self
 
@@ -107,6 +108,7 @@ class Worker(Viewer):
             session = object()
             self.start_job(self._work(session), on_result=lambda nothing: None, on_pause=self._note_pause)
             self._at_work = session
+        self._asked = call
         self._wish, self._stopping = replace(call, paused=self._pausing), False
         self._go_on()
 

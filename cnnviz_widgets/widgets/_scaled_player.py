@@ -18,8 +18,7 @@ from cnnviz_widgets.engine.gram import texture_layers
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.views._text import as_html
-from cnnviz_widgets.widgets._photos import PhotoViewer
-from cnnviz_widgets.widgets._player import Player
+from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import (
     Control,
     choice,
@@ -34,7 +33,7 @@ from cnnviz_widgets.widgets._player_runs import Call, Run
 Size = tuple[int, int]
 
 
-class ScaledPlayer(Player, PhotoViewer):
+class ScaledPlayer(PhotoPlayer):
     """Base of the players whose method takes ``scales`` and ``size``: a run that goes on takes the scales that remain.
 
     A subclass keeps its photos and calls `_prepare_parts` before ``super().__init__``.
@@ -70,9 +69,6 @@ class ScaledPlayer(Player, PhotoViewer):
         return self._known[call]
 
     _words: tuple[str, ...] = ()  # what ``start`` may say in place of a picture
-
-    def _show_image(self) -> None:
-        self._show_options()
 
     def _show_still(self, size: Any, text: str) -> None:
         """Show the photo at a size, which is work only where either has changed."""

@@ -27,8 +27,7 @@ from cnnviz_widgets.widgets._attack_parts import (
     original_of,
 )
 from cnnviz_widgets.widgets._base import shown
-from cnnviz_widgets.widgets._photos import PhotoViewer
-from cnnviz_widgets.widgets._player import Player
+from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import Control, choice, number_field, whole_field
 from cnnviz_widgets.widgets._player_runs import Run
 
@@ -60,7 +59,7 @@ _PLAN = ("steps", "rate", "restarts", "seed", "overshoot", "candidates")
 _Shown = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 
-class AttackPlayer(Player, PhotoViewer):
+class AttackPlayer(PhotoPlayer):
     """See a picture that stays as it was, while the network's answer changes step by step.
 
     The original stands beside it, and the difference, amplified. Bars tell how probable the class to leave, the one to
@@ -85,10 +84,10 @@ class AttackPlayer(Player, PhotoViewer):
     options
         What is chosen, for the next run; `set` changes it.
     result
-        The `Attack` of the run on show: ``cv.attack(net, player.image, **player.params)``; of a run that was stopped,
-        after the steps it took. ``None`` before its end.
-    params
-        See there. A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
+        The `Attack` of the run on show: ``cv.attack(net, *player.inputs, **player.params)``; of a run that was
+        stopped, after the steps it took. ``None`` before its end.
+    inputs, params
+        See there: the photo that the run began with, and its options. A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
     results
         The results of all runs, by number; of those that began with a move of *Epsilon*, the last few.
     state
@@ -131,9 +130,6 @@ class AttackPlayer(Player, PhotoViewer):
         # Scrubbing shows the difference and the answer of each frame; the base has its curves drawn for each run.
         self.view.observe(self._on_step, "step")
         self._draw_curves()
-
-    def _inputs(self) -> tuple[Any, ...]:
-        return (self._image,)
 
     def _make_controls(self) -> Sequence[Control]:
         return (

@@ -20,8 +20,8 @@ from cnnviz_widgets.views._text import as_html
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._layer_weights import LayerWeights, weights_text
-from cnnviz_widgets.widgets._photos import PhotoPicker, PhotoViewer
-from cnnviz_widgets.widgets._player import Player
+from cnnviz_widgets.widgets._photo_player import PhotoPlayer
+from cnnviz_widgets.widgets._photos import PhotoPicker
 from cnnviz_widgets.widgets._player_controls import (
     Control,
     number_field,
@@ -35,7 +35,7 @@ from cnnviz_widgets.widgets._player_runs import Run, changed
 _NO_GUIDE = "no guide"
 
 
-class DeepDreamPlayer(Player, PhotoViewer):
+class DeepDreamPlayer(PhotoPlayer):
     """See a photo fill with what the network sees in it anyway, large things first: eyes, fur, towers.
 
     Choose one layer or several, or single channels of them, each with a weight, and press *Start*. The chart shows how
@@ -64,12 +64,10 @@ class DeepDreamPlayer(Player, PhotoViewer):
     options
         What is chosen, for the next run; `set` changes it.
     result
-        The `DeepDream` of the run on show: ``cv.deepdream(net, player.began_with, **player.params)``; of a run that
+        The `DeepDream` of the run on show: ``cv.deepdream(net, *player.inputs, **player.params)``; of a run that
         was stopped, after the steps it took. ``None`` before its end.
-    began_with
-        What the run on show began with: the photo, or the frame it branched from.
-    params
-        See there. A branch has the size of its picture in ``size``.
+    inputs, params
+        See there: the photo that the run began with, or the frame it branched from, and its options. A branch has the size of its picture in ``size``.
     results
         The results of all runs, by number.
     state
@@ -113,16 +111,6 @@ class DeepDreamPlayer(Player, PhotoViewer):
         self._picker: LayerWeights | None = None
         super().__init__(net, {**options, "layers": layers})
 
-    @property
-    def began_with(self) -> Any:
-        """What the run on show began with: the photo, or the frame it branched from."""
-        with self.lock:
-            run = self._runs.get(self.view.run)
-            return self._image if run is None else run.call.inputs[0]
-
-    def _inputs(self) -> tuple[Any, ...]:
-        return (self._image,)
-
     def _inputs_from(self, picture: NDArray[np.uint8]) -> tuple[Any, ...]:
         return (picture,)
 
@@ -143,9 +131,6 @@ class DeepDreamPlayer(Player, PhotoViewer):
         super()._show_pending()
         if self._current is not None and self._current.call.chosen[0] is not self._image:
             self.parts.pending.value += "<p>The photo that was chosen is for Start.</p>"
-
-    def _show_image(self) -> None:
-        self._show_options()
 
     def _make_controls(self) -> Sequence[Control]:
         return (

@@ -20,8 +20,7 @@ from cnnviz_widgets.methods.inversion import Inversion, invert
 from cnnviz_widgets.render.mosaic import tiles_of
 from cnnviz_widgets.views._text import as_html, format_number
 from cnnviz_widgets.widgets._layer_choices import layer_choices
-from cnnviz_widgets.widgets._photos import PhotoViewer
-from cnnviz_widgets.widgets._player import Player
+from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import (
     Control,
     choice,
@@ -34,7 +33,7 @@ from cnnviz_widgets.widgets._player_parts import Still
 from cnnviz_widgets.widgets._player_runs import Run
 
 
-class InversionPlayer(Player, PhotoViewer):
+class InversionPlayer(PhotoPlayer):
     """See a photo come back from a layer's features alone: what the layer has forgotten stays open, or comes out wrong.
 
     The photo stands beside it. The feature error, how far the picture's features are from the photo's, is drawn for
@@ -61,10 +60,10 @@ class InversionPlayer(Player, PhotoViewer):
     options
         What is chosen, for the next run; `set` changes it.
     result
-        The `Inversion` of the run on show: ``cv.invert(net, player.image, **player.params)``; of a run that was
+        The `Inversion` of the run on show: ``cv.invert(net, *player.inputs, **player.params)``; of a run that was
         stopped, after the steps it took. ``None`` before its end.
-    params
-        See there. A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
+    inputs, params
+        See there: the photo that the run began with, and its options. A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
     results
         The results of all runs, by number.
     state
@@ -106,12 +105,6 @@ class InversionPlayer(Player, PhotoViewer):
         self._still_of: tuple[Any, ...] = ()
         layer = self._layers[len(self._layers) // 2].key if layer is None else layer
         super().__init__(net, {**options, "layer": layer})
-
-    def _inputs(self) -> tuple[Any, ...]:
-        return (self._image,)
-
-    def _show_image(self) -> None:
-        self._show_options()
 
     def _make_controls(self) -> Sequence[Control]:
         optimizers = [(name or "default", name) for name in (None, "momentum", "adam", "lbfgs")]

@@ -54,10 +54,10 @@ class StylePlayer(ScaledPlayer):
     options
         What is chosen, for the next run; `set` changes it.
     result
-        The `StyleTransfer` of the run on show: ``cv.transfer_style(net, player.content, player.styles,
-        **player.params)``; of a run that was stopped, after the steps it took. ``None`` before its end.
-    params
-        See there. A branch has the picture it began with in ``start``, and the steps and scales that remained.
+        The `StyleTransfer` of the run on show: ``cv.transfer_style(net, *player.inputs, **player.params)``; of a
+        run that was stopped, after the steps it took. ``None`` before its end.
+    inputs, params
+        See there: the content and the styles that the run began with, and its options. A branch has the picture it began with in ``start``, and the steps and scales that remained.
     results
         The results of all runs, by number.
     state
@@ -112,7 +112,7 @@ class StylePlayer(ScaledPlayer):
             sample_photos("chelsea", "astronaut", "rocket") if content is None else content, "Content"
         )
         named = self._named(style)
-        self._styles, self._style_names = list(named.values()), list(named)
+        self._styles, self._names_known = list(named.values()), list(named)
         if style is None:
             options = {"blend": only(0, len(named)), **options}
         self._mix = StyleMix(self._pick_blend, self._pick_style)
@@ -141,12 +141,17 @@ class StylePlayer(ScaledPlayer):
         """All styles; how much there is of each says ``blend``."""
         return self._styles
 
+    @property
+    def _style_names(self) -> list[str]:
+        # Styles are only ever added: an earlier run has the first of them.
+        return self._names_known[: len(self._styles)]
+
     def add_style(self, image: Any, name: str = "style") -> None:
         """Add a style, and take it alone; raises where it can't be used."""
         with self.lock:
             self._prepared(image, self._options["size"])
-            self._styles = [*self._styles, image]
-            self._style_names = [*self._style_names, free_name(name, self._style_names)]
+            names = self._style_names
+            self._styles, self._names_known = [*self._styles, image], [*names, free_name(name, names)]
             self.set(blend=only(len(self._styles) - 1, len(self._styles)))
 
     @shown
@@ -164,6 +169,10 @@ class StylePlayer(ScaledPlayer):
 
     def _inputs(self) -> tuple[Any, ...]:
         return self._image, self._styles
+
+    def _choose_inputs(self, inputs: Sequence[Any]) -> None:
+        super()._choose_inputs(inputs)
+        self._styles = inputs[1]
 
     def _make_controls(self) -> Sequence[Control]:
         starts = [("the content", "content"), ("the style", "style"), ("noise", "noise")]

@@ -42,10 +42,10 @@ class TexturePlayer(ScaledPlayer):
     options
         What is chosen, for the next run; `set` changes it.
     result
-        The `Texture` of the run on show: ``cv.synthesize_texture(net, player.image, **player.params)``; of a run that
-        was stopped, after the steps it took. ``None`` before its end.
-    params
-        See there. A branch has the picture it began with in ``start``, and the steps and scales that remained.
+        The `Texture` of the run on show: ``cv.synthesize_texture(net, *player.inputs, **player.params)``; of a run
+        that was stopped, after the steps it took. ``None`` before its end.
+    inputs, params
+        See there: the source that the run began with, and its options. A branch has the picture it began with in ``start``, and the steps and scales that remained.
     results
         The results of all runs, by number.
     state
@@ -83,9 +83,6 @@ class TexturePlayer(ScaledPlayer):
         self._offer(sample_photos("gravel", "brick", "grass") if image is None else image, "Source")
         self._prepare_parts()
         super().__init__(net, options)
-
-    def _inputs(self) -> tuple[Any, ...]:
-        return (self._image,)
 
     def _make_controls(self) -> Sequence[Control]:
         def chosen(layers: Any) -> Any:

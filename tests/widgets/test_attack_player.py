@@ -39,7 +39,7 @@ def check_call(net: cv.Network, player: Any) -> None:
     """The result is the call's, byte for byte."""
     assert player.wait(SOON)
     assert player.state == "done", player.status.value
-    assert player.result == cv.attack(net, player.image, **player.params)
+    assert player.result == cv.attack(net, *player.inputs, **player.params)
 
 
 def picture_of(still: Any) -> Any:

@@ -40,7 +40,7 @@ def check_call(net: cv.Network, player: Any) -> None:
     """The result is the call's, byte for byte."""
     assert player.wait(SOON)
     assert player.state == "done", player.status.value
-    assert player.result == cv.deepdream(net, player.began_with, **player.params)
+    assert player.result == cv.deepdream(net, *player.inputs, **player.params)
 
 
 def picture_of(still: Any) -> Any:
@@ -48,7 +48,7 @@ def picture_of(still: Any) -> Any:
 
 
 def test_a_run_is_the_call_and_a_branch_dreams_on_with_the_frame(net: cv.Network, player: Any) -> None:
-    assert player.began_with is IMAGES[0] or np.shares_memory(player.began_with, IMAGES[0])
+    assert player.inputs[0] is IMAGES[0] or np.shares_memory(player.inputs[0], IMAGES[0])
     player.start()
     check_call(net, player)
     np.testing.assert_array_equal(player.view.frame(1, 6).image, player.result.image)
@@ -57,13 +57,13 @@ def test_a_run_is_the_call_and_a_branch_dreams_on_with_the_frame(net: cv.Network
     assert "Sizes of the octaves, in pixels: 11 x 9, 16 x 12." in player.parts.said.value
     player.branch(step=2, rate=0.1)
     check_call(net, player)
-    np.testing.assert_array_equal(player.began_with, player.view.frame(1, 2).image)
+    np.testing.assert_array_equal(player.inputs[0], player.view.frame(1, 2).image)
     # The frame as it is, neither resized nor cut.
     np.testing.assert_array_equal(player.result.original, player.view.frame(1, 2).image)
     assert (player.result.steps, player.result.rate) == (6, 0.1)
     assert player.view.frame(2, -1).step == 8
     player.view.run = 1
-    assert player.began_with is player.image
+    assert player.inputs[0] is player.image
     # A branch of another size.
     player.set(size=(21, 18))
     player.branch()
@@ -135,7 +135,7 @@ def test_another_photo_in_a_pause_dreams_on_with_the_frame(net: cv.Network, play
     assert "Resume begins a new run from this picture: steps 2." in player.parts.pending.value
     player.resume()
     check_call(net, player)
-    np.testing.assert_array_equal(player.began_with, done.image)
+    np.testing.assert_array_equal(player.inputs[0], done.image)
     assert player.view.frame(2, -1).step == done.step + 4
     assert player.params["size"] == player.results[1].image.shape[:2]
 

@@ -37,7 +37,7 @@ def check_call(net: cv.Network, player: Any) -> None:
     """The result is the call's, byte for byte."""
     assert player.wait(SOON)
     assert player.state == "done", player.status.value
-    assert player.result == cv.invert(net, player.image, **player.params)
+    assert player.result == cv.invert(net, *player.inputs, **player.params)
 
 
 def test_a_run_is_the_call_with_the_photo_beside_it(net: cv.Network, player: Any) -> None:
@@ -93,6 +93,29 @@ def test_another_photo_in_a_pause_begins_from_the_picture(net: cv.Network, playe
     np.testing.assert_array_equal(player.params["start"], done.image)
     np.testing.assert_array_equal(player.result.original, IMAGES[1])
     assert player.results[1].steps == done.step
+
+
+def test_a_branch_from_an_earlier_run_has_its_photo(net: cv.Network, player: Any) -> None:
+    player.start()
+    check_call(net, player)
+    first = player.image
+    player._photos._list.value = "second"
+    player.set(layer="0")
+    assert player.inputs[0] is first  # of the run on show
+    assert player.result == cv.invert(net, *player.inputs, **player.params)
+    player.start()
+    check_call(net, player)
+    assert player.inputs[0] is player.image
+    player.view.run = 1
+    assert "what run 1 was made with: layer 2, its input." in player.parts.pending.value
+    player.branch(step=3)
+    check_call(net, player)
+    assert player.image is first
+    assert (player.inputs[0] is first, player.result.layer, player._photos._list.value) == (
+        True,
+        "2",
+        "first",
+    )
 
 
 def test_wrong_uses_are_refused(net: cv.Network, player: Any) -> None:

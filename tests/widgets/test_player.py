@@ -259,6 +259,46 @@ def test_a_branch_begins_at_an_earlier_frame_and_compares_with_it(
     assert list(player.results) == [1, 2, 4]
 
 
+def test_a_branch_from_an_earlier_run_has_its_options(player: CountPlayer) -> None:
+    player.start()
+    assert player.wait(SOON)
+    player.set(rate=5.0)
+    player.start()
+    assert player.wait(SOON)
+    assert player.parts.pending.value == ""
+    player.view.run = 1
+    assert "Branch from here takes what run 1 was made with: rate 10." in player.parts.pending.value
+    assert player.options["rate"] == 5.0  # to look at a run changes nothing
+    with pytest.raises(ValueError, match="steps can't be 0"):
+        player.branch(step=3, steps=0)
+    assert player.options["rate"] == 5.0
+    act(player, "branch", run=1, step=3)
+    assert player.wait(SOON)
+    assert levels(player, 3) == {3: 30, 4: 40, 5: 50, 6: 60}
+    assert (player.options["rate"], player.parts.pending.value) == (10.0, "")
+    # What was changed since a run was begun holds for any.
+    player.set(steps=8)
+    player.branch(step=4, run=2)
+    assert player.wait(SOON)
+    assert levels(player, 4) == {4: 20, 5: 25, 6: 30, 7: 35, 8: 40}
+    assert player.result == count(player.net, *player.inputs, **player.params)
+
+
+def test_a_stopped_run_is_the_first_steps_of_its_call(player: CountPlayer, gate: Gate) -> None:
+    gate.close()
+    player.start()
+    gate.let(2)
+    player.stop()
+    gate.permits.release(50)
+    assert player.wait(SOON)
+    gate.permits = None
+    steps = count.steps(player.net, *player.inputs, **player.params)
+    for _ in range(player.result.steps):
+        next(steps)
+    with pytest.warns(UserWarning, match="it was told to stop"):
+        assert count.finish(steps) == player.result
+
+
 def test_a_branch_while_it_runs_ends_the_run_with_its_result(player: CountPlayer, gate: Gate) -> None:
     gate.close()
     player.start()

@@ -43,7 +43,7 @@ def check_call(net: cv.Network, player: Any) -> None:
     """The result is the call's, byte for byte."""
     assert player.wait(SOON)
     assert player.state == "done", player.status.value
-    assert player.result == cv.transfer_style(net, player.content, player.styles, **player.params)
+    assert player.result == cv.transfer_style(net, *player.inputs, **player.params)
 
 
 def pixels(widget: Any) -> Any:

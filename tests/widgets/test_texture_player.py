@@ -41,7 +41,7 @@ def check_call(net: cv.Network, player: Any) -> None:
     """The result is the call's, byte for byte."""
     assert player.wait(SOON)
     assert player.state == "done", player.status.value
-    assert player.result == cv.synthesize_texture(net, player.image, **player.params)
+    assert player.result == cv.synthesize_texture(net, *player.inputs, **player.params)
 
 
 def test_a_run_is_the_call_with_the_source_beside_it(net: cv.Network, player: Any) -> None:
@@ -97,9 +97,9 @@ def test_the_scales_it_takes_by_itself_remain_too(
     player.branch(step=2, steps=5)
     check_call(net, player)
     assert (player.params["scales"], player.params["steps"]) == (2, 3)
-    player.branch(step=3, run=1)
+    player.branch(step=3, run=1)  # which was to take 6
     check_call(net, player)
-    assert (player.params["scales"], player.params["steps"]) == (1, 2)
+    assert (player.params["scales"], player.params["steps"]) == (1, 3)
 
 
 def test_settings_changed_in_a_pause_begin_from_the_picture(net: cv.Network, player: Any) -> None:
