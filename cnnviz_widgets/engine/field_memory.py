@@ -55,13 +55,29 @@ class FieldMemory:
                 del self._known[next(iter(self._known))]
 
 
+class _Same:
+    """Equal to another one of the same object while that lives: the next one may be given its ``id``."""
+
+    __slots__ = ("_object",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, thing: object) -> None:
+        self._object = weakref.ref(thing)
+
+    def __eq__(self, other: object) -> bool:
+        mine = self._object()
+        return isinstance(other, _Same) and mine is not None and mine is other._object()
+
+
 def module_state(net: Network) -> Any:
     """Return what is equal as long as nothing has changed that a receptive field hangs on."""
     core = net.core
-    tensors = [(id(each), version(each)) for each in chain(core.parameters(), core.buffers())]
+    tensors = [(_Same(each), version(each)) for each in chain(core.parameters(), core.buffers())]
+    # The numbers under which hooks are registered are not used twice, unlike their ids.
     hooks = [
-        id(hook)
+        (number, id(hook))
         for module in core.modules()
-        for hook in chain(module._forward_pre_hooks.values(), module._forward_hooks.values())
+        for hooks in (module._forward_pre_hooks, module._forward_hooks)
+        for number, hook in hooks.items()
     ]
     return net.fields.structure(), net.input.channels, net.input.size, tensors, hooks

@@ -598,6 +598,43 @@ def test_a_field_can_be_sent_to_another_process(module: nn.Module, method: str) 
     assert boxes_of(pickle.loads(pickle.dumps(sent))) == boxes_of(field)
 
 
+@pytest.mark.parametrize("what", ["hook", "buffer"])
+def test_what_takes_the_place_of_another_in_memory_is_not_taken_for_it(what: str) -> None:
+    class Picking(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return self[0](x)[..., self.picked :]
+
+    module = Picking(nn.Conv2d(3, 3, 3, padding=1))
+    module.register_buffer("picked", torch.tensor(0))
+    module.add_module("1", nn.Identity())
+    net = cv.Network(nn.Sequential(module, nn.ReLU()), input=cv.InputSpec(size=12))
+
+    def put(shift: int) -> tuple[int, Any]:
+        """Put a new object into the module; return its id, and what takes it out again."""
+        if what == "buffer":
+            module.picked = torch.tensor(shift)
+            return id(module.picked), lambda: delattr(module, "picked")
+        hook = lambda module, given, output: output.roll(shift, 3)  # noqa: E731
+        return id(hook), module[0].register_forward_hook(hook).remove
+
+    for _ in range(20):
+        before, remove = put(1)
+        first = cv.receptive_field(net, "1")
+        remove()
+        del remove
+        if what == "buffer":
+            module.register_buffer("picked", None)
+        after, remove = put(3)
+        if before == after:
+            break
+        remove()
+        if what == "buffer":
+            module.register_buffer("picked", None)
+    assert before == after  # CPython gives the place to the next object of the same size
+    anew = cv.receptive_field(cv.Network(net.module, input=net.input), "1")
+    assert cv.receptive_field(net, "1").box(2, 2) == anew.box(2, 2) != first.box(2, 2)
+
+
 @pytest.mark.parametrize(
     "change",
     [
