@@ -68,7 +68,8 @@ class Maximization(Result):
     targets
         What each is for, as text.
     values
-        The target's value for each picture [N], float32: of the picture as it is shown, rounded to 8 bits.
+        The target's value for each picture [N], float32: of the picture as it is shown, rounded to 8 bits. That of a
+        channel is the mean over its map; a rectifier after the layer is silent wherever that is below 0.
     curves
         By term (``"target"``, and what was subtracted from it), its value at each step, for each picture [steps, N].
     relaxed
@@ -209,6 +210,11 @@ def maximize(
     ValueError
         A value that an option can't have.
 
+    Warns
+    -----
+    UserWarning
+        It ended early, a picture had a gradient of zero throughout, or a channel or unit stayed below 0.
+
     References
     ----------
     .. [1] Erhan, Bengio, Courville and Vincent, "Visualizing higher-layer features of a deep network", 2009.
@@ -269,6 +275,8 @@ def maximize(
     )
     _check_begun(grown, each)
     images, values = _as_shown(private, grown.x, each)
+    if not grown.ended and not grown.stopped:
+        _tell_silent(each, values)
     return Maximization(
         images=images,
         inputs=grown.x.float().cpu().numpy(),
@@ -415,6 +423,20 @@ def _check_begun(grown: Ascent, wanted: Sequence[Objective]) -> None:
         remark(f"maximize stopped early: {grown.ended}")
     elif dead:
         remark(f"nothing led to {', '.join(dead)}: the gradient was zero in all steps; {advice}")
+
+
+def _tell_silent(wanted: Sequence[Objective], values: NDArray[np.float32]) -> None:
+    """Say which channels and units were not brought above 0."""
+    low = {
+        one.text: float(value)
+        for one, value in zip(wanted, values, strict=True)
+        if isinstance(one, TargetObjective) and one.target.layer is not None and value < 0
+    }
+    if low:
+        remark(
+            f"below 0 after all steps: {', '.join(f'{text} {value:.3g}' for text, value in low.items())}; a rectifier "
+            "after that is silent wherever its input is below 0. Take more steps, another seed, or a photo as start="
+        )
 
 
 def _as_shown(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,21 @@ def test_a_size_for_which_the_network_fails_is_named(target: Any) -> None:
     with pytest.raises(InputError, match=r"fails for a picture of 5 x 6 pixels .*; it may be too small"):
         cv.maximize(net, target, size=(5, 6), steps=2)
     assert cv.maximize(net, target, size=(9, 8), steps=2).images.shape == (1, 9, 8, 3)
+
+
+def test_a_channel_that_stays_below_0_is_said() -> None:
+    net, _ = linear_unit()
+    net.module[0].bias.data[1] = -1000
+    with pytest.warns(
+        UserWarning, match=r"below 0 after all steps: Target\(layer='0', channel=1\) -9\d\d; a"
+    ):
+        cv.maximize(net, [cv.Target(layer="0", channel=0), TARGET], steps=20)
+    steps = cv.maximize.steps(net, TARGET, steps=20)
+    next(steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cv.maximize.finish(steps)
+        cv.maximize(net, -TARGET, steps=2)
 
 
 def test_targets_that_are_not_there_are_named() -> None:
