@@ -169,6 +169,8 @@ class Pushed:
         Why before the last one, in words; empty if it was not.
     stopped
         Whether it was told to stop.
+    dead
+        Which pictures never had a gradient [N].
     """
 
     pixels: Tensor
@@ -176,6 +178,7 @@ class Pushed:
     steps: int
     ended: str
     stopped: bool
+    dead: NDArray[np.bool_]
 
 
 def push(
@@ -219,7 +222,7 @@ def push(
         first=first,
         total=total,
     )
-    return Pushed(ascent.leaf, ascent.values, ascent.steps, ascent.ended, ascent.stopped)
+    return Pushed(ascent.leaf, ascent.values, ascent.steps, ascent.ended, ascent.stopped, ascent.dead)
 
 
 def gradient_step(net: Network, pixels: Tensor, classes: Tensor, norm: NormName) -> Tensor:

@@ -68,7 +68,7 @@ def deepfool(
         stopped = True
     table = np.array(notes, np.float32).reshape(-1, 2)
     curves = {"margin": table[:, :1].copy(), "distance": table[:, 1:].copy()}
-    return Pushed(pixels, curves, len(notes), ended, stopped)
+    return Pushed(pixels, curves, len(notes), ended, stopped, np.array([bool(ended) and not notes]))
 
 
 def _nearest_classes(climber: Climber, pixels: Tensor, current: int, count: int) -> Tensor:

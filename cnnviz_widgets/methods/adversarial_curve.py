@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from cnnviz_widgets.engine.attack_tally import NOT_ASKED, AttackTally, attack_batches
 from cnnviz_widgets.engine.attacks import (
     AttackName,
     Plan,
     checked_plan,
-    gradient_step,
     levels_of,
     pixels_of,
-    push,
 )
 from cnnviz_widgets.engine.class_odds import class_probabilities
 from cnnviz_widgets.engine.errors import InputError
@@ -28,14 +26,13 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.norm_balls import NormName, network_numbers
 from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.results import Result
-from cnnviz_widgets.engine.stream import Step, StopEarly, remark, streamed
+from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import class_index
 from cnnviz_widgets.engine.whole_numbers import checked_whole, whole_number
 from cnnviz_widgets.render.captioned import share_curve
 
 EPSILONS = tuple(level / 255 for level in (0, 1, 2, 4, 8, 16))
-_NOT_ASKED = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +47,7 @@ class AttackCurve(Result):
         The share of images that are answered rightly, unchanged as well as attacked [E]; NaN where none was attacked.
     answers
         What the network took each attacked image for [E, N], as an index of a class; -1 where it was not asked, because
-        the run was stopped.
+        the run was stopped before the last restart was done.
     clean
         What it takes the unchanged ones for [N].
     labels
@@ -58,6 +55,8 @@ class AttackCurve(Result):
     unmoved
         Which images had a gradient of zero, so that they could not be attacked [N]: they look more robust than they
         are.
+    ended
+        Why an attack ended early, in words, and how many more did; empty if none did.
     method, norm, quantize, steps, restarts, seed
         The options.
     """
@@ -68,6 +67,7 @@ class AttackCurve(Result):
     clean: NDArray[np.int64]
     labels: NDArray[np.int64]
     unmoved: NDArray[np.bool_]
+    ended: str
     method: str
     norm: str
     quantize: bool
@@ -155,7 +155,8 @@ def attack_curve(
     Warns
     -----
     UserWarning
-        The gradient is zero for some images, which only look robust then.
+        The gradient is zero for some images, which only look robust then; attacks ended early; an epsilon is so small
+        that no picture in 8 bits can differ.
 
     Examples
     --------
@@ -181,21 +182,20 @@ def attack_curve(
     private = private_network(net)
     clean, classes = _clean_answers(private, levels, parts)
     truth = clean if labels is None else _checked_labels(net, labels, len(levels), classes)
-    answers = np.full((len(plans), len(levels)), _NOT_ASKED, np.int64)
-    unmoved = np.zeros(len(levels), bool)
-    yield from _fill(private, levels, parts, truth, plans, bool(quantize), answers, unmoved)
-    if unmoved.any():
-        remark(
-            f"the gradient is zero for {int(unmoved.sum())} of {len(levels)} images, which could not be attacked: they "
-            "look more robust than they are"
-        )
+    answers = np.full((len(plans), len(levels)), NOT_ASKED, np.int64)
+    tally = AttackTally(answers, np.zeros(len(levels), bool), [])
+    if quantize:
+        _warn_if_invisible(plans)
+    yield from attack_batches(private, levels, parts, truth, plans, bool(quantize), tally)
+    tally.tell()
     return AttackCurve(
         epsilons=values,
         accuracy=_accuracy(answers, clean, truth),
         answers=answers,
         clean=clean,
         labels=truth,
-        unmoved=unmoved,
+        unmoved=tally.unmoved,
+        ended=tally.reason,
         method=plans[0].method,
         norm=plans[0].ball.norm,
         quantize=bool(quantize),
@@ -203,6 +203,15 @@ def attack_curve(
         restarts=plans[0].restarts,
         seed=plans[0].seed,
     )
+
+
+def _warn_if_invisible(plans: Sequence[Plan]) -> None:
+    small = [f"{plan.ball.epsilon:.3g}" for plan in plans if plan.ball.epsilon > 0 and plan.ball.levels == 0]
+    if small:
+        remark(
+            f"epsilons below one level, 1/255, leave no picture in 8 bits but the original: {', '.join(small)}; take "
+            "larger ones, or quantize=False"
+        )
 
 
 def _checked_epsilons(epsilons: Any, norm: Any) -> NDArray[np.float64]:
@@ -238,64 +247,10 @@ def _clean_answers(
     return torch.cat(found).argmax(1).cpu().numpy(), found[0].shape[1]
 
 
-def _fill(
-    net: Network,
-    levels: NDArray[np.uint8],
-    parts: Sequence[slice],
-    truth: NDArray[np.int64],
-    plans: Sequence[Plan],
-    quantize: bool,
-    answers: NDArray[np.int64],
-    unmoved: NDArray[np.bool_],
-) -> Generator[Step, None, None]:
-    """Attack batch by batch, and write down the answers as far as it comes."""
-    each_total = plans[0].steps * plans[0].restarts
-    total, first = len(parts) * len(plans) * each_total, 0
-    for part in parts:
-        center = pixels_of(net, levels[part])
-        classes = torch.from_numpy(truth[part]).to(net.device)
-        direction = (
-            gradient_step(net, center, classes, plans[0].ball.norm) if plans[0].method == "fgsm" else None
-        )
-        for row, plan in enumerate(plans):
-            for restart in range(plan.restarts):
-                starts = [plan.start(one, restart, part.start + index) for index, one in enumerate(center)]
-                begin = torch.stack(starts)
-                if direction is not None:
-                    pixels = plan.ball.project(center, center + plan.ball.epsilon * direction)
-                    try:
-                        yield Step(first, total)
-                    except StopEarly:
-                        return
-                else:
-                    pushed = yield from push(net, center, begin, classes, plan, first=first, total=total)
-                    if pushed.stopped:
-                        return
-                    pixels = pushed.pixels
-                first += plan.steps
-                if plan.ball.epsilon > 0:
-                    unmoved[part] |= (pixels == begin).flatten(1).all(1).cpu().numpy()
-                now = _answers(net, levels[part], pixels, plan, quantize)
-                # Over several restarts, the first wrong answer stands.
-                old = answers[row, part]
-                answers[row, part] = np.where((old == _NOT_ASKED) | (old == truth[part]), now, old)
-
-
-def _answers(
-    net: Network, levels: NDArray[np.uint8], pixels: Tensor, plan: Plan, quantize: bool
-) -> NDArray[np.int64]:
-    """Return what the network takes attacked images for."""
-    if quantize:
-        exact = pixels.cpu().numpy()
-        changed = [one + plan.ball.in_levels(one, other) for one, other in zip(levels, exact, strict=True)]
-        pixels = pixels_of(net, np.stack(changed).astype(np.uint8))
-    return class_probabilities(net, network_numbers(net, pixels)).argmax(1).cpu().numpy()
-
-
 def _accuracy(
     answers: NDArray[np.int64], clean: NDArray[np.int64], truth: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    asked = answers != _NOT_ASKED
+    asked = answers != NOT_ASKED
     right = ((answers == truth) & (clean == truth)).sum(axis=1)
     counts = asked.sum(axis=1)
     return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)

@@ -443,10 +443,12 @@ def test_rounding_can_be_left_out_of_a_curve() -> None:
     # Below one level nothing is left in 8 bits, while exact numbers change an answer that is on the edge.
     level = scores_of(MIDDLING.transpose(2, 0, 1) / 255)[:2] - BIAS[:2]
     thin = linear(WEIGHT[:2], torch.tensor([0.01, 0.0]) - level)
-    rounded, exact = (
-        cv.attack_curve(thin, MIDDLING, [0.4 / 255], quantize=each).accuracy[0] for each in (True, False)
-    )
+    with pytest.warns(UserWarning, match="below one level, 1/255, leave .*: 0.00157; take") as said:
+        rounded, exact = (
+            cv.attack_curve(thin, MIDDLING, [0.4 / 255], quantize=each).accuracy[0] for each in (True, False)
+        )
     assert (rounded, exact) == (1, 0)
+    assert len(said) == 1
 
 
 def test_a_curve_that_is_stopped_tells_what_it_has(net: cv.Network) -> None:
