@@ -54,7 +54,7 @@ def act(name, details):
     elif name == "branch":
         begin(details["step"] + 60, details["step"], details["run"])
     elif name == "export":
-        player.offer("frame.png", b"the file", "image/png")
+        player.offer("frame.png", b"the file", "image/png", page=details["page"])
 player
 """
 
@@ -174,7 +174,8 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
     widget.slider.press("ArrowRight")
     widget.button("Branch from here").click()
     nb.kernel.wait_for("player.state == 'done'")
-    assert nb.kernel.value("acts[-1]") == ["branch", {"run": 1, "step": 94}]
+    name, details = nb.kernel.value("acts[-1]")
+    assert (name, details["run"], details["step"]) == ("branch", 1, 94)
     expect(widget.root).to_contain_text("from run 1 at step 94")
     widget.wait_for_step(154)
     widget.check_colors(154, 2)
