@@ -30,7 +30,7 @@ from cnnviz_widgets.widgets._player_export import (
     result_bytes,
 )
 from cnnviz_widgets.widgets._player_parts import PlayerParts
-from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, is_other, numbers
+from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, is_other
 from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker, picture_of, picture_of_result
 
 # A chart costs the page as much as five frames.
@@ -314,8 +314,8 @@ class Player(Worker):
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write what is on show to a file, of the kind that its name's ending says, and return its path.
 
-        ``.png``: the frame on show. ``.gif`` and ``.webp``: the kept frames of its run, as an animation; WebP without
-        loss. ``.npz``: its result, which `load_result` reads.
+        ``.png``: the frame on show. ``.gif`` and ``.webp``: the kept frames of its run, as an animation, small ones
+        enlarged in whole pixels; WebP without loss. ``.npz``: its result, which `load_result` reads.
 
         Raises
         ------
@@ -341,7 +341,7 @@ class Player(Worker):
 
     @property
     def inputs(self) -> tuple[Any, ...]:
-        """What stands before the options in the call that gives `result`: the photos that the run on show began with."""
+        """What stands before the options in the call that gives `result`: photos that the run on show began with."""
         with self.lock:
             run = self._runs.get(self.view.run)
             return self._inputs() if run is None else run.call.inputs
@@ -505,8 +505,11 @@ class Player(Worker):
     def _draw(self) -> None:
         with self.lock:
             shown = [self._runs[each] for each in (self.view.run, self.view.other) if each in self._runs]
-            self.chart.set_lines(*curves_of(shown))
+            steps, lines = curves_of(shown)
+            self.chart.set_lines(steps, lines)
             self.chart.show_marker(not self.chart.is_empty)
+            # A single step makes no curve.
+            self.parts.show_chart(len(steps) > 1)
             self._show_numbers(shown[0] if shown else None)
 
     def close(self) -> None:
@@ -528,11 +531,10 @@ class Player(Worker):
             run = self._runs.get(self.view.run)
             lines = [f"{type(self).__name__}: {self._title(self._options)}", self.view.to_text()]
             if run is not None:
-                lines.append(repr(run.result) if run.result is not None else _numbers_text(run))
+                lines.append(repr(run.result) if run.result is not None else self._numbers_text(run))
             if self.error is not None:
                 lines.append(f"{self.state}: {type(self.error).__name__}: {self.error}")
         return "\n".join(lines)
 
-
-def _numbers_text(run: Run) -> str:
-    return "; ".join(f"{name} {format_number(value)}" for name, value in numbers(run.last).items())
+    def _numbers_text(self, run: Run) -> str:
+        return "; ".join(f"{name} {format_number(value)}" for name, value in self._numbers(run.last).items())

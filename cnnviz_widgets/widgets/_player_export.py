@@ -23,6 +23,7 @@ MIME_TYPES = {
 }
 FRAME_MILLISECONDS = 80
 LAST_MILLISECONDS = 1_000
+SMALL_SIDE, SHOWN_SIDE = 112, 448
 
 
 def checked_format(name: Any) -> str:
@@ -35,11 +36,12 @@ def checked_format(name: Any) -> str:
 def animation(frames: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
     """Return frames as an animation that begins anew after a second: WebP without loss, or GIF in 256 colors a frame.
 
-    Frames of other sizes than the last one, of a run from coarse to fine, are brought to its size.
+    Frames of other sizes than the last one, of a run from coarse to fine, are brought to its size. Small ones are
+    enlarged in whole pixels, as the page does.
     """
     if not frames:
         raise ValueError("there is no frame to export yet; start the player first")
-    height, width = frames[-1].shape[:2]
+    height, width = (side * _zoom(frames[-1]) for side in frames[-1].shape[:2])
     pictures = [Image.fromarray(each) for each in frames]
     pictures = [
         each if each.size == (width, height) else each.resize((width, height), Image.Resampling.NEAREST)
@@ -58,6 +60,11 @@ def animation(frames: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
         **options,
     )
     return buffer.getvalue()
+
+
+def _zoom(frame: NDArray[np.uint8]) -> int:
+    longest = max(frame.shape[:2])
+    return SHOWN_SIDE // longest if longest <= SMALL_SIDE else 1
 
 
 def result_bytes(result: Result) -> bytes:

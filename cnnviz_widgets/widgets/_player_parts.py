@@ -76,6 +76,15 @@ class PlayerParts:
             ipywidgets.jsdlink((self.view, "marker_high"), (marker, "max")),
         ]
         self.said, self.pending = ipywidgets.HTML(), ipywidgets.HTML()
+        self._meant = ipywidgets.HTML("<p>At each step: measured on the picture before that step.</p>")
+        self._measured = ipywidgets.VBox([self.said], layout={"min_width": "0", "width": "auto"})
+        self._measured.add_class("cnnviz-part")
+
+    def show_chart(self, is_shown: bool) -> None:
+        """Show the curves, or leave them out: of nothing bqplot makes an axis from -1 to 1."""
+        parts = (self.chart, self._meant, self.said) if is_shown else (self.said,)
+        if self._measured.children != parts:
+            self._measured.children = parts
 
     def arranged(
         self, status: ipywidgets.Widget, beside: Sequence[ipywidgets.Widget]
@@ -83,9 +92,9 @@ class PlayerParts:
         """Return the widget's children: the frames, and beside them what can be chosen and the curves."""
         column = {"min_width": "0", "width": "auto", "flex": "1 1 340px"}
         left = ipywidgets.VBox([self.view], layout={"max_width": "560px", **column})
-        measured = ipywidgets.VBox([self.chart, self.said], layout={"min_width": "0", "width": "auto"})
-        measured.add_class("cnnviz-part")
-        right = ipywidgets.VBox([*beside, self.pending, measured], layout={"max_width": "640px", **column})
+        right = ipywidgets.VBox(
+            [*beside, self.pending, self._measured], layout={"max_width": "640px", **column}
+        )
         columns = ipywidgets.HBox(
             [left, right], layout={"flex_flow": "row wrap", "grid_gap": "16px", "width": "100%"}
         )

@@ -94,11 +94,11 @@ class Run:
         """How many steps are done, those before its beginning included."""
         return self.call.first + self.last.index + 1
 
-    def note(self, step: Step) -> None:
-        """Take note of the numbers of a step that was taken."""
+    def note(self, step: Step, values: Mapping[str, float]) -> None:
+        """Take note of a step that was taken, and of its numbers."""
         self.last = step
         self.taken.append(self.done)
-        for name, value in numbers(step).items():
+        for name, value in values.items():
             curve = self.curves.setdefault(name, [])
             # A term that came later, or paused, has gaps.
             curve += [np.nan] * (len(self.taken) - 1 - len(curve))

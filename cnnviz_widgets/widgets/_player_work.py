@@ -54,6 +54,10 @@ class Worker(Viewer):
     def _steps_of(self, call: Call) -> Generator[Step, None, Any]:
         """Return the generator of a call's steps."""
 
+    def _numbers(self, step: Step) -> dict[str, float]:
+        """Return the numbers of a step, as a person reads them."""
+        return numbers(step)
+
     @abstractmethod
     def _note_step(self) -> None:
         """Show the numbers of a step, soon."""
@@ -229,11 +233,12 @@ class Worker(Viewer):
 
     def _shown(self, run: Run, step: Step) -> Run | None:
         """Show a step and return the run; nothing where that fails."""
+        values = self._numbers(step)
         with self.lock:
-            run.note(step)
+            run.note(step, values)
         try:
             if run.session is self._at_work:
-                self.view.show(run.done, numbers(step), lambda: _sure(picture_of(step)))
+                self.view.show(run.done, values, lambda: _sure(picture_of(step)))
         except Exception as error:
             run.steps.close()
             self._fail(run, error)

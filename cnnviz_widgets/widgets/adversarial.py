@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cnnviz_widgets.engine.attacks import Plan, checked_plan
 from cnnviz_widgets.engine.errors import TargetError
 from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import as_target, class_index
 from cnnviz_widgets.methods.adversarial import Attack, attack
@@ -37,7 +38,7 @@ _METHODS = [
     ("PGD: from random places", "pgd"),
     ("DeepFool: the shortest way", "deepfool"),
 ]
-_NORMS = [("the largest change", "inf"), ("the length of the change", "2")]
+_NORMS = [("the largest change", "inf"), ("the length of the change (L2)", "2")]
 # What an attack can't have, as it is left out.
 _NOT_OF: dict[str, dict[str, Any]] = {
     "fgsm": {"steps": None, "rate": None, "restarts": 1},
@@ -87,7 +88,8 @@ class AttackPlayer(PhotoPlayer):
         The `Attack` of the run on show: ``cv.attack(net, *player.inputs, **player.params)``; of a run that was
         stopped, after the steps it took. ``None`` before its end.
     inputs, params
-        See there: the photo that the run began with, and its options. A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
+        See there: the photo that the run began with, and its options.
+        A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
     results
         The results of all runs, by number; of those that began with a move of *Epsilon*, the last few.
     state
@@ -134,7 +136,7 @@ class AttackPlayer(PhotoPlayer):
     def _make_controls(self) -> Sequence[Control]:
         return (
             choice("method", "Method", "Which attack", _METHODS, width="270px"),
-            choice("norm", "Norm", "What epsilon is the bound of", _NORMS, width="240px"),
+            choice("norm", "Norm", "What epsilon is the bound of", _NORMS, width="280px"),
             epsilon_slider(lambda: str(self._options["norm"])),
             number_field("steps", "Steps", "How many steps", default="its default", whole=True),
             number_field(
@@ -245,6 +247,12 @@ class AttackPlayer(PhotoPlayer):
             found["steps"] = plan.steps - done if done < plan.steps else plan.steps
         if plan.method in ("ifgsm", "pgd") and plan.rate:
             found["rate"] = plan.rate
+        return found
+
+    def _numbers(self, step: Step) -> dict[str, float]:
+        found = super()._numbers(step)
+        if "log_probability" in found:
+            found["probability to reach"] = float(np.exp(found.pop("log_probability")))
         return found
 
     # -- what it has come to ----------------------------------------------------------------------------

@@ -67,7 +67,8 @@ class DeepDreamPlayer(PhotoPlayer):
         The `DeepDream` of the run on show: ``cv.deepdream(net, *player.inputs, **player.params)``; of a run that
         was stopped, after the steps it took. ``None`` before its end.
     inputs, params
-        See there: the photo that the run began with, or the frame it branched from, and its options. A branch has the size of its picture in ``size``.
+        See there: the photo that the run began with, or the frame it branched from, and its options.
+        A branch has the size of its picture in ``size``.
     results
         The results of all runs, by number.
     state

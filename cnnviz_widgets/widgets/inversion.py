@@ -63,7 +63,8 @@ class InversionPlayer(PhotoPlayer):
         The `Inversion` of the run on show: ``cv.invert(net, *player.inputs, **player.params)``; of a run that was
         stopped, after the steps it took. ``None`` before its end.
     inputs, params
-        See there: the photo that the run began with, and its options. A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
+        See there: the photo that the run began with, and its options.
+        A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
     results
         The results of all runs, by number.
     state

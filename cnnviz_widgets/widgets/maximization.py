@@ -56,7 +56,8 @@ class MaximizationPlayer(Player):
         The `Maximization` of the run on show: ``cv.maximize(net, **player.params)``; of a run that was stopped, after
         the steps it took. ``None`` before its end.
     params
-        See there: the options of the run on show. A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
+        See there: the options of the run on show.
+        A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
     results
         The results of all runs, by number.
     state

@@ -57,7 +57,8 @@ class StylePlayer(ScaledPlayer):
         The `StyleTransfer` of the run on show: ``cv.transfer_style(net, *player.inputs, **player.params)``; of a
         run that was stopped, after the steps it took. ``None`` before its end.
     inputs, params
-        See there: the content and the styles that the run began with, and its options. A branch has the picture it began with in ``start``, and the steps and scales that remained.
+        See there: the content and the styles that the run began with, and its options.
+        A branch has the picture it began with in ``start``, and the steps and scales that remained.
     results
         The results of all runs, by number.
     state
@@ -177,9 +178,13 @@ class StylePlayer(ScaledPlayer):
     def _make_controls(self) -> Sequence[Control]:
         starts = [("the content", "content"), ("the style", "style"), ("noise", "noise")]
         return (
-            weight_slider("style_weight", "Style", "Weight of the style"),
-            weight_slider("content_weight", "Content", "Weight of the content"),
-            weight_slider("variation_weight", "Smooth", "Weight of the variation of neighboring pixels"),
+            weight_slider("style_weight", "Style weight", "Weight of the style"),
+            weight_slider("content_weight", "Content weight", "Weight of the content"),
+            weight_slider(
+                "variation_weight",
+                "Variation weight",
+                "Weight of the variation of neighboring pixels: more is smoother",
+            ),
             choice("start", "Start with", "Where a run begins", starts),
             check("keep_colors", "Keep colors", "Whether the content's colors are kept"),
             *self._scale_controls("Pixels of the picture", "the content's"),

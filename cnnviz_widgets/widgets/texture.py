@@ -45,7 +45,8 @@ class TexturePlayer(ScaledPlayer):
         The `Texture` of the run on show: ``cv.synthesize_texture(net, *player.inputs, **player.params)``; of a run
         that was stopped, after the steps it took. ``None`` before its end.
     inputs, params
-        See there: the source that the run began with, and its options. A branch has the picture it began with in ``start``, and the steps and scales that remained.
+        See there: the source that the run began with, and its options.
+        A branch has the picture it began with in ``start``, and the steps and scales that remained.
     results
         The results of all runs, by number.
     state

@@ -176,6 +176,11 @@ def test_a_class_to_reach_has_its_bar(net: cv.Network, player: Any) -> None:
     player.start()
     check_call(net, player)
     assert (player.result.success, player.result.class_after) == (True, order[-1])
+    # A probability, of the picture before each step.
+    assert player.view.frame(1, 1).values["probability to reach"] == pytest.approx(
+        float(odds(net, IMAGES[0])[order[-1]]), rel=1e-4
+    )
+    assert list(player.chart._lines) == ["probability to reach"]
     player._goals.classes.value = "wolf"
     assert "&#x27;wolf&#x27; not found" in player._goals.classes.said.value
     assert f"It is still &#x27;{LABELS[order[-1]]}&#x27;" in player._goals.classes.said.value

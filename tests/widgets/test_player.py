@@ -152,6 +152,7 @@ def test_a_run_is_the_call_and_its_frames_and_curve_are_its_steps(
 ) -> None:
     assert player.state == "ready"
     assert player.result is None
+    assert player.chart not in player.parts._measured.children  # there is nothing to draw yet
     # In its place, in a notebook without a kernel: what a first step gives.
     assert np.asarray(Image.open(io.BytesIO(player.to_png())))[1, 1, 0] == 10
     player.start()
@@ -163,6 +164,7 @@ def test_a_run_is_the_call_and_its_frames_and_curve_are_its_steps(
     assert player.view.frame(1, 3).values == {"level": 30.0}
     np.testing.assert_array_equal(player.chart._steps, np.arange(1, 7))
     np.testing.assert_array_equal(player.chart._lines["level"], np.arange(10, 70, 10))
+    assert player.chart in player.parts._measured.children
     assert player.to_text().startswith("CountPlayer: \nFramePlayer: run 1 of 1, done, step 6 of 6\nCount(")
     assert player.to_png()[:4] == b"\x89PNG"
 
@@ -555,7 +557,8 @@ def test_exports_read_back_are_the_exact_frames(player: CountPlayer, tmp_path: A
         with Image.open(player.export(tmp_path / f"a.{kind}")) as film:
             read = [np.asarray(each.convert("RGB")) for each in ImageSequence.Iterator(film)]
             assert film.info["loop"] == 0
-        np.testing.assert_array_equal(read, frames)
+        # Small ones are as large as on the page: each pixel a square.
+        np.testing.assert_array_equal(read, [frame.repeat(112, 0).repeat(112, 1) for frame in frames])
     path = player.export(tmp_path / "a.NPZ")
     Result.kinds["Count"] = Count
     assert cv.load_result(path) == player.result
