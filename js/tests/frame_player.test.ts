@@ -560,6 +560,18 @@ describe("FramePlayerView", () => {
     await settle();
     expect(model.get("run")).toBe(1);
     expect(steps()).toEqual([99]); // not beside itself
+    // The values stand under what says when they were measured; titles that are cut off can be read.
+    const captions = [...host.querySelectorAll("figure:not([hidden]) figcaption")];
+    expect(captions.length).toBeGreaterThan(0);
+    for (const caption of captions) {
+      const [title, when] = caption.children as unknown as HTMLElement[];
+      expect(title?.title).toBe(title?.textContent);
+      expect(title?.title).toMatch(/^step \d+ \u00b7 run \d/);
+      expect([when?.textContent, when?.style.visibility]).toEqual([
+        "measured before this step:",
+        "visible",
+      ]);
+    }
   });
 
   it("has the marker of a chart where the step is, over both runs", async () => {

@@ -43,12 +43,13 @@ export class Picture {
   );
   #title = element("div", { class: "cvz-player-title" });
   #values = element("div", { class: "cvz-player-values" });
+  #when = element("div", { class: "cvz-player-when" }, "measured before this step:");
   /** Of the picture that is drawn. */
   #source: Uint8Array | undefined;
   #size: Size | undefined;
 
   constructor() {
-    const caption = element("figcaption", {}, this.#title, this.#values);
+    const caption = element("figcaption", {}, this.#title, this.#when, this.#values);
     this.root = element("figure", { class: "cvz-player-picture" }, this.#frame, caption);
   }
 
@@ -67,6 +68,7 @@ export class Picture {
     }
     this.#resize(room);
     setText(this.#title, texts.title);
+    setAttribute(this.#title, "title", texts.title); // it may be cut off
     setText(this.#empty, broken ? "This picture is damaged" : texts.empty);
     setAttribute(this.#frame, "aria-label", texts.label);
     this.#showValues(frame?.values ?? {});
@@ -118,6 +120,7 @@ export class Picture {
 
   #showValues(values: Values): void {
     const entries = Object.entries(values);
+    setStyle(this.#when, "visibility", entries.length > 0 ? "visible" : "hidden");
     while (this.#values.children.length > entries.length) {
       this.#values.lastElementChild?.remove();
     }
