@@ -372,7 +372,7 @@ def _warn_if_invisible(plan: Plan) -> None:
 
 def _check_moved(pushed: Pushed, probability: Tensor) -> None:
     """Raise an error where there was no gradient to begin with."""
-    if pushed.ended and not pushed.steps:
+    if pushed.ended and not pushed.steps and pushed.dead.all():
         raise ZeroGradientError(
             f"{pushed.ended}, where the present answer has the probability {float(probability):.6g}, so there is "
             "nothing to follow; if the network ends in a softmax, give what comes before it (cv.Network(module, "

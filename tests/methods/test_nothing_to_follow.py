@@ -99,3 +99,13 @@ def test_pixels_begin_in_gray_where_a_network_scales_nothing() -> None:
     # A quarter of the way to white, with a deviation of 0.1.
     assert found.images.mean() == pytest.approx(0.25 * 255, abs=1)
     assert found.images.std() == pytest.approx(0.1 * 255, rel=0.05)
+
+
+def test_a_first_step_into_nan_is_undone_and_said() -> None:
+    """That is another thing than a gradient of zero, and no error."""
+    net = cv.Network(nn.Sequential(Cliff(), nn.Flatten(), nn.Linear(192, 2)), input=SPEC)
+    image = np.full((8, 8, 3), 130, np.uint8)
+    found = cv.attack(net, image, epsilon=0.5)
+    assert (found.steps, found.success) == (0, False)
+    assert "NaN" in found.ended
+    assert np.array_equal(found.adversarial, image)
