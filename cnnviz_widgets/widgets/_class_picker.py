@@ -82,6 +82,8 @@ class ClassPicker(ipywidgets.Combobox):  # type: ignore[misc, unused-ignore]
         try:
             self._on_pick(self._indices.get(text, int(text) if text.isdecimal() else text))
         except (TypeError, ValueError, LookupError) as error:
-            self._mark(f"{error}. " + (f"It is still {self._shown!r}." if self._shown else ""))
+            told = str(error)
+            told += "" if told.endswith((".", "?", "!")) else "."
+            self._mark(told + (f" It is still {self._shown!r}." if self._shown else ""))
         else:
             self.forgive()

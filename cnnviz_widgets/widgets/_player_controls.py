@@ -17,7 +17,7 @@ from cnnviz_widgets.widgets._controls import Filling
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
 _PLAIN = {"description_width": "initial"}
-_ALIKE = {"description_width": "105px"}  # sliders below each other
+_ALIKE = {"description_width": "120px"}  # sliders below each other
 _AS_IS = "as given"
 # Beside each other, or below where there is no room.
 ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
