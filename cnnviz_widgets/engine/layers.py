@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from copy import copy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -38,14 +38,16 @@ class LayerInfo:
         Class name, such as ``"Conv2d"``; ``"function"`` for a rectifier called as one.
     output_shape
         Shape of what the first call returns, without the batch axis; ``None`` where a forward pass never
-        calls the module or where it returns no tensor. Maps are (channels, rows, columns), also where they
-        come with their channels at the end, as in Swin.
+        calls the module or where it returns no tensor.
     parameters
         Number of parameters, those of its children included.
     calls
         How often one forward pass calls the module.
     output_shapes
         One shape for each call.
+    map_shapes
+        The same as everything here reads it: maps are (channels, rows, columns), also where they come with their
+        channels at the end, as in Swin.
     """
 
     name: str
@@ -54,6 +56,18 @@ class LayerInfo:
     parameters: int
     calls: int
     output_shapes: tuple[tuple[int, ...] | None, ...] = ()
+    map_shapes: tuple[tuple[int, ...] | None, ...] = ()
+
+    @property
+    def map_shape(self) -> tuple[int, ...] | None:
+        """The first of the `map_shapes`."""
+        return self.map_shapes[0] if self.map_shapes else None
+
+    def of_call(self, call: int) -> LayerInfo:
+        """Return the same with the shape that one call has."""
+        return replace(
+            self, output_shape=self.output_shapes[call], map_shapes=self.map_shapes[call : call + 1]
+        )
 
 
 def map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
@@ -175,14 +189,18 @@ def list_layers(module: nn.Module, seen: Survey) -> tuple[LayerInfo, ...]:
 
 def layer_info(name: str, place: Place, seen: Survey) -> LayerInfo:
     """Return what a survey knows of one submodule, or of a rectifier called as a function."""
-    shapes = tuple(seen.shapes.get(place, ()))
+    maps = tuple(seen.shapes.get(place, ()))
+    shapes = tuple(
+        (*shape[1:], shape[0]) if shape is not None and (place, call) in seen.channels_last else shape
+        for call, shape in enumerate(maps)
+    )
     first = shapes[0] if shapes else None
     if isinstance(place, str):
         if not shapes:
             raise never_called(name, seen.functions)
-        return LayerInfo(name, "function", first, 0, len(shapes), shapes)
+        return LayerInfo(name, "function", first, 0, len(shapes), shapes, maps)
     parameters = sum(each.numel() for each in place.parameters())
-    return LayerInfo(name, type(place).__name__, first, parameters, len(shapes), shapes)
+    return LayerInfo(name, type(place).__name__, first, parameters, len(shapes), shapes, maps)
 
 
 def never_called(name: str, functions: Sequence[str]) -> LayerNotFoundError:

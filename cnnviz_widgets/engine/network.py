@@ -367,7 +367,7 @@ class Network:
         layer = layer_info(place if isinstance(place, str) else names[place], place, self.survey)
         if call is None:
             return layer
-        return replace(layer, output_shape=layer.output_shapes[check_call(name, call, layer.calls)])
+        return layer.of_call(check_call(name, call, layer.calls))
 
     def _check_batch(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import operator
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import ipywidgets
@@ -155,7 +154,7 @@ class LayerBrowser(PhotoViewer):
     @traitlets.validate("channel")
     def _check_channel(self, proposal: Any) -> int:
         channel = int(proposal["value"])
-        shape = self._info(self.layer).output_shape or (0,)
+        shape = self._info(self.layer).map_shape or (0,)
         if not 0 <= channel < shape[0]:
             raise TargetError(f"layer {self.layer!r} has channels 0 to {shape[0] - 1}, got {channel}")
         return channel
@@ -187,7 +186,8 @@ class LayerBrowser(PhotoViewer):
             raise LayerNotFoundError(f"layer {name!r} is newer than this browser; make a new cv.LayerBrowser")
         if call is None:
             return info
-        return replace(info, output_shape=info.output_shapes[check_call(name, call, info.calls)])
+        check_call(name, call, info.calls)
+        return info.of_call(check_call(name, call, info.calls))
 
     def _map_size(self) -> tuple[int, int]:
         """Return height and width of the layer's maps; of a fully connected layer, 1 and 1."""
@@ -196,7 +196,7 @@ class LayerBrowser(PhotoViewer):
             return result.maps.shape[1], result.maps.shape[2]
         if self.net.input.size is None:
             raise TargetError(f"the map of layer {self.layer!r} is not there yet; call browser.wait() first")
-        shape = self._info(self.layer).output_shape or ()
+        shape = self._info(self.layer).map_shape or ()
         return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
     # -- the page's acts --------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class LayerBrowser(PhotoViewer):
     def _on_layer(self, change: Any) -> None:
         with self.lock:
             self.position = None
-            shape = self._info(self.layer).output_shape or (0,)
+            shape = self._info(self.layer).map_shape or (0,)
             if self.channel >= shape[0]:
                 self.channel = 0
             self._show_layer()

@@ -28,7 +28,7 @@ def swin() -> cv.Network:
 
 
 def test_swin_has_them_at_the_end_between_its_permutations(swin: cv.Network) -> None:
-    shapes = {layer.name: layer.output_shape for layer in swin.layers}
+    shapes = {layer.name: layer.map_shape for layer in swin.layers}
     # Every one of these has 12 or 24 channels, or four times as many within a block, and a square map.
     for name, shape in shapes.items():
         if shape is not None and len(shape) == 3:
@@ -110,8 +110,8 @@ def test_what_tells_and_what_does_not() -> None:
     torch.manual_seed(0)
     net = small(Function(_mixer, first=nn.Conv2d(3, 4, 3), columns=nn.Linear(6, 5)))
     assert not net.survey.channels_last
-    assert net.layer("columns").output_shape == (4, 6, 5)
+    assert net.layer("columns").map_shape == (4, 6, 5)
     net = small(Function(_patches, cut=nn.Identity(), first=nn.Linear(48, 48), norm=nn.LayerNorm(48)))
-    assert [net.layer(name).output_shape for name in ("cut", "first", "norm")] == [(48, 2, 2)] * 3
+    assert [net.layer(name).map_shape for name in ("cut", "first", "norm")] == [(48, 2, 2)] * 3
     whole = small(Function(lambda module, x: module.norm(x).mean((2, 3)), norm=nn.LayerNorm([3, 8, 8])))
     assert not whole.survey.channels_last
