@@ -944,6 +944,7 @@ TABLE: dict[str, Row] = {
     ),
     "Network.layer": Row(lambda method, s: method(s.layer), uses=("layer",), remembers=True),
     "Network.layers": Row(lambda method, s: method, remembers=True),
+    "Network.without_resizing": Row(lambda method, s: method().input, runs=False),
     "Network.knows": Row(lambda method, s: method(_prepared(s)), runs=False),
     "Network.label": Row(
         lambda method, s: method(s.target),
