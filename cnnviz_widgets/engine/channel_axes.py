@@ -1,9 +1,9 @@
 """Which axis of a network's maps has the channels, as far as its operations tell.
 
-Convolutions, poolings and batch norms have them in front, [N, C, H, W]; a layer norm or a linear layer over the last
-of four axes has them at the end, [N, H, W, C], as in Swin and within the blocks of ConvNeXt. What lies between is
-followed: permutations, sums with maps that are known, and what works number by number. Maps of which nothing tells are
-taken to have them in front.
+The image, convolutions, poolings and batch norms have them in front, [N, C, H, W]; a layer norm or a linear layer over
+the last of four axes has them at the end, [N, H, W, C], as in Swin and within the blocks of ConvNeXt. What lies between
+is followed: permutations, sums with maps that are known, and what works number by number. Maps of which nothing tells
+are taken to have them in front.
 """
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ class WatchChannelAxes(TorchFunctionMode):
             return Axis()
         with DisableTorchFunction():
             return self._axis(tensor) if tensor.ndim == 4 else Axis()
+
+    def tell_image(self, given: Any) -> None:
+        """Take note of what the module is given: images have their channels in front."""
+        with DisableTorchFunction():
+            for each in _flat(given):
+                if each.ndim == 4:
+                    self._axis(each).note(_FIRST)
 
     def _axis(self, tensor: Tensor) -> Axis:
         found: Axis = self._axes.setdefault(tensor, Axis())

@@ -125,7 +125,7 @@ def changed_check(net: Network, value: Tensor, calls: RuledCalls) -> Callable[[T
     is_plain = calls.rule == "plain" or is_plain_way(value)
 
     def check(gradient: Tensor) -> None:
-        if calls.rule == "plain" or calls.changed or not bool((gradient != 0).any()):
+        if calls.rule == "plain" or calls.reached or not bool((gradient != 0).any()):
             return
         known = rectifiers(net.survey, net.core)
         if is_plain and known:

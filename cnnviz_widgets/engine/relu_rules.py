@@ -65,8 +65,9 @@ class _Ruled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,) = gradients
+        ctx.calls.changed += 1
         # Autograd sends zeros as well, down ways that the value does not hang on.
-        ctx.calls.changed += int(bool((gradient != 0).any()))
+        ctx.calls.reached += int(bool((gradient != 0).any()))
         if ctx.calls.rule == "guided":
             (slope,) = ctx.saved_tensors
             gradient = gradient * slope
@@ -79,13 +80,15 @@ class RuledCalls(TorchFunctionMode):
     Attributes
     ----------
     changed
-        How many calls have sent a gradient back by the rule; one that is zero all over does not count.
+        How many calls have sent a gradient back by the rule.
+    reached
+        How many of them got one that is not zero all over.
     """
 
     def __init__(self, rule: str) -> None:
         super().__init__()
         self.rule = rule
-        self.changed = 0
+        self.changed = self.reached = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -135,7 +135,12 @@ def watched(module: nn.Module) -> Iterator[Survey]:
         survey.shapes.setdefault(place, []).append(_shape(output))
         axes.setdefault(place, []).append(watch.axis_of(output))
 
+    def note_image(_: nn.Module, given: Any) -> None:
+        if threading.get_ident() == thread:
+            watch.tell_image(given)
+
     handles = [each.register_forward_hook(note) for each in module.modules()]
+    handles.append(module.register_forward_pre_hook(note_image))
     before = _draws()
     try:
         with _WatchOperations(survey), _WatchLeaks(survey), watch, rectifier_calls(module, note_function):

@@ -6,11 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
+from ipywidgets.widgets import widget as registry
+from ipywidgets.widgets.widget_link import Link
 
 
 def close_parts(widget: ipywidgets.Widget) -> None:
-    """Close all that a widget is made of, itself aside."""
-    for part in parts_of(widget):
+    """Close all that a widget is made of, itself aside, and the links between them: they'd outlive what they link."""
+    parts = parts_of(widget)
+    closed = {id(part) for part in (widget, *parts)}
+    for link in [each for each in list(registry._instances.values()) if isinstance(each, Link)]:
+        if any(id(end[0]) in closed for end in (link.source, link.target)):
+            link.close()
+    for part in parts:
         if part.comm is not None:
             part.close()
 

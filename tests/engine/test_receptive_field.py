@@ -630,7 +630,7 @@ def test_what_takes_the_place_of_another_in_memory_is_not_taken_for_it(what: str
         remove()
         if what == "buffer":
             module.register_buffer("picked", None)
-    assert before == after  # CPython gives the place to the next object of the same size
+    # CPython mostly gives the place to the next object of the same size; what follows holds in any case.
     anew = cv.receptive_field(cv.Network(net.module, input=net.input), "1")
     assert cv.receptive_field(net, "1").box(2, 2) == anew.box(2, 2) != first.box(2, 2)
 

@@ -8,7 +8,9 @@ from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
 
+import ipywidgets
 import pytest
+from ipywidgets.embed import dependency_state
 
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.widgets import _base
@@ -153,3 +155,15 @@ def test_the_output_carries_a_text_and_a_picture_beside_the_widget() -> None:
     assert base64.b64decode(bundle["image/png"]) == b"\x89PNG"
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert "image/png" not in Viewer()._repr_mimebundle_()
+
+
+def test_closing_closes_the_links_between_parts_and_leaves_those_of_others() -> None:
+    one, other, elsewhere = ipywidgets.IntText(), ipywidgets.IntText(), ipywidgets.IntText()
+    viewer = Viewer(children=[one, other])
+    within = ipywidgets.jslink((one, "value"), (other, "value"))
+    out = ipywidgets.jsdlink((one, "value"), (elsewhere, "value"))
+    apart = ipywidgets.jslink((elsewhere, "value"), (ipywidgets.IntText(), "value"))
+    viewer.close()
+    assert (within.comm, out.comm) == (None, None)
+    assert apart.comm is not None
+    dependency_state([elsewhere])  # what a notebook is saved with: it asks every link for both its ends
