@@ -574,6 +574,28 @@ describe("FramePlayerView", () => {
     }
   });
 
+  it("follows a run that begins, even where a step chosen before is still on its way", async () => {
+    await show(traitsOf([[info(1, { latest: 20 }), [1, 10, 20]]]));
+    const begin = async (number: number) => {
+      model.tell({ kind: "runs", runs: [info(number)] });
+      model.receive({ run: number, step: -1, state: "running" });
+      await settle();
+    };
+    await begin(2);
+    expect(model.saved).toEqual([]); // nothing of its own, which could undo what Python says next
+    model.receive({ run: 1 });
+    await settle();
+    await press(slider(), "Home");
+    await begin(3);
+    expect(model.saved.at(-1)?.step).toBe(-1);
+    const told = model.saved.length;
+    await begin(4);
+    model.receive({ run: 3, step: 5 });
+    model.receive({ run: 4 });
+    await settle();
+    expect([model.saved.length, model.get("step")]).toEqual([told, 5]);
+  });
+
   it("has the marker of a chart where the step is, over both runs", async () => {
     await show(
       traitsOf([

@@ -41,6 +41,9 @@ def begin(total, first=0, parent=None):
     go.set()
     threading.Thread(target=work, args=(number, first, total), daemon=True).start()
 
+def slowly(change):
+    time.sleep(0.5)
+
 @player.on_act
 def act(name, details):
     acts.append((name, details))
@@ -168,12 +171,17 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
     widget.check_colors(paused, 1)
     assert widget.depth("Resume") == pytest.approx(depth, abs=0.5)
 
-    # From an earlier frame another run, which is compared with the first.
+    # From an earlier frame another run, which is compared with the first. Where the kernel is slow, the page tells of
+    # the slider's last step only after the branch has begun.
+    nb.kernel.value("player.observe(slowly, 'step')")
     widget.slider.focus()
     widget.slider.press("Home")
     widget.slider.press("ArrowRight")
     widget.button("Branch from here").click()
     nb.kernel.wait_for("player.state == 'done'")
+    nb.settle()
+    nb.kernel.wait_for("player.step == -1")
+    nb.kernel.value("player.unobserve(slowly, 'step')")
     name, details = nb.kernel.value("acts[-1]")
     assert (name, details["run"], details["step"]) == ("branch", 1, 94)
     expect(widget.root).to_contain_text("from run 1 at step 94")

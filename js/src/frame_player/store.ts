@@ -2,6 +2,7 @@
 import type { AnyModel } from "@anywidget/types";
 import { asUint8 } from "../lib/buffers";
 import { Cleanup, element } from "../lib/dom";
+import { onChange, setTraits } from "../lib/model";
 import { Bitmaps } from "./bitmaps";
 import { type Kept, type Label, type LiveFrame, type RunInfo, Runs, type Size } from "./runs";
 
@@ -76,6 +77,10 @@ export class Store {
   connected = false;
   /** What was asked for last and not heard yet. */
   asked = "";
+  /** The newest run that was shown. */
+  #followed: number;
+  /** Whether a step was chosen since that run began. */
+  #chose = false;
 
   readonly #page = crypto.getRandomValues(new Uint32Array(2)).join("-");
   #cleanup = new Cleanup();
@@ -94,12 +99,18 @@ export class Store {
       this.#refresh();
     };
     const lose = () => this.#lose();
+    this.#followed = model.get("run");
     // The last one comes from ipywidgets when the kernel is started anew.
-    const events = { "msg:custom": take, "change:_kept": load, comm_live_update: lose };
+    const events = {
+      "msg:custom": take,
+      "change:_kept": load,
+      comm_live_update: lose,
+    };
     for (const [event, handler] of Object.entries(events)) {
       model.on(event, handler);
       this.#cleanup.add(() => model.off(event, handler));
     }
+    onChange(model, ["run"], this.#cleanup, () => this.#follow());
     this.#cleanup.listen(document, "visibilitychange", () => this.tellSeen());
     this.#cleanup.listen(window, "pagehide", () => {
       this.#visible = false;
@@ -126,6 +137,31 @@ export class Store {
   poke(): void {
     if (!this.#answered) {
       this.#greet();
+    }
+  }
+
+  /** Show a run, a step of it, or another run beside it. */
+  choose(chosen: Partial<Traits>): void {
+    this.#chose ||= chosen.step !== undefined;
+    setTraits(this.model, chosen);
+  }
+
+  /**
+   * Follow a run that begins, as Python does.
+   *
+   * ipywidgets holds a step back until Python has heard of the one before, but no message: a step chosen right before
+   * the button that began the run comes after its beginning, and would be taken for one of the new run.
+   */
+  #follow(): void {
+    const run = this.model.get("run");
+    if (run > this.#followed) {
+      this.#followed = run;
+      if (this.#chose) {
+        this.#chose = false;
+        // Only what changes is sent; here it may be -1 already.
+        this.model.set("step", 0);
+        setTraits(this.model, { step: -1 });
+      }
     }
   }
 

@@ -10,7 +10,7 @@ import {
   shieldKeys,
 } from "../lib/dom";
 import { NextFrame, onSight } from "../lib/frames";
-import { onChange, setTraits } from "../lib/model";
+import { onChange } from "../lib/model";
 import panelStyles from "../lib/panel.css";
 import { markerEnds } from "../lib/steps";
 import { themedRoot, watchTheme } from "../lib/theme";
@@ -117,7 +117,7 @@ export class FramePlayerView implements Onlooker {
   }
 
   #choose(chosen: Partial<Traits>): void {
-    setTraits(this.model, chosen);
+    this.store.choose(chosen);
     this.#next.request();
   }
 
