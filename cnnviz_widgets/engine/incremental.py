@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -146,33 +146,60 @@ class WindowPasses:
         return [torch.stack(each) for each in zip(*found, strict=True)]
 
     def batches(
-        self, tops: ArrayLike, lefts: ArrayLike, window: tuple[int, int], *, quick: bool | None = None
+        self,
+        tops: ArrayLike,
+        lefts: ArrayLike,
+        window: tuple[int, int],
+        sets: Iterable[tuple[Numbers, Numbers]] | None = None,
+        *,
+        quick: bool | None = None,
     ) -> Iterator[tuple[Numbers, Numbers, list[Tensor]]]:
         """Yield (indices of tops, indices of lefts, answers [rows * columns, ...]), batch after batch.
 
         Parameters
         ----------
+        sets
+            Indices of tops and of lefts, for one set of places after the other. Left out, all places are one set.
         quick
-            Whether to compute only what changes. Left out, what is predicted to cost less.
+            Whether to compute only what changes. Left out, what is predicted to cost less for a set.
         """
         starts = (np.asarray(tops, np.int64), np.asarray(lefts, np.int64))
-        places = (np.arange(len(starts[0])), np.arange(len(starts[1])))
-        plan = None if self.reason else self._plan(starts, window, places)
-        if plan is not None and (
-            quick or (quick is None and self._pays(plan, np.size(tops) * np.size(lefts)))
-        ):
-            intervals, cut = plan
-            self.sets_by_way["incremental"] += 1
+        if sets is None:
+            sets = [(np.arange(len(starts[0])), np.arange(len(starts[1])))]
+        intervals = None if self.reason else self._intervals(starts, window)
 
-            def run(places: tuple[Numbers, Numbers]) -> tuple[Numbers, Numbers, list[Tensor]]:
-                rows, columns = places
-                shown = self._windows(starts[0][rows], starts[1][columns], window)
-                return rows, columns, self._run(intervals, rows, columns, shown)
+        def planned() -> Iterator[tuple[tuple[Numbers, Numbers], Layout | None]]:
+            for places in sets:
+                layout = None if intervals is None or quick is False else self._layout(intervals, places)
+                if (
+                    layout is not None
+                    and not quick
+                    and not self._pays(layout, places[0].size * places[1].size)
+                ):
+                    layout = None
+                self.sets_by_way["whole" if layout is None else "incremental"] += 1
+                yield places, layout
 
-            yield from side_by_side(run, cut.batches(), workers=self._workers)
-        else:
-            self.sets_by_way["whole"] += 1
-            yield from self._plain_batches(starts, window)
+        # Sets that follow each other are worked on as one: no processor waits for the end of a set.
+        for is_quick, group in groupby(planned(), lambda each: each[1] is not None):
+            if is_quick and intervals is not None:
+                parts = (part for _, layout in group if layout is not None for part in layout.batches())
+                work = functools.partial(self._quick_batch, starts, window, intervals)
+                yield from side_by_side(work, parts, workers=self._workers)
+            else:
+                for places, _ in group:
+                    yield from self._plain_batches(starts, window, places)
+
+    def _quick_batch(
+        self,
+        starts: tuple[Numbers, Numbers],
+        window: tuple[int, int],
+        intervals: tuple[Intervals, Intervals],
+        places: tuple[Numbers, Numbers],
+    ) -> tuple[Numbers, Numbers, list[Tensor]]:
+        rows, columns = places
+        shown = self._windows(starts[0][rows], starts[1][columns], window)
+        return rows, columns, self._run(intervals, rows, columns, shown)
 
     def masked(self, mask: NDArray[np.bool_]) -> list[Tensor]:
         """Return the answers [1, ...] for the image that shows the other one where a mask [H, W] is true."""
@@ -186,11 +213,11 @@ class WindowPasses:
         top, left = int(rows[0]), int(columns[0])
         window = (int(rows[-1]) - top + 1, int(columns[-1]) - left + 1)
         starts, zero = (np.array([top]), np.array([left])), np.zeros(1, np.int64)
-        plan = None if self.reason else self._plan(starts, window, (zero, zero))
-        if plan is None or not self._pays(plan, 1):
+        intervals = None if self.reason else self._intervals(starts, window)
+        if intervals is None or not self._pays(self._layout(intervals, (zero, zero)), 1):
             return self.plain(shown)
         cut = shown[:, :, top : top + window[0], left : left + window[1]]
-        return self._run(plan[0], zero, zero, cut.contiguous(memory_format=torch.channels_last))
+        return self._run(intervals, zero, zero, cut.contiguous(memory_format=torch.channels_last))
 
     def plain(self, batch: Tensor) -> list[Tensor]:
         """Return the answers for whole images [N, C, H, W], in the plain way."""
@@ -237,29 +264,26 @@ class WindowPasses:
         height, width = self.size
         window = (max(1, height // 8), max(1, width // 8))
         starts = (np.array([0, (height - window[0]) // 2]), np.array([(width - window[1]) // 2]))
-        plan = self._plan(starts, window, (np.arange(2), np.arange(1)))
         shown = self._windows(*starts, window)
-        found = self._run(plan[0], np.arange(2), np.arange(1), shown)
+        found = self._run(self._intervals(starts, window), np.arange(2), np.arange(1), shown)
         images = self._images(*starts, window)
         if not all(map(_agree, found, self.plain(images))):
             raise NotIncremental("what was written down gives other numbers than the network")
 
-    def _plan(
-        self,
-        starts: tuple[Numbers, Numbers],
-        window: tuple[int, int],
-        places: tuple[Numbers, Numbers],
-        share: float = 1.0,
-    ) -> tuple[tuple[Intervals, Intervals], Layout]:
+    def _intervals(
+        self, starts: tuple[Numbers, Numbers], window: tuple[int, int], share: float = 1.0
+    ) -> tuple[Intervals, Intervals]:
+        """Return what changes along both axes of each map, for each start."""
         rows, columns = (
             changed_intervals(self._nodes, axis, starts[axis], window[axis], share) for axis in (0, 1)
         )
-        return (rows, columns), self._costs.layout(
-            (rows, columns), places, self.memory_limit // self._workers
-        )
+        return rows, columns
 
-    def _pays(self, plan: tuple[tuple[Intervals, Intervals], Layout], places: int) -> bool:
-        return plan[1].work < _PLAIN_OVERHEAD * places * self._costs.whole
+    def _layout(self, intervals: tuple[Intervals, Intervals], places: tuple[Numbers, Numbers]) -> Layout:
+        return self._costs.layout(intervals, places, self.memory_limit // self._workers)
+
+    def _pays(self, layout: Layout, places: int) -> bool:
+        return layout.work < _PLAIN_OVERHEAD * places * self._costs.whole
 
     def _run(
         self, intervals: tuple[Intervals, Intervals], rows: Numbers, columns: Numbers, shown: Tensor
@@ -283,15 +307,14 @@ class WindowPasses:
         return images
 
     def _plain_batches(
-        self, starts: tuple[Numbers, Numbers], window: tuple[int, int]
+        self, starts: tuple[Numbers, Numbers], window: tuple[int, int], places: tuple[Numbers, Numbers]
     ) -> Iterator[tuple[Numbers, Numbers, list[Tensor]]]:
         size, memory = self._plain_batch_size(), self._plain_format
-        count, along = (len(each) for each in starts)
-        down = max(1, size // max(along, 1))  # as many short rows as fit in a batch
-        for row in range(0, count, down):
-            rows = np.arange(row, min(row + down, count))
-            for begin in range(0, along, size):
-                columns = np.arange(begin, min(begin + size, along))
+        down = max(1, size // max(places[1].size, 1))  # as many short rows as fit in a batch
+        for row in range(0, places[0].size, down):
+            rows = places[0][row : row + down]
+            for begin in range(0, places[1].size, size):
+                columns = places[1][begin : begin + size]
                 images = self._images(starts[0][rows], starts[1][columns], window)
                 yield rows, columns, self.plain(images.contiguous(memory_format=memory))
 

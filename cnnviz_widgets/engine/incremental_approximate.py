@@ -16,7 +16,6 @@ from torch.nn.grad import conv2d_input
 
 from cnnviz_widgets.engine.incremental import WindowPasses
 from cnnviz_widgets.engine.incremental_batch import Batch, CleanMaps
-from cnnviz_widgets.engine.incremental_costs import Layout
 from cnnviz_widgets.engine.incremental_record import Node, NotIncremental, call
 from cnnviz_widgets.engine.incremental_windows import Intervals, Numbers, Span, is_cut, spans_of
 from cnnviz_widgets.engine.input_gradients import leaf_of
@@ -233,10 +232,12 @@ class ApproximatePasses(WindowPasses):
         tuple or None
             The sample: indices of rows and columns [S, 2], and exact scores [S]. ``None`` where it was not worth one.
         """
-        places = (np.arange(len(tops)), np.arange(len(lefts)))
         if self.reason or self.obstacle or len(tops) * len(lefts) < FEWEST_PLACES:
             return None
-        if not self._pays(self._plan((tops, lefts), window, places), len(tops) * len(lefts)):
+        layout = self._layout(
+            self._intervals((tops, lefts), window), (np.arange(len(tops)), np.arange(len(lefts)))
+        )
+        if not self._pays(layout, len(tops) * len(lefts)):
             return None
         rows, columns = sampled(len(tops), len(lefts))
         sample = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
@@ -262,14 +263,10 @@ class ApproximatePasses(WindowPasses):
         self.share, self.precision = chosen, lower
         return sample, exact
 
-    def _plan(
-        self,
-        starts: tuple[Numbers, Numbers],
-        window: tuple[int, int],
-        places: tuple[Numbers, Numbers],
-        share: float = 1.0,
-    ) -> tuple[tuple[Intervals, Intervals], Layout]:
-        return super()._plan(starts, window, places, min(share, self.share))
+    def _intervals(
+        self, starts: tuple[Numbers, Numbers], window: tuple[int, int], share: float = 1.0
+    ) -> tuple[Intervals, Intervals]:
+        return super()._intervals(starts, window, min(share, self.share))
 
     def _run(
         self, intervals: tuple[Intervals, Intervals], rows: Numbers, columns: Numbers, shown: Tensor

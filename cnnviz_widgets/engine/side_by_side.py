@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 import torch
@@ -33,12 +34,14 @@ def side_by_side(
     thread has as many of torch's own as it had all together, divided by ``workers``; those of the caller and of
     threads that begin later stay as they are.
 
-    When it is closed, or a part raises, those under way are waited for and the others are not begun.
+    Parts are asked for as they are needed, by the caller's thread. When it is closed, or a part raises, those under
+    way are waited for and the others are not begun.
     """
-    parts = list(parts)
-    workers = min(workers, len(parts))
+    parts = iter(parts)
+    first = list(islice(parts, workers))
+    workers = len(first)
     if workers < 2:
-        yield from map(work, parts)
+        yield from map(work, chain(first, parts))
         return
     share = max(1, torch.get_num_threads() // workers)
     with ThreadPoolExecutor(workers, "cnnviz-part", take_threads, (share,)) as pool:
@@ -48,7 +51,7 @@ def side_by_side(
             begun.result()
         waiting: deque[Future[_Result]] = deque()
         try:
-            for part in parts:
+            for part in chain(first, parts):
                 waiting.append(pool.submit(work, part))
                 # The workers always find a next part, and no more results than these are kept.
                 if len(waiting) > workers + 1:

@@ -99,19 +99,27 @@ def combined(
             for starts, length, pixels in zip((tops, lefts), window, size, strict=True)
         )
         return values[np.ix_(row, column)].astype(np.float32)
-    down, along = (
-        _covers(starts, length, pixels)
-        for starts, length, pixels in zip((tops, lefts), window, size, strict=True)
-    )
-    total = down @ values @ along.T
+
+    def spread(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        down = _spread(numbers, tops, window[0], size[0])
+        return _spread(down.T, lefts, window[1], size[1]).T
+
+    total = spread(values)
     if combine == "mean":
-        total = total / np.outer(down.sum(1), along.sum(1))
+        total = total / spread(np.ones_like(values))
     return total.astype(np.float32)
 
 
-def _covers(starts: NDArray[np.int64], length: int, pixels: int) -> NDArray[np.float64]:
-    where = np.arange(pixels)[:, None] - starts
-    return ((where >= 0) & (where < length)).astype(np.float64)
+def _spread(
+    values: NDArray[np.float64], starts: NDArray[np.int64], length: int, pixels: int
+) -> NDArray[np.float64]:
+    """Return the sums [pixels, ...] of the values [P, ...] of the windows that cover each pixel along an axis."""
+    # A product with the matrix of what covers what would wake numpy's threads, which then wait at full speed for more
+    # and slow those that compute the next batch.
+    total = np.zeros((pixels, *values.shape[1:]))
+    for start, value in zip(starts, values, strict=True):
+        total[start : start + length] += value
+    return total
 
 
 def _nearest(starts: NDArray[np.int64], length: int, pixels: int) -> NDArray[np.int64]:

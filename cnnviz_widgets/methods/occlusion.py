@@ -310,18 +310,17 @@ def _measured(
     done, before = 0, time.monotonic()
     # Who has a budget, or asks for small batches to see the map grow, may end at any time.
     is_watched = budget is not None or memory_limit < MEMORY_LIMIT
-    for rows, columns in coarse_to_fine(len(found.tops), len(found.lefts), _FEW if is_watched else _MANY):
-        for down, along, answers in passes.batches(found.tops[rows], found.lefts[columns], found.window):
-            place = np.ix_(rows[down], columns[along])
-            for name, numbers in asked.read(answers).items():
-                getattr(found, name)[place] = numbers.reshape(len(down), len(along))
-            done += len(down) * len(along)
-            values = {"scores": found.scores.copy(), "heatmap": _heat(found, passes.size)}
-            yield Step(done - 1, found.scores.size, values=values)
-            now = time.monotonic()
-            if budget is not None and now - began + (now - before) > budget:
-                return
-            before = now
+    sets = coarse_to_fine(len(found.tops), len(found.lefts), _FEW if is_watched else _MANY)
+    for rows, columns, answers in passes.batches(found.tops, found.lefts, found.window, sets):
+        for name, numbers in asked.read(answers).items():
+            getattr(found, name)[np.ix_(rows, columns)] = numbers.reshape(len(rows), len(columns))
+        done += len(rows) * len(columns)
+        values = {"scores": found.scores.copy(), "heatmap": _heat(found, passes.size)}
+        yield Step(done - 1, found.scores.size, values=values)
+        now = time.monotonic()
+        if budget is not None and now - began + (now - before) > budget:
+            return
+        before = now
 
 
 def _heat(found: OcclusionMap, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -273,6 +273,27 @@ def test_one_way_or_the_other_by_cost() -> None:
     handle.remove()
 
 
+def test_sets_of_places_one_after_the_other_each_in_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x = Wide().eval(), torch.randn(1, 3, 41, 38, generator=torch.Generator().manual_seed(2))
+    with threads(2):
+        made = passes(module, x)
+    assert not made.reason
+    tops, lefts = np.arange(0, 32, 4), np.arange(0, 29, 4)
+    even, odd, all_along = np.arange(0, 8, 2), np.arange(1, 8, 2), np.arange(8)
+    sets = [(even, even), (even, odd), (odd[:1], all_along), (odd[1:], all_along)]
+    pays = iter([True, True, False, True])
+    monkeypatch.setattr(made, "_pays", lambda layout, places: next(pays))
+    found = torch.full((8, 8, *module(x).shape[1:]), torch.nan)
+    for rows, columns, values in made.batches(tops, lefts, (8, 8), iter(sets)):
+        place = np.ix_(rows, columns)
+        assert found[place].isnan().all()  # each place once
+        found[place] = values[0].unflatten(0, (len(rows), len(columns)))
+    with torch.no_grad():
+        expected = slowly(made, tops.tolist(), lefts.tolist(), (8, 8), module)
+    assert_near(found.flatten(0, 1), expected)
+    assert made.sets_by_way == {"incremental": 3, "whole": 1}
+
+
 class _Held(TorchDispatchMode):
     """Measures how much memory the tensors that are alive take, those that were there before aside."""
 

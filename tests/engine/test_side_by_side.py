@@ -52,6 +52,21 @@ def test_one_part_or_worker_needs_no_thread() -> None:
     assert workers_for(torch.device("meta")) == 1
 
 
+def test_parts_are_asked_for_as_they_are_needed_by_the_thread_of_the_caller() -> None:
+    here, asked = threading.get_ident(), []
+
+    def parts() -> Iterator[int]:
+        for part in range(1000):
+            asked.append(threading.get_ident())
+            yield part
+
+    running = side_by_side(lambda part: part, parts(), workers=2)
+    assert [next(running) for _ in range(3)] == [0, 1, 2]
+    running.close()
+    assert set(asked) == {here}
+    assert 3 <= len(asked) <= 8
+
+
 @pytest.mark.parametrize("how", ["closed", "failed"])
 def test_what_ends_early_waits_for_what_runs_and_begins_no_more(how: str) -> None:
     begun: list[int] = []
