@@ -21,17 +21,20 @@ from cnnviz_widgets.render.mosaic import PNG_BYTES
 from cnnviz_widgets.views._pacing import Pacer
 from cnnviz_widgets.views._text import as_html, format_number
 from cnnviz_widgets.widgets._base import shown
-from cnnviz_widgets.widgets._job import Job, once
 from cnnviz_widgets.widgets._player_controls import Control, row
-from cnnviz_widgets.widgets._player_export import (
-    MIME_TYPES,
-    animation,
-    checked_format,
-    result_bytes,
-)
+from cnnviz_widgets.widgets._player_export import Exporter, checked_format
 from cnnviz_widgets.widgets._player_parts import PlayerParts
-from cnnviz_widgets.widgets._player_runs import Call, Run, changed, curves_of, in_words, is_other
-from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker, picture_of, picture_of_result
+from cnnviz_widgets.widgets._player_runs import (
+    Call,
+    Run,
+    changed,
+    curves_of,
+    in_words,
+    is_other,
+    picture_of,
+    picture_of_result,
+)
+from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker
 
 # A chart costs the page as much as five frames.
 CHART_SECONDS = 1.0
@@ -66,11 +69,10 @@ class Player(Worker):
     def __new__(cls, *arguments: Any, **options: Any) -> Player:
         """Prepare what `close` needs, as the base does."""
         self: Player = super().__new__(cls, *arguments, **options)
-        self._pacer, self._export_job = None, None
+        self._pacer = None
         return self
 
     _pacer: Pacer | None
-    _export_job: Job[bytes] | None  # the download that was asked for last
 
     def __init__(self, net: Network, options: Mapping[str, Any]) -> None:
         who = type(self).__name__
@@ -87,6 +89,7 @@ class Player(Worker):
         super().__init__()
         self.parts = PlayerParts(self._curve, self._log)
         self.view, self.chart = self.parts.view, self.parts.chart
+        self._exporter = Exporter(self.view, self._run, self._picture_now)
         self.controls = {control.name: control for control in self._make_controls()}
         fields = row([control.widget for control in self.controls.values()])
         self.children = self.parts.arranged(self.status, self._arranged(fields))
@@ -323,7 +326,7 @@ class Player(Worker):
             Another ending; no frame or no result yet.
         """
         target = Path(path)
-        data = self._exported(checked_format(target.suffix[1:].lower()), self.view.run)
+        data = self._exporter.file(checked_format(target.suffix[1:].lower()), self.view.run)
         target.write_bytes(data)
         return target
 
@@ -371,10 +374,11 @@ class Player(Worker):
             return {number: run.result for number, run in self._runs.items() if run.result is not None}
 
     def _run(self, number: int) -> Run:
-        if number not in self._runs:
-            known = ", ".join(map(str, self._runs)) or "none yet"
-            raise TargetError(f"there is no run {number}; there are: {known}")
-        return self._runs[number]
+        with self.lock:
+            if number not in self._runs:
+                known = ", ".join(map(str, self._runs)) or "none yet"
+                raise TargetError(f"there is no run {number}; there are: {known}")
+            return self._runs[number]
 
     def _branch_call(self, origin: Run, step: int) -> Call:
         """Return the call that goes on from a run's frame."""
@@ -426,48 +430,9 @@ class Player(Worker):
         elif act == "remove":
             self.remove(details["run"])
         elif act == "export":
-            self._offer_file(checked_format(details.get("format")), details)
+            self._exporter.offer(self._call.removeprefix("cv."), details, self.show_error)
         else:
             {"start": self.start, "pause": self.pause, "resume": self.resume, "stop": self.stop}[act]()
-
-    def _offer_file(self, kind: str, details: Mapping[str, Any]) -> None:
-        """Make a file and have the page that asks download it; on its own thread, as an animation takes a while."""
-
-        def made(job: Job[bytes]) -> None:
-            if job.error is not None or job.result is None:
-                self.show_error(job.error or RuntimeError("the export was stopped"))
-            else:
-                name = f"{self._call.removeprefix('cv.')}-run-{number}.{kind}"
-                self.view.offer(name, job.result, MIME_TYPES[kind], page=details.get("page", ""))
-
-        if self._export_job is not None and self._export_job.state == RUNNING:
-            raise ValueError("a download is being made; ask for the next one when it has come")
-        number = details.get("run", self.view.run)
-        # What is on show now, not what is when the thread begins.
-        seen = self._frame_seen(number, details.get("step")) if kind == "png" else None
-        self._export_job = Job(once(lambda: self._exported(kind, number, seen)), on_end=made)
-        self._export_job.start()
-
-    def _frame_seen(self, number: int, step: int | None = None) -> NDArray[np.uint8]:
-        """Return the picture that the page shows of a run; the latest of one that is under way is its last step's."""
-        run, step = self._run(number), self.view.step if step is None else step
-        if step < 0 and run.state == RUNNING:
-            latest = self._picture_now(run)
-            if latest is not None:
-                return latest
-        return self.view.seen(number, step).image
-
-    def _exported(self, kind: str, number: int, seen: NDArray[np.uint8] | None = None) -> bytes:
-        with self.lock:
-            run = self._run(number)
-            result = run.result
-        if kind == "npz":
-            if result is None:
-                raise ValueError(f"run {number} has no result yet; wait for its end, or stop it")
-            return result_bytes(result)
-        if kind == "png":
-            return png(self._frame_seen(number) if seen is None else seen)
-        return animation([frame.image for frame in self.view.frames(number)], kind)
 
     def _note_step(self) -> None:
         if self._pacer is not None:

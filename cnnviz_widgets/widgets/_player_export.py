@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from PIL import Image
 
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.render.encode import png
+from cnnviz_widgets.views.frame_player import FramePlayer
+from cnnviz_widgets.widgets._job import Job, once
+from cnnviz_widgets.widgets._player_runs import Run
 
 MIME_TYPES = {
     "png": "image/png",
@@ -73,6 +76,63 @@ def result_bytes(result: Result) -> bytes:
         return result.save(Path(folder) / "result.npz").read_bytes()
 
 
-def picture_bytes(picture: NDArray[np.uint8]) -> bytes:
-    """Return one frame as a PNG, without loss."""
-    return png(picture)
+class Exporter:
+    """Makes files of a player's runs: at once, or for a page to download.
+
+    Parameters
+    ----------
+    view
+        The frames.
+    run_of
+        Returns the run of a number, or says which there are.
+    picture_now
+        Returns what a run has come to so far.
+    """
+
+    def __init__(
+        self,
+        view: FramePlayer,
+        run_of: Callable[[int], Run],
+        picture_now: Callable[[Run], NDArray[np.uint8] | None],
+    ) -> None:
+        self._view, self._run_of, self._picture_now = view, run_of, picture_now
+        self._job: Job[bytes] | None = None  # the download that was asked for last
+
+    def file(self, kind: str, number: int, seen: NDArray[np.uint8] | None = None) -> bytes:
+        """Return a run as a file of this kind; ``seen`` is its picture, where that is known already."""
+        run = self._run_of(number)
+        if kind == "npz":
+            if run.result is None:
+                raise ValueError(f"run {number} has no result yet; wait for its end, or stop it")
+            return result_bytes(run.result)
+        if kind == "png":
+            return png(self._frame_seen(number) if seen is None else seen)
+        return animation([frame.image for frame in self._view.frames(number)], kind)
+
+    def offer(self, name: str, details: Mapping[str, Any], on_error: Callable[[BaseException], None]) -> None:
+        """Make a file and have the page that asks download it; on its own thread, as an animation takes a while."""
+        kind = checked_format(details.get("format"))
+        if self._job is not None and self._job.state == "running":
+            raise ValueError("a download is being made; ask for the next one when it has come")
+        number = details.get("run", self._view.run)
+
+        def made(job: Job[bytes]) -> None:
+            if job.error is not None or job.result is None:
+                on_error(job.error or RuntimeError("the export was stopped"))
+            else:
+                page = details.get("page", "")
+                self._view.offer(f"{name}-run-{number}.{kind}", job.result, MIME_TYPES[kind], page=page)
+
+        # What is on show now, not what is when the thread begins.
+        seen = self._frame_seen(number, details.get("step")) if kind == "png" else None
+        self._job = Job(once(lambda: self.file(kind, number, seen)), on_end=made)
+        self._job.start()
+
+    def _frame_seen(self, number: int, step: int | None = None) -> NDArray[np.uint8]:
+        """Return the picture that the page shows of a run; the latest of one that is under way is its last step's."""
+        run, step = self._run_of(number), self._view.step if step is None else step
+        if step < 0 and run.state == "running":
+            latest = self._picture_now(run)
+            if latest is not None:
+                return latest
+        return self._view.seen(number, step).image

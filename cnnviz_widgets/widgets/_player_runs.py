@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.targets import Target
+from cnnviz_widgets.render.mosaic import mosaic
 
 MAXIMUM_POINTS = 400
 _PLAIN = (bool, int, float, str, Target)
@@ -119,6 +120,23 @@ class Run:
 def numbers(step: Step) -> dict[str, float]:
     """Return the single numbers among a step's values."""
     return {name: float(value) for name, value in step.values.items() if np.ndim(value) == 0}
+
+
+def picture_of(step: Step) -> NDArray[np.uint8] | None:
+    """Return a step's picture in 8 bits."""
+    image = step.image
+    if image is None or image.dtype == np.uint8:
+        return image
+    levels: NDArray[np.uint8] = (image.clip(0, 1) * 255).round().astype(np.uint8)
+    return levels
+
+
+def picture_of_result(result: Any) -> NDArray[np.uint8] | None:
+    """Return the picture, or the pictures side by side, of a result to which no step has led."""
+    images = getattr(result, "images", None)
+    if images is not None and images.size:
+        return mosaic(images) if len(images) > 1 else images[0]
+    return getattr(result, "image", None)
 
 
 def curves_of(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, Streamed, listen
-from cnnviz_widgets.render.mosaic import mosaic
 from cnnviz_widgets.views.frame_player import FramePlayer
 from cnnviz_widgets.widgets._base import Viewer
-from cnnviz_widgets.widgets._player_runs import Call, Run, numbers
+from cnnviz_widgets.widgets._player_runs import Call, Run, numbers, picture_of, picture_of_result
 
 RUNNING, PAUSED = "running", "paused"
 
@@ -292,23 +291,6 @@ def _first(steps: Generator[Step, None, Any]) -> tuple[Step, Any]:
         return next(steps), None
     except StopIteration as end:
         return Step(-1, None), end.value
-
-
-def picture_of(step: Step) -> NDArray[np.uint8] | None:
-    """Return a step's picture in 8 bits."""
-    image = step.image
-    if image is None or image.dtype == np.uint8:
-        return image
-    levels: NDArray[np.uint8] = (image.clip(0, 1) * 255).round().astype(np.uint8)
-    return levels
-
-
-def picture_of_result(result: Any) -> NDArray[np.uint8] | None:
-    """Return the picture, or the pictures side by side, of a result to which no step has led."""
-    images = getattr(result, "images", None)
-    if images is not None and images.size:
-        return mosaic(images) if len(images) > 1 else images[0]
-    return getattr(result, "image", None)
 
 
 def _sure(picture: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
