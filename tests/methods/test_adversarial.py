@@ -101,8 +101,7 @@ def loop(
 def test_they_agree_with_loops_written_from_the_papers(
     method: str, norm: str, options: dict[str, Any], reach: bool
 ) -> None:
-    # In float64, where the plain cross-entropy of the loop loses nothing. benchmarks/quality/attacks.py compares with
-    # torchattacks, on more images.
+    # In float64, where the plain cross-entropy of the loop loses nothing.
     net = cv.samples.fashion_cnn()
     net.core.double()
     center = pixels_of(net, levels_of(net, IMAGES[:12]))
