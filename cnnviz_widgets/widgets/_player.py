@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import ipywidgets
-import numpy as np
-from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.errors import InputError, TargetError, did_you_mean
+from cnnviz_widgets.engine.errors import InputError, TargetError
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES
 from cnnviz_widgets.views._pacing import Pacer
-from cnnviz_widgets.views._text import as_html, format_number
+from cnnviz_widgets.views._text import format_number
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._player_controls import Control, row
 from cnnviz_widgets.widgets._player_export import Exporter, checked_format
+from cnnviz_widgets.widgets._player_options import Chooser
 from cnnviz_widgets.widgets._player_parts import PlayerParts
-from cnnviz_widgets.widgets._player_runs import (
-    Call,
-    Run,
-    changed,
-    curves_of,
-    in_words,
-    is_other,
-    picture_of,
-    picture_of_result,
-)
-from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING, Worker
+from cnnviz_widgets.widgets._player_runs import Run, curves_of
+from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING
 
 # A chart costs the page as much as five frames.
 CHART_SECONDS = 1.0
 
 
-class Player(Worker):
+class Player(Chooser):
     """Base of the players: the viewer of a method's call that takes steps, one run at a time.
 
     Runs are numbered. One is on show, and what `params` and `result` tell is about that one. Options that are changed
     hold for the next run; after a pause, `resume` begins it from the picture on show, as `branch` does.
 
     A subclass names its method and overrides what it needs of ``_inputs``, ``_make_controls``, ``_begin_from``,
-    ``_title`` and ``_show_numbers``.
+    ``_title``, ``_said_of`` and ``_show_numbers``.
 
     Attributes
     ----------
@@ -61,18 +49,13 @@ class Player(Worker):
 
     _curve: ClassVar[str] = "value"  # what the chart's axis says
     _log: ClassVar[bool | None] = False  # whether it is logarithmic, as `LineChart` takes it
-    _call: ClassVar[str]  # as a person writes the method
-    _hints: ClassVar[Mapping[str, str]] = {}  # by what a person may take for an option, what to say of it
-
-    net: Network
+    _pacer: Pacer | None
 
     def __new__(cls, *arguments: Any, **options: Any) -> Player:
         """Prepare what `close` needs, as the base does."""
         self: Player = super().__new__(cls, *arguments, **options)
         self._pacer = None
         return self
-
-    _pacer: Pacer | None
 
     def __init__(self, net: Network, options: Mapping[str, Any]) -> None:
         who = type(self).__name__
@@ -101,13 +84,6 @@ class Player(Worker):
 
     # -- what a subclass tells --------------------------------------------------------------------------
 
-    def _inputs(self) -> tuple[Any, ...]:
-        """Return what the method is called with between the network and the options."""
-        return ()
-
-    def _choose_inputs(self, inputs: Sequence[Any]) -> None:
-        """Choose what a method was called with before; the options are shown after."""
-
     def _make_controls(self) -> Sequence[Control]:
         """Return the fields for the main options."""
         return ()
@@ -127,100 +103,13 @@ class Player(Worker):
         """Return what becomes of the options when a person picks one: others may not go with it."""
         return {name: value}
 
-    def _title(self, options: Mapping[str, Any]) -> str:
-        """Return what a run from the beginning is about, in a few words."""
-        return ""
-
-    def _begin_from(self, picture: NDArray[np.uint8], run: Run, done: int) -> dict[str, Any]:
-        """Return the options of a run that goes on from a run's picture; ``done`` steps led to it.
-
-        It takes the steps that remain, or as many as were chosen where none do.
-        """
-        steps, start = self._options["steps"], None
-        if done == run.call.first:
-            # This picture is the parent's.
-            start = run.call.params.get("start")
-        return {
-            **self._options,
-            "start": self._pictures(picture, run) if start is None else start,
-            "steps": steps if steps is None or steps <= done else steps - done,
-        }
-
-    def _pictures(self, picture: NDArray[np.uint8], run: Run) -> Any:
-        """Return a run's picture as ``start=`` takes it: of one that shows several side by side, each of them."""
-        return picture
-
-    def _inputs_from(self, picture: NDArray[np.uint8]) -> tuple[Any, ...]:
-        """Return the inputs of such a run: of a method without ``start=``, the picture."""
-        return self._inputs()
-
     def _show_numbers(self, run: Run | None) -> None:
-        """Show what is known of the run on show beside its terms, at most twice a second; a subclass shows more."""
-        remarks = [] if run is None else run.remarks
-        self.parts.said.value = "".join(f"<p>{as_html(each)}</p>" for each in remarks)
+        """Show what is known of the run on show beside its terms, at most once a second; a subclass shows more."""
+        self.parts.say([] if run is None else [*run.remarks, *self._said_of(run)])
 
-    # -- options ----------------------------------------------------------------------------------------
-
-    def _all_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        parameters = inspect.signature(type(self)._method).parameters
-        taken = {name: each.default for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
-        known = {**taken, **self._options} if self._options else parameters
-        unknown = [name for name in options if name not in known]
-        if unknown:
-            names = list(dict.fromkeys([*taken, *(name for name in options if name in known)]))
-            hint = self._hints.get(unknown[0]) or did_you_mean(unknown[0], names)
-            raise TypeError(
-                f"{type(self).__name__} takes the options of {self._call}: {', '.join(names)}; got "
-                f"{unknown[0]!r}{hint}"
-            )
-        return {**taken, **options}
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__.get("_options", ()):
-            raise AttributeError(
-                f"{name} is an option of {self._call}: choose it with player.set({name}=...)"
-            )
-        super().__setattr__(name, value)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What is chosen, for the next run."""
-        with self.lock:
-            return dict(self._options)
-
-    def set(self, **changes: Any) -> None:
-        """Choose other options of the method: for the next run, and after a pause from `resume` on.
-
-        What the fields can't show is refused here. The rest is tried when a run begins: see ``state`` and ``error``.
-        """
-        with self.lock:
-            before = self._options
-            self._options = self._all_options({**before, **changes})
-            try:
-                self._show_options()
-            except Exception:
-                # What can't be shown is not chosen.
-                self._options = before
-                self._show_options()
-                raise
-
-    def _new_call(self) -> Call:
-        options = dict(self._options)
-        inputs = self._inputs()
-        return Call(options, inputs, dict(options), inputs, text=self._title(options))
-
-    def _steps_of(self, call: Call) -> Generator[Step, None, Any]:
-        return type(self)._method.steps(self.net, *call.inputs, **call.params)
-
-    def _check(self, call: Call) -> NDArray[np.uint8] | None:
-        """Raise what the method says to these options: it does so with its first step, whose picture is returned."""
-        steps = self._steps_of(call)
-        try:
-            return picture_of(next(steps))
-        except StopIteration as end:
-            return picture_of_result(end.value)
-        finally:
-            steps.close()
+    def _said_of(self, run: Run) -> list[str]:
+        """Return what else there is to say of a run, line by line."""
+        return []
 
     # -- acts -------------------------------------------------------------------------------------------
 
@@ -284,31 +173,6 @@ class Player(Worker):
             self._choose_again(origin, changes)
             self._ask(self._branch_call(origin, step))
 
-    def _choose_again(self, origin: Run, changes: Mapping[str, Any]) -> None:
-        """Choose what a run was begun with, and some options anew."""
-        before = self._inputs()
-        options, inputs = self._kept(origin)
-        self._choose_inputs(inputs)
-        try:
-            self.set(**{**options, **changes})
-        except Exception:
-            self._choose_inputs(before)
-            self._show_options()
-            raise
-
-    def _kept(self, origin: Run) -> tuple[dict[str, Any], tuple[Any, ...]]:
-        """Return a run's options and inputs, but for those that were changed since a run was last asked for."""
-        now, inputs = self._options, self._inputs()
-        last = self._asked
-        if last is None:
-            return dict(now), inputs
-        since = changed(last.options, now)
-        told = zip(last.chosen, inputs, origin.call.chosen, strict=True)
-        return (
-            {**origin.call.options, **{name: now[name] for name in since}},
-            tuple(here if is_other(before, here) else then for before, here, then in told),
-        )
-
     def compare(self, run: int | None) -> None:
         """Show another run beside the one on show, at the same step; ``None`` for no comparison."""
         with self.lock:
@@ -343,24 +207,6 @@ class Player(Worker):
     # -- what there is ----------------------------------------------------------------------------------
 
     @property
-    def inputs(self) -> tuple[Any, ...]:
-        """What stands before the options in the call that gives `result`: photos that the run on show began with."""
-        with self.lock:
-            run = self._runs.get(self.view.run)
-            return self._inputs() if run is None else run.call.inputs
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The options with which the method gives `result`; before the first run those that are chosen.
-
-        A run that was stopped is the first steps of such a call. With ``cv.invert``: take as many steps of
-        ``steps = cv.invert.steps(net, *player.inputs, **player.params)``, then call ``cv.invert.finish(steps)``.
-        """
-        with self.lock:
-            run = self._runs.get(self.view.run)
-            return dict(self._options if run is None else run.call.params)
-
-    @property
     def result(self) -> Any:
         """The method's result of the run on show; stopped, of the steps it took; ``None`` before its end."""
         with self.lock:
@@ -379,30 +225,6 @@ class Player(Worker):
                 known = ", ".join(map(str, self._runs)) or "none yet"
                 raise TargetError(f"there is no run {number}; there are: {known}")
             return self._runs[number]
-
-    def _branch_call(self, origin: Run, step: int) -> Call:
-        """Return the call that goes on from a run's frame."""
-        if step < 0 or step >= origin.done:
-            done, picture = origin.done, self._picture_now(origin)
-        else:
-            frame = self.view.frame(origin.number, step)
-            done, picture = frame.step, frame.image
-        if picture is None:
-            raise TargetError(f"run {origin.number} has no picture to go on from")
-        return Call(
-            options=dict(self._options),
-            inputs=self._inputs_from(picture),
-            params=self._begin_from(picture, origin, done),
-            chosen=self._inputs(),
-            first=done,
-            parent=origin.number,
-            text=in_words(self._options, changed(origin.call.options, self._options)),
-        )
-
-    def _is_pending(self, run: Run) -> bool:
-        """Return whether something was chosen that a run does not have."""
-        before = {**run.call.options, "": run.call.chosen}
-        return bool(changed(before, {**self._options, "": self._inputs()}))
 
     # -- the page ---------------------------------------------------------------------------------------
 
@@ -443,24 +265,7 @@ class Player(Worker):
         self._show_pending()
 
     def _show_pending(self) -> None:
-        """Say what becomes of options that were changed while a run is under way."""
-        run, text = self._current, ""
-        if run is not None and self._is_pending(run):
-            names = changed(run.call.options, self._options)
-            what = in_words(self._options, names) or "another input"
-            when = "Resume begins" if self.state == PAUSED else "After a pause, Resume begins"
-            text = f"<p>{when} a new run from this picture: {as_html(what)}.</p>"
-        shown = self._runs.get(self.view.run)
-        if shown is not None and shown is not run:
-            options, inputs = self._kept(shown)
-            names = changed(self._options, options)
-            what = in_words(options, names) + (", its input" if is_other(self._inputs(), inputs) else "")
-            if what:
-                what = what.removeprefix(", ")
-                text += (
-                    f"<p>Branch from here takes what run {shown.number} was made with: {as_html(what)}.</p>"
-                )
-        self.parts.pending.value = text
+        self.parts.say_pending(self._pending())
 
     @shown
     def _draw_curves(self) -> None:
@@ -471,10 +276,7 @@ class Player(Worker):
         with self.lock:
             shown = [self._runs[each] for each in (self.view.run, self.view.other) if each in self._runs]
             steps, lines = curves_of(shown)
-            self.chart.set_lines(steps, lines)
-            self.chart.show_marker(not self.chart.is_empty)
-            # A single step makes no curve.
-            self.parts.show_chart(len(steps) > 1)
+            self.parts.show_curves(steps, lines)
             self._show_numbers(shown[0] if shown else None)
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import bqplot
 import ipywidgets
@@ -80,11 +80,22 @@ class PlayerParts:
         self._measured = ipywidgets.VBox([self.said], layout={"min_width": "0", "width": "auto"})
         self._measured.add_class("cnnviz-part")
 
-    def show_chart(self, is_shown: bool) -> None:
-        """Show the curves, or leave them out: of nothing bqplot makes an axis from -1 to 1."""
-        parts = (self.chart, self._meant, self.said) if is_shown else (self.said,)
+    def show_curves(self, steps: NDArray[np.int64], lines: Mapping[str, NDArray[np.float64]]) -> None:
+        """Show each line over the steps; of nothing bqplot makes an axis from -1 to 1, so that it is left out."""
+        self.chart.set_lines(steps, lines)
+        self.chart.show_marker(not self.chart.is_empty)
+        # A single step makes no curve.
+        parts = (self.chart, self._meant, self.said) if len(steps) > 1 else (self.said,)
         if self._measured.children != parts:
             self._measured.children = parts
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Say what there is to say of the run on show, below its curves."""
+        self.said.value = _paragraphs(lines)
+
+    def say_pending(self, lines: Sequence[str]) -> None:
+        """Say what becomes of options that were changed."""
+        self.pending.value = _paragraphs(lines)
 
     def arranged(
         self, status: ipywidgets.Widget, beside: Sequence[ipywidgets.Widget]
@@ -99,3 +110,7 @@ class PlayerParts:
             [left, right], layout={"flex_flow": "row wrap", "grid_gap": "16px", "width": "100%"}
         )
         return [ipywidgets.HTML(_STYLE, layout={"display": "none"}), status, columns]
+
+
+def _paragraphs(lines: Sequence[str]) -> str:
+    return "".join(f"<p>{as_html(each)}</p>" for each in lines)

@@ -17,7 +17,6 @@ from cnnviz_widgets.engine.coarse_to_fine import prepared, scales_left, sizes_of
 from cnnviz_widgets.engine.gram import texture_layers
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.window_grid import checked_pair
-from cnnviz_widgets.views._text import as_html
 from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import (
     Control,
@@ -110,10 +109,8 @@ class ScaledPlayer(PhotoPlayer):
             found["scales"] = min(left, found["steps"])
         return found
 
-    def _show_numbers(self, run: Run | None) -> None:
-        super()._show_numbers(run)
-        if run is not None and len(self._sizes(run.call)) > 1:
-            self.parts.said.value += f"<p>{as_html(self._scale_text(run.call))}</p>"
+    def _said_of(self, run: Run) -> list[str]:
+        return [self._scale_text(run.call)] if len(self._sizes(run.call)) > 1 else []
 
     def _scale_text(self, call: Call) -> str:
         sizes = self._sizes(call)

@@ -16,7 +16,6 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.methods.deepdream import DeepDream, deepdream, layer_weights
-from cnnviz_widgets.views._text import as_html
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._layer_weights import LayerWeights, weights_text
@@ -128,10 +127,9 @@ class DeepDreamPlayer(PhotoPlayer):
         """Return whether something was chosen that a run does not have: what goes on takes its picture for photo."""
         return bool(changed(run.call.options, self._options))
 
-    def _show_pending(self) -> None:
-        super()._show_pending()
-        if self._current is not None and self._current.call.chosen[0] is not self._image:
-            self.parts.pending.value += "<p>The photo that was chosen is for Start.</p>"
+    def _pending(self) -> list[str]:
+        is_other = self._current is not None and self._current.call.chosen[0] is not self._image
+        return super()._pending() + (["The photo that was chosen is for Start."] if is_other else [])
 
     def _make_controls(self) -> Sequence[Control]:
         return (
@@ -198,9 +196,8 @@ class DeepDreamPlayer(PhotoPlayer):
     def _title(self, options: Mapping[str, Any]) -> str:
         return weights_text(layer_weights(options["layers"]))
 
-    def _show_numbers(self, run: Run | None) -> None:
-        super()._show_numbers(run)
-        result = None if run is None else run.result
-        if isinstance(result, DeepDream):
-            sizes = ", ".join(f"{height} x {width}" for height, width in result.sizes)
-            self.parts.said.value += f"<p>{as_html(f'Sizes of the octaves, in pixels: {sizes}.')}</p>"
+    def _said_of(self, run: Run) -> list[str]:
+        if not isinstance(run.result, DeepDream):
+            return []
+        sizes = ", ".join(f"{height} x {width}" for height, width in run.result.sizes)
+        return [f"Sizes of the octaves, in pixels: {sizes}."]

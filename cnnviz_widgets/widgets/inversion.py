@@ -18,7 +18,7 @@ from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.methods.inversion import Inversion, invert
 from cnnviz_widgets.render.mosaic import tiles_of
-from cnnviz_widgets.views._text import as_html, format_number
+from cnnviz_widgets.views._text import format_number
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import (
@@ -159,11 +159,12 @@ class InversionPlayer(PhotoPlayer):
         height, width = self._prepared(run.call.inputs[0], before["size"]).shape[2:]
         return tiles_of(picture, before["copies"], height, width)
 
-    def _show_numbers(self, run: Run | None) -> None:
-        super()._show_numbers(run)
-        result = None if run is None else run.result
-        if isinstance(result, Inversion):
-            best = int(result.errors.argmin())
-            error, distance = (format_number(float(each[best])) for each in (result.errors, result.distances))
-            text = f"As shown, in 8 bits: feature error {error}, and {distance} from the photo (white less black is 1)."
-            self.parts.said.value += f"<p>{as_html(text)}</p>"
+    def _said_of(self, run: Run) -> list[str]:
+        result = run.result
+        if not isinstance(result, Inversion):
+            return []
+        best = int(result.errors.argmin())
+        error, distance = (format_number(float(each[best])) for each in (result.errors, result.distances))
+        return [
+            f"As shown, in 8 bits: feature error {error}, and {distance} from the photo (white less black is 1)."
+        ]
