@@ -430,9 +430,9 @@ describe("FramePlayerView", () => {
     await settle();
     expect([isDisabled(slider()), document.activeElement === slider()]).toEqual([true, true]);
     await press(slider(), "Home");
-    button("Play the kept frames").click();
+    button("Replay").click();
     await settle();
-    expect([model.get("step"), button("Stop playing")]).toEqual([-1, undefined]);
+    expect([model.get("step"), button("End replay")]).toEqual([-1, undefined]);
   });
 
   it("shows no other picture in the place of one that is damaged", async () => {
@@ -525,18 +525,18 @@ describe("FramePlayerView", () => {
 
   it("plays the kept frames to the end, and stops there", async () => {
     await show(traitsOf([[info(1, { latest: 30 }), [1, 10, 20, 30]]]));
-    button("Play the kept frames").click();
+    button("Replay").click();
     await settle();
     expect(model.get("step")).toBe(1);
     await vi.advanceTimersByTimeAsync(300);
     expect(model.get("step")).toBe(10);
-    button("Stop playing").click();
+    button("End replay").click();
     await vi.advanceTimersByTimeAsync(2000);
     expect(model.get("step")).toBe(10);
-    button("Play the kept frames").click();
+    button("Replay").click();
     await vi.advanceTimersByTimeAsync(2000);
     expect(model.get("step")).toBe(-1);
-    expect(button("Play the kept frames")).toBeDefined();
+    expect(button("Replay")).toBeDefined();
   });
 
   it("shows two runs at the same step, and chooses among runs", async () => {
@@ -560,18 +560,37 @@ describe("FramePlayerView", () => {
     await settle();
     expect(model.get("run")).toBe(1);
     expect(steps()).toEqual([99]); // not beside itself
-    // The values stand under what says when they were measured; titles that are cut off can be read.
+  });
+
+  it("says of each picture which it is, what its run is, and when its values were measured", async () => {
+    await show(
+      traitsOf(
+        [
+          [info(1, { latest: 30, text: "jitter 4" }), [1, 10, 20, 30]],
+          [info(2, { parent: 1, first: 10, latest: 30, text: "jitter 8" }), [10, 30]],
+        ],
+        { other: 1 },
+      ),
+    );
+    const measured = "measured before this step:loss 0.03333";
     const captions = [...host.querySelectorAll("figure:not([hidden]) figcaption")];
-    expect(captions.length).toBeGreaterThan(0);
+    expect(captions.map(({ children }) => [...children].map((each) => each.textContent))).toEqual([
+      ["step 30 \u00b7 run 2", "from run 1 at step 10: jitter 8", measured],
+      ["step 30 \u00b7 run 1", "jitter 4", measured],
+    ]);
     for (const caption of captions) {
-      const [title, when] = caption.children as unknown as HTMLElement[];
-      expect(title?.title).toBe(title?.textContent);
-      expect(title?.title).toMatch(/^step \d+ \u00b7 run \d/);
-      expect([when?.textContent, when?.style.visibility]).toEqual([
-        "measured before this step:",
-        "visible",
-      ]);
+      const when = caption.querySelector(".cvz-player-measured span") as HTMLElement;
+      expect(when.style.visibility).toBe("visible");
     }
+  });
+
+  it("offers a comparison only where there is another run", async () => {
+    await show(traitsOf([[info(1), [1, 10]]]));
+    const compare = host.querySelector(".cvz-player-compare") as HTMLElement;
+    expect(compare.hidden).toBe(true);
+    model.tell({ kind: "runs", runs: [info(2)] });
+    await settle();
+    expect(compare.hidden).toBe(false);
   });
 
   it("follows a run that begins, even where a step chosen before is still on its way", async () => {

@@ -187,7 +187,7 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
     expect(widget.root).to_contain_text("from run 1 at step 94")
     widget.wait_for_step(154)
     widget.check_colors(154, 2)
-    widget.root.get_by_label("Beside it").select_option("run 1")
+    widget.root.get_by_label("Compare with").select_option("run 1")
     nearest = nb.kernel.value("player.frame(1, 154).step")
     widget.wait_for_step(nearest, 1)
     widget.check_colors(nearest, 1, 1)

@@ -97,7 +97,7 @@ def test_a_person_watches_a_channel_s_picture_grow_and_goes_other_ways(open_note
     assert kernel.value("player.result == cv.maximize(net, **player.params)")
     assert kernel.value("player.result.steps") == 20
     widget.check_picture(paused + 20, 3)
-    widget.output.get_by_label("Beside it").select_option("run 1")
+    widget.output.get_by_label("Compare with").select_option("run 1")
     widget.check_picture(kernel.value(f"player.view.frame(1, {paused + 20}).step"), 1, picture=1)
     expect(widget.output.locator(".cvz-line-legend")).to_contain_text("target, run 1")
     nb.screenshot("comparing")

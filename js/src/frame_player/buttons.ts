@@ -1,5 +1,12 @@
 /** What is asked of Python: to start, pause, resume and stop, to branch, to export, and to remove a run. */
-import { type Cleanup, element, isDisabled, setAttribute, setDisabled, setStyle } from "../lib/dom";
+import {
+  type Cleanup,
+  element,
+  isDisabled,
+  setAttribute,
+  setDisabled,
+  setHidden,
+} from "../lib/dom";
 import { type Icon, icon, label } from "./icons";
 import type { Run } from "./runs";
 
@@ -57,7 +64,7 @@ export class RunButtons {
   readonly root: HTMLElement;
   #branch = element("button", { type: "button" }, "Branch from here");
   #compare = element("select");
-  #compareLabel = element("label", { class: "cvz-player-compare" }, "Beside it ", this.#compare);
+  #compareLabel = element("label", { class: "cvz-player-compare" }, "Compare with ", this.#compare);
   #menu = element("div", { class: "cvz-player-menu" });
   #summary = element("summary", {}, "Download", icon("down"));
   #download = element("details", { class: "cvz-player-download" }, this.#summary, this.#menu);
@@ -143,7 +150,7 @@ export class RunButtons {
     if (this.#compare.value !== value) {
       this.#compare.value = value;
     }
-    setStyle(this.#compareLabel, "visibility", numbers.length > 0 ? "visible" : "hidden");
+    setHidden(this.#compareLabel, numbers.length === 0);
   }
 
   #close(): void {

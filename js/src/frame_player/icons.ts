@@ -5,6 +5,7 @@ const PATHS = {
   pause: "M2.5 1.5h2.6v9H2.5zm4.4 0h2.6v9H6.9z",
   stop: "M2 2h8v8H2z",
   down: "M2 4h8L6 9z",
+  replay: "M5.6 0 2 2.9l3.6 2.9V3.7a3.3 3.3 0 1 1-2.9 4.9H1a4.8 4.8 0 1 0 4.6-6.4z",
 };
 
 export type Icon = keyof typeof PATHS;

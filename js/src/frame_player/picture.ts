@@ -42,14 +42,17 @@ export class Picture {
     this.#empty,
   );
   #title = element("div", { class: "cvz-player-title" });
-  #values = element("div", { class: "cvz-player-values" });
-  #when = element("div", { class: "cvz-player-when" }, "measured before this step:");
+  /** What the run is: it changes with the run alone, so it may take as many lines as it needs. */
+  #about = element("div", { class: "cvz-player-about" });
+  #values = element("span", { class: "cvz-player-values" });
+  #when = element("span", {}, "measured before this step:");
   /** Of the picture that is drawn. */
   #source: Uint8Array | undefined;
   #size: Size | undefined;
 
   constructor() {
-    const caption = element("figcaption", {}, this.#title, this.#when, this.#values);
+    const measured = element("div", { class: "cvz-player-measured" }, this.#when, this.#values);
+    const caption = element("figcaption", {}, this.#title, this.#about, measured);
     this.root = element("figure", { class: "cvz-player-picture" }, this.#frame, caption);
   }
 
@@ -58,7 +61,7 @@ export class Picture {
     frame: KeptFrame | undefined,
     bitmaps: Bitmaps,
     room: number,
-    texts: { title: string; empty: string; label: string },
+    texts: { title: string; about: string; empty: string; label: string },
   ): void {
     const broken = frame !== undefined && bitmaps.isBroken(frame.bytes);
     if (frame === undefined || broken) {
@@ -68,7 +71,7 @@ export class Picture {
     }
     this.#resize(room);
     setText(this.#title, texts.title);
-    setAttribute(this.#title, "title", texts.title); // it may be cut off
+    setText(this.#about, texts.about);
     setText(this.#empty, broken ? "This picture is damaged" : texts.empty);
     setAttribute(this.#frame, "aria-label", texts.label);
     this.#showValues(frame?.values ?? {});

@@ -10,7 +10,7 @@ const [SHORTEST, LONGEST] = [50, 300];
 
 export class Track {
   readonly root: HTMLElement;
-  #play = element("button", { type: "button", class: "cvz-player-icon" });
+  #play = element("button", { type: "button", class: "cvz-player-replay" });
   #fill = element("div", { class: "cvz-player-fill" });
   #bar = element(
     "div",
@@ -72,10 +72,9 @@ export class Track {
     setAttribute(this.#bar, "aria-valuenow", String(reached));
     const playing = this.#timer !== undefined;
     setDisabled(this.#play, this.#steps.length < 2);
-    label(this.#play, playing ? "pause" : "play");
-    const title = playing ? "Stop playing" : "Play the kept frames";
-    setAttribute(this.#play, "title", title);
-    setAttribute(this.#play, "aria-label", title);
+    // No sign or word that the buttons of the run have, too: this computes nothing.
+    label(this.#play, "replay", playing ? "End replay" : "Replay");
+    setAttribute(this.#play, "title", playing ? "" : "Show the kept frames one after another");
     // Kept in its place, so that nothing beside it moves.
     setStyle(this.latest, "visibility", step < 0 ? "hidden" : "visible");
   }

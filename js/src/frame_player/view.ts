@@ -143,10 +143,9 @@ export class FramePlayerView implements Onlooker {
   #show(picture: Picture, run: Run | undefined, step: number, room: number): number {
     const frame = run && frameAt(run, this.store.live, step);
     const name = run === undefined ? "" : `run ${run.number}`;
-    const origin = run === undefined ? "" : originText(run);
-    const title = [name + (origin && `, ${origin}`), run?.text ?? ""].filter(Boolean);
     picture.show(frame, this.store.bitmaps, room, {
-      title: [frame && `step ${frame.step}`, ...title].filter(Boolean).join(" \u00b7 "),
+      title: [frame && `step ${frame.step}`, name].filter(Boolean).join(" \u00b7 "),
+      about: run === undefined ? "" : [originText(run), run.text].filter(Boolean).join(": "),
       empty: run === undefined ? "Press Start" : "The first picture is being computed",
       label: `Picture of ${name || "no run"}; Space starts, pauses and resumes`,
     });
