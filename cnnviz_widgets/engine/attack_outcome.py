@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.attack_goals import Aim
 from cnnviz_widgets.engine.attacks import Plan, pixels_of
 from cnnviz_widgets.engine.class_odds import class_probabilities
 from cnnviz_widgets.engine.norm_balls import NormBall, network_numbers
@@ -64,14 +66,23 @@ def outcome(
 def best_outcome(
     net: Network, original: NDArray[np.uint8], pixels: Tensor, plan: Plan, current: int, goal: int | None
 ) -> Outcome:
-    """Return the best of several pictures [N, C, H, W]: a success, and that with the largest margin of probability."""
-
-    def worth(found: Outcome) -> tuple[bool, float]:
-        own = float(found.probabilities[current if goal is None else goal])
-        return found.success, -own if goal is None else own
-
+    """Return the best of several pictures [N, C, H, W]."""
     found = [outcome(net, original, each, plan.ball, current, goal) for each in pixels.cpu().numpy()]
-    return max(found, key=worth)
+    aim = Aim(np.full(len(found), current if goal is None else goal), goal is not None)
+    return found[int(worth(torch.stack([each.probabilities for each in found]), aim).argmax())]
+
+
+def worth(probabilities: Tensor, aim: Aim) -> NDArray[np.float64]:
+    """Return what attacks have come to, as numbers to compare [N], from what the network says then [N, K].
+
+    A success is worth more than none, and then a small probability of the class to leave, or a large one of the class
+    to reach.
+    """
+    classes = torch.from_numpy(aim.classes).to(probabilities.device)
+    own = probabilities.double().gather(1, classes[:, None])[:, 0]
+    success = (probabilities.argmax(1) == classes) == aim.reach
+    found: NDArray[np.float64] = (2.0 * success + (own if aim.reach else -own)).cpu().numpy()
+    return found
 
 
 def beyond_rounding(

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.attack_goals import Aim
+from cnnviz_widgets.engine.attack_outcome import worth
 from cnnviz_widgets.engine.attacks import Plan, Pushed, gradient_step, pixels_of, push
 from cnnviz_widgets.engine.class_odds import class_probabilities
 from cnnviz_widgets.engine.norm_balls import network_numbers
@@ -61,7 +63,7 @@ def attack_batches(
     net: Network,
     levels: NDArray[np.uint8],
     parts: Sequence[slice],
-    truth: NDArray[np.int64],
+    aim: Aim,
     plans: Sequence[Plan],
     quantize: bool,
     tally: AttackTally,
@@ -71,20 +73,23 @@ def attack_batches(
     total, first = len(parts) * len(plans) * each_total, 0
     for part in parts:
         center = pixels_of(net, levels[part])
-        classes = torch.from_numpy(truth[part]).to(net.device)
-        direction = (
-            gradient_step(net, center, classes, plans[0].ball.norm) if plans[0].method == "fgsm" else None
-        )
+        own = Aim(aim.classes[part], aim.reach)
+        classes = torch.from_numpy(own.classes).to(net.device)
+        direction = None
+        if plans[0].method == "fgsm":
+            direction = gradient_step(net, center, classes, plans[0].ball.norm, reach=aim.reach)
         for row, plan in enumerate(plans):
-            # An image is only right if no restart was a success: before the last one, nothing is known of the batch.
-            found, dead = truth[part].copy(), np.ones(len(center), bool)
+            # An attack has only failed if all restarts have: before the last one, nothing is known of the batch.
+            best, found = np.full(len(center), -np.inf), np.zeros(len(center), np.int64)
+            dead = np.ones(len(center), bool)
             for restart in range(plan.restarts):
                 if direction is not None:
                     pushed = yield from _one_step(center, direction, plan, first, total)
                 else:
                     starts = [plan.start(one, restart, part.start + k) for k, one in enumerate(center)]
+                    start = torch.stack(starts)
                     pushed = yield from push(
-                        net, center, torch.stack(starts), classes, plan, first=first, total=total
+                        net, center, start, classes, plan, reach=aim.reach, first=first, total=total
                     )
                 if pushed.stopped:
                     return
@@ -92,8 +97,10 @@ def attack_batches(
                 dead &= pushed.dead
                 if pushed.ended and not pushed.dead.all():
                     tally.ended.append(pushed.ended)
-                now = _answers(net, levels[part], pushed.pixels, plan, quantize)
-                found = np.where(found == truth[part], now, found)
+                said = _probabilities(net, levels[part], pushed.pixels, plan, quantize)
+                now = worth(said, own)
+                found = np.where(now > best, said.argmax(1).cpu().numpy(), found)
+                best = np.maximum(now, best)
             tally.answers[row, part] = found
             if plan.ball.epsilon > 0:
                 tally.unmoved[part] |= dead
@@ -113,12 +120,12 @@ def _one_step(
     return Pushed(pixels, {}, 1, "", stopped, dead)
 
 
-def _answers(
+def _probabilities(
     net: Network, levels: NDArray[np.uint8], pixels: Tensor, plan: Plan, quantize: bool
-) -> NDArray[np.int64]:
-    """Return what the network takes attacked images for."""
+) -> Tensor:
+    """Return what the network says of attacked images [N, K]."""
     if quantize:
         exact = pixels.cpu().numpy()
         changed = [one + plan.ball.in_levels(one, other) for one, other in zip(levels, exact, strict=True)]
         pixels = pixels_of(net, np.stack(changed).astype(np.uint8))
-    return class_probabilities(net, network_numbers(net, pixels)).argmax(1).cpu().numpy()
+    return class_probabilities(net, network_numbers(net, pixels))

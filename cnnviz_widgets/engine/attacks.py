@@ -225,12 +225,14 @@ def push(
     return Pushed(ascent.leaf, ascent.values, ascent.steps, ascent.ended, ascent.stopped, ascent.dead)
 
 
-def gradient_step(net: Network, pixels: Tensor, classes: Tensor, norm: NormName) -> Tensor:
+def gradient_step(
+    net: Network, pixels: Tensor, classes: Tensor, norm: NormName, *, reach: bool = False
+) -> Tensor:
     """Return the change of size 1 that makes the cross-entropy of some classes grow most [N, C, H, W].
 
-    It is FGSM's for every epsilon.
+    With ``reach``, the one that makes it fall most. It is FGSM's for every epsilon.
     """
-    climber = Climber(net, {"loss": CrossEntropy(classes)})
+    climber = Climber(net, {"loss": CrossEntropy(classes, reach=reach)})
     with climber.step():
         leaf = pixels.detach().clone().requires_grad_()
         x = network_numbers(net, leaf)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.attack_goals import checked_goal
 from cnnviz_widgets.engine.attack_outcome import Outcome, best_outcome, beyond_rounding
 from cnnviz_widgets.engine.attacks import (
     AttackName,
@@ -33,7 +34,7 @@ from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.targets import Target, as_target, class_index
+from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.render.captioned import captioned
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES, fit_tiles, mosaic, mosaic_png, signed_colors
@@ -77,6 +78,10 @@ class Attack(Result):
         class's logit exceeds that of the class with the nearest boundary, and ``"distance"``, how far that seems to be.
     steps
         How many steps were taken.
+    planned_steps
+        The option ``steps``, or what was chosen for it.
+    start
+        Where they began: at the ``"image"``, in ``"noise"`` around it, or at a ``"picture"`` that was given.
     ended
         Why the steps ended early, in words; empty if they did not.
     method, epsilon, norm, rate, restarts, overshoot, candidates, seed
@@ -101,6 +106,8 @@ class Attack(Result):
     norm_2: float
     curves: dict[str, NDArray[np.float32]]
     steps: int
+    planned_steps: int
+    start: str
     ended: str
     method: str
     epsilon: float
@@ -338,17 +345,15 @@ def attack(
         found, overshoot = beyond_rounding(private, levels[0], pushed.pixels, plan, current)
     else:
         found = best_outcome(private, levels[0], pushed.pixels, plan, current, goal)
-    return _result(net, levels[0], (before, current, goal), plan, pushed, found, overshoot)
+    begun = "picture" if begin is not None else "noise" if plan.method == "pgd" else "image"
+    return _result(net, levels[0], (before, current, goal), plan, begun, pushed, found, overshoot)
 
 
 def _checked_goal(net: Network, target: object, current: int, classes: int, plan: Plan) -> int | None:
     """Return the index of the class to reach, if there is one."""
     if target is None:
         return None
-    what = as_target(target)  # type: ignore[arg-type]
-    if what.layer is not None or callable(what.what):
-        raise TargetError(f"an attack's target is a class, by label or index; got {what.text}")
-    goal = class_index(net, what.what, classes)
+    goal = checked_goal(net, target, classes)
     if plan.method == "deepfool":
         raise TargetError(
             "deepfool goes to the nearest other class, and takes no target; leave it out, or take method='pgd'; "
@@ -385,6 +390,7 @@ def _result(
     original: NDArray[np.uint8],
     asked: tuple[Tensor, int, int | None],
     plan: Plan,
+    begun: str,
     pushed: Pushed,
     found: Outcome,
     overshoot: float,
@@ -411,6 +417,8 @@ def _result(
         norm_2=length,
         curves=pushed.curves,
         steps=pushed.steps,
+        planned_steps=plan.steps,
+        start=begun,
         ended=pushed.ended,
         method=plan.method,
         epsilon=plan.ball.epsilon,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cnnviz_widgets.engine.attack_goals import Aim, checked_goals
 from cnnviz_widgets.engine.attack_tally import NOT_ASKED, AttackTally, attack_batches
 from cnnviz_widgets.engine.attacks import (
     AttackName,
@@ -28,7 +29,7 @@ from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.targets import class_index
+from cnnviz_widgets.engine.targets import Target, class_index
 from cnnviz_widgets.engine.whole_numbers import checked_whole, whole_number
 from cnnviz_widgets.render.captioned import share_curve
 
@@ -52,6 +53,10 @@ class AttackCurve(Result):
         What it takes the unchanged ones for [N].
     labels
         What is right [N]: the labels that were given, or ``clean``.
+    targets
+        What each image was to be taken for [N]; ``None`` for anything else than ``labels``.
+    reached
+        The share of images that are taken for their target [E], NaN where none was attacked; ``None`` without targets.
     unmoved
         Which images had a gradient of zero, so that they could not be attacked [N]: they look more robust than they
         are.
@@ -66,6 +71,8 @@ class AttackCurve(Result):
     answers: NDArray[np.int64]
     clean: NDArray[np.int64]
     labels: NDArray[np.int64]
+    targets: NDArray[np.int64] | None
+    reached: NDArray[np.float64] | None
     unmoved: NDArray[np.bool_]
     ended: str
     method: str
@@ -76,24 +83,33 @@ class AttackCurve(Result):
     seed: int
 
     def __str__(self) -> str:
+        columns = {"accuracy": self.accuracy} | ({} if self.reached is None else {"reached": self.reached})
         lines = [
-            (f"{epsilon * 255:7.4g}/255" if self.norm == "inf" else f"{epsilon:11.4g}") + f"  {share:8.1%}"
-            for epsilon, share in zip(self.epsilons, self.accuracy, strict=True)
+            (f"{epsilon * 255:7.4g}/255" if self.norm == "inf" else f"{epsilon:11.4g}")
+            + "".join(f"  {share:8.1%}" for share in shares)
+            for epsilon, *shares in zip(self.epsilons, *columns.values(), strict=True)
         ]
-        return "\n".join([f"{'epsilon':>11}  accuracy", *lines, f"({self.method}, {self._count})"])
+        head = f"{'epsilon':>11}" + "".join(f"  {name:>8}" for name in columns)
+        return "\n".join([head, *lines, f"({self.method}, {self._count})"])
 
     def _repr_html_(self) -> str:
         """Return the curve and the table as a notebook shows them for the bare result."""
         scale, title = (
             (255, "epsilon, in levels of 1/255") if self.norm == "inf" else (1, "epsilon, a length")
         )
-        x, y = (scale * self.epsilons).tolist(), self.accuracy.tolist()
-        curve = share_curve(x, y, x_title=title, y_title="accuracy")
+        name, shares = self._shown
+        curve = share_curve((scale * self.epsilons).tolist(), shares.tolist(), x_title=title, y_title=name)
         return f"{curve}<pre>{html.escape(str(self))}</pre>"
 
     def __repr__(self) -> str:
-        ends = f"{self.accuracy[0]:.1%} at {self.epsilons[0]:.3g}, {self.accuracy[-1]:.1%} at {self.epsilons[-1]:.3g}"
-        return f"AttackCurve({self.method}, {self._count}: {ends})"
+        name, shares = self._shown
+        ends = f"{shares[0]:.1%} at {self.epsilons[0]:.3g}, {shares[-1]:.1%} at {self.epsilons[-1]:.3g}"
+        return f"AttackCurve({self.method}, {self._count}: {name} {ends})"
+
+    @property
+    def _shown(self) -> tuple[str, NDArray[np.float64]]:
+        """What the curve is of: what an attacker was after."""
+        return ("accuracy", self.accuracy) if self.reached is None else ("targets reached", self.reached)
 
     @property
     def _count(self) -> str:
@@ -107,6 +123,7 @@ def attack_curve(
     epsilons: Sequence[float] = EPSILONS,
     *,
     labels: Sequence[str | int] | None = None,
+    target: Target | str | int | Sequence[Target | str | int] | None = None,
     method: AttackName = "fgsm",
     norm: NormName = "inf",
     quantize: bool = True,
@@ -117,9 +134,9 @@ def attack_curve(
 ) -> Generator[Step, None, AttackCurve]:
     """See how a network's accuracy falls as images may be changed more: steeply, for one that was not trained for it.
 
-    Each image is attacked at each epsilon as by `attack` without a target (for attacks with one, call it for each
-    image). It counts as right at an epsilon if the network gets right both the unchanged image and the attacked one: an
-    attacker may also change nothing.
+    Each image is attacked at each epsilon as by `attack`. It counts as right at an epsilon if the network gets right
+    both the unchanged image and the attacked one: an attacker may also change nothing. With ``target``, see how the
+    share of images grows that are taken for it.
 
     Parameters
     ----------
@@ -131,6 +148,9 @@ def attack_curve(
         The sizes of the changes, on the scale where white is 1 above black.
     labels
         What is right for each image, by label or index; left out, the network's own answers for the unchanged images.
+    target
+        The class that images are to be taken for, by label or index: one for all of them, or a list with one for each;
+        left out, any other one than what is right.
     method
         ``"fgsm"``, ``"ifgsm"`` or ``"pgd"``. (DeepFool knows no epsilon: see the norms in its result.)
     norm, steps, restarts, seed
@@ -148,9 +168,11 @@ def attack_curve(
     Raises
     ------
     LabelNotFoundError
-        A label that is not there (with the nearest ones).
+        A label or target that is not there (with the nearest ones).
+    TargetError
+        A target that is no class, or what the network already takes an image for.
     ValueError
-        No epsilons, or one below 0, or above 1 for ``"inf"``; another number of labels than of images.
+        No epsilons, or one below 0, or above 1 for ``"inf"``; another number of labels or targets than of images.
 
     Warns
     -----
@@ -165,6 +187,9 @@ def attack_curve(
     >>> found = cv.attack_curve(net, images[:50], [0, 4 / 255, 16 / 255], labels=labels[:50])
     >>> [bool(share > 0.6) for share in found.accuracy]
     [True, True, False]
+    >>> found = cv.attack_curve(net, images[:4], [0, 64 / 255], target=["Bag", "Bag", 8, 8], method="ifgsm")
+    >>> found.reached.tolist()
+    [0.0, 1.0]
     """
     check_network(net, "attack_curve")
     if method == "deepfool":
@@ -182,18 +207,22 @@ def attack_curve(
     private = private_network(net)
     clean, classes = _clean_answers(private, levels, parts)
     truth = clean if labels is None else _checked_labels(net, labels, len(levels), classes)
+    goals = checked_goals(net, target, clean, classes)
+    aim = Aim(truth, reach=False) if goals is None else Aim(goals, reach=True)
     answers = np.full((len(plans), len(levels)), NOT_ASKED, np.int64)
     tally = AttackTally(answers, np.zeros(len(levels), bool), [])
     if quantize:
         _warn_if_invisible(plans)
-    yield from attack_batches(private, levels, parts, truth, plans, bool(quantize), tally)
+    yield from attack_batches(private, levels, parts, aim, plans, bool(quantize), tally)
     tally.tell()
     return AttackCurve(
         epsilons=values,
-        accuracy=_accuracy(answers, clean, truth),
+        accuracy=_share((answers == truth) & (clean == truth), answers),
         answers=answers,
         clean=clean,
         labels=truth,
+        targets=goals,
+        reached=None if goals is None else _share(answers == goals, answers),
         unmoved=tally.unmoved,
         ended=tally.reason,
         method=plans[0].method,
@@ -247,10 +276,7 @@ def _clean_answers(
     return torch.cat(found).argmax(1).cpu().numpy(), found[0].shape[1]
 
 
-def _accuracy(
-    answers: NDArray[np.int64], clean: NDArray[np.int64], truth: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    asked = answers != NOT_ASKED
-    right = ((answers == truth) & (clean == truth)).sum(axis=1)
-    counts = asked.sum(axis=1)
-    return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)
+def _share(hits: NDArray[np.bool_], answers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the share of hits among the images that were attacked [E]."""
+    counts = (answers != NOT_ASKED).sum(axis=1)
+    return np.where(counts > 0, hits.sum(axis=1) / np.maximum(counts, 1), np.nan)

@@ -555,6 +555,30 @@ TABLE: dict[str, Row] = {
                 TypeError,
                 r"label 1 is 0\.5",
             ),
+            "target": (
+                lambda method, s: method(s.net, s.images, target="no such"),
+                LookupError,
+                "no such",
+            ),
+            "targets": (
+                lambda method, s: method(s.net, s.images, target=[0, 1]),
+                ValueError,
+                "3 images; got 2 of them",
+            ),
+            "index": (lambda method, s: method(s.net, s.images, target=[0, 1, 99]), LookupError, "class 99"),
+            "present": (
+                lambda method, s: method(
+                    s.net, s.images, target=int(s.net.predict(s.images[2], k=1).indices[0])
+                ),
+                ValueError,
+                "already takes image .* 2",
+            ),
+            "unit": (
+                lambda method, s: method(s.net, s.images, target=cv.Target(layer=s.layer, channel=0)),
+                ValueError,
+                "target is a class.*channel=0",
+            ),
+            "part": (lambda method, s: method(s.net, s.images, target=0.5), TypeError, r"got 0\.5"),
             "deepfool": (
                 lambda method, s: method(s.net, s.images, method="deepfool"),
                 ValueError,

@@ -328,6 +328,7 @@ def test_restarts_keep_the_best_and_draw_from_the_seed(net: cv.Network) -> None:
     assert many.curves["loss"].shape == (2, 4)
     assert len(set(many.curves["loss"][0].tolist())) == 4  # each begins elsewhere
     single = cv.attack(net, IMAGES[4], **options)
+    assert (single.planned_steps, single.start) == (2, "noise")
     assert many.probabilities[1][many.class_before] <= single.probabilities[1][many.class_before] + 1e-6
     assert np.array_equal(single.curves["loss"][:, 0], many.curves["loss"][:, 0]) or np.allclose(
         single.curves["loss"][:, 0], many.curves["loss"][:, 0], rtol=1e-4
@@ -341,11 +342,12 @@ def test_it_goes_on_from_a_picture_and_stops_half_way(net: cv.Network) -> None:
     steps = cv.attack.steps(net, IMAGES[5], **options, steps=4)
     first = [next(steps), next(steps)]
     half = cv.attack.finish(steps)
-    assert (half.steps, half.curves["loss"].shape) == (2, (2, 1))
+    assert (half.steps, half.planned_steps, half.curves["loss"].shape) == (2, 4, (2, 1))
     assert [each.values["loss"] for each in first] == pytest.approx(whole.curves["loss"][:2, 0].tolist())
     assert np.array_equal(first[-1].image, half.adversarial)
     rest = cv.attack(net, IMAGES[5], **options, steps=2, start=half.adversarial)
     np.testing.assert_allclose(rest.exact, whole.exact, atol=1e-6)
+    assert (whole.start, rest.start) == ("image", "picture")
     # A picture beyond epsilon is brought back into it.
     far = cv.attack(net, IMAGES[5], epsilon=2 / 255, start=255 - whole.original)
     assert far.norm_inf <= 2 / 255
@@ -353,7 +355,8 @@ def test_it_goes_on_from_a_picture_and_stops_half_way(net: cv.Network) -> None:
         cv.attack(net, IMAGES[5], start=whole.original[:14])
     fool = cv.attack.steps(net, IMAGES[5], method="deepfool", norm="2")
     next(fool)
-    assert cv.attack.finish(fool).steps == 1
+    found = cv.attack.finish(fool)
+    assert (found.steps, found.planned_steps, found.start) == (1, 50, "image")
 
 
 def test_the_difference_is_shown_as_asked(net: cv.Network) -> None:

@@ -17,8 +17,8 @@ from tests.small_networks import network_of
 
 EPSILON, RATE, STEPS = 8 / 255, 2 / 255, 5
 FAR, STRIDE = 1.0, 0.4
-# By name: our options, what theirs is called, and its own. What theirs adds to the gradient's length is not little where
-# the network is nearly sure.
+# By name: our options, what theirs is called, and its own. What theirs adds to the gradient's length is not little
+# where the network is nearly sure.
 ATTACKS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "FGSM": ({"method": "fgsm", "epsilon": EPSILON}, "FGSM", {"eps": EPSILON}),
     "I-FGSM": (
