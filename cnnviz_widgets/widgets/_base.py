@@ -15,7 +15,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import ipywidgets
 import traitlets
 
+from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
+from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.views._closing import close_parts
 from cnnviz_widgets.widgets._controls import Filling
 from cnnviz_widgets.widgets._job import Job
@@ -54,6 +56,7 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     its cell again, ends the job as well.
     """
 
+    net: Network
     lock: threading.RLock
     filling: Filling
     _job: Job[Any] | None
@@ -75,6 +78,11 @@ class Viewer(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
         super().__init__(**options)
         self.add_class("cnnviz-viewer")
         _note_cell(self)
+
+    def _take_network(self, net: Network) -> None:
+        """Look at this network; raises where it is none."""
+        check_network(net, type(self).__name__)
+        self.net = net
 
     def start_job(
         self,

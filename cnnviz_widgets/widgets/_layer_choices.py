@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cnnviz_widgets.engine.by_layer import ByLayer
+from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 
@@ -31,3 +33,10 @@ def layer_choices(net: Network, *, only_maps: bool = False) -> ByLayer[LayerChoi
             key: LayerKey = name if len(shapes) == 1 else (name, call)
             found[key] = LayerChoice(key, shape)
     return ByLayer(found)
+
+
+def middle_layer(layers: Sequence[LayerChoice], needed: str) -> LayerKey:
+    """Return the layer in the middle, to begin with; where there is none, say what is needed."""
+    if not layers:
+        raise InputError(f"this network has no layer with {needed}")
+    return layers[len(layers) // 2].key

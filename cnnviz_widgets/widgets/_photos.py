@@ -144,7 +144,6 @@ class PhotoViewer(Viewer):
     A subclass calls `_offer` before it makes its parts, and shows in `_show_image` what `_take_image` has kept.
     """
 
-    net: Network
     _photos: PhotoPicker
     _image: Any
     _x: torch.Tensor  # the photo as the network takes it [1, C, H, W]
@@ -157,7 +156,7 @@ class PhotoViewer(Viewer):
 
     @property
     def image(self) -> Any:
-        """The photo."""
+        """The photo. Set it to take another, or call `set_image` to give it a name, too."""
         return self._image
 
     @image.setter

@@ -11,11 +11,11 @@ import ipywidgets
 
 from cnnviz_widgets.engine.errors import InputError, TargetError
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES
 from cnnviz_widgets.views._pacing import Pacer
 from cnnviz_widgets.views._text import format_number
+from cnnviz_widgets.views.frame_player import FramePlayer
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._player_controls import Control, row
 from cnnviz_widgets.widgets._player_export import Exporter, checked_format
@@ -35,14 +35,12 @@ class Player(Chooser):
     hold for the next run; after a pause, `resume` begins it from the picture on show, as `branch` does.
 
     A subclass names its method and overrides what it needs of ``_inputs``, ``_make_controls``, ``_begin_from``,
-    ``_title``, ``_said_of`` and ``_show_numbers``.
+    ``_title``, ``_said_of`` and ``_show_numbers``. It calls ``_take_network`` before ``super().__init__``.
 
     Attributes
     ----------
     net
         The network.
-    view
-        The frames: ``player.view.run``, ``step`` and ``other`` say what is on show, and may be set.
     chart
         Each term over the steps.
     """
@@ -57,21 +55,21 @@ class Player(Chooser):
         self._pacer = None
         return self
 
-    def __init__(self, net: Network, options: Mapping[str, Any]) -> None:
-        who = type(self).__name__
-        check_network(net, who)
+    def _take_network(self, net: Network) -> None:
+        super()._take_network(net)
         if net.input.channels not in (1, 3):
             raise InputError(
-                f"{who} shows pictures, which the {net.input.channels} channels of this network's input do not make; "
-                f"call {self._call} for the numbers"
+                f"{type(self).__name__} shows pictures, which the {net.input.channels} channels of this network's "
+                f"input do not make; call {self._call} for the numbers"
             )
-        self.net = net
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
         self._options: dict[str, Any] = {}
         self._options = self._all_options(options)
         self._tried = self._check(self._new_call())
         super().__init__()
         self.parts = PlayerParts(self._curve, self._log)
-        self.view, self.chart = self.parts.view, self.parts.chart
+        self.chart = self.parts.chart
         self._exporter = Exporter(self.view, self._run, self._picture_now)
         self.controls = {control.name: control for control in self._make_controls()}
         fields = row([control.widget for control in self.controls.values()])
@@ -205,6 +203,14 @@ class Player(Chooser):
             self._draw_curves()
 
     # -- what there is ----------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> FramePlayer:
+        """The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show, and may be set.
+
+        `branch`, `compare` and `export` begin with these.
+        """
+        return self.parts.view
 
     @property
     def result(self) -> Any:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.errors import TargetError, did_you_mean
-from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.widgets._player_runs import (
     Call,
@@ -35,7 +34,6 @@ class Chooser(Worker):
     _call: ClassVar[str]  # as a person writes the method
     _hints: ClassVar[Mapping[str, str]] = {}  # by what a person may take for an option, what to say of it
 
-    net: Network
     _options: dict[str, Any]
 
     # -- what a subclass tells --------------------------------------------------------------------------
@@ -135,6 +133,9 @@ class Chooser(Worker):
     @property
     def params(self) -> dict[str, Any]:
         """The options with which the method gives `result`; before the first run those that are chosen.
+
+        A branch has the picture that it began with in ``start``, and what remained in ``steps`` and ``scales``; with
+        ``cv.deepdream`` that picture is its input, and its size is in ``size``.
 
         A run that was stopped is the first steps of such a call. With ``cv.invert``: take as many steps of
         ``steps = cv.invert.steps(net, *player.inputs, **player.params)``, then call ``cv.invert.finish(steps)``.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import bqplot
 import ipywidgets
@@ -13,6 +14,7 @@ from cnnviz_widgets.views._frames import encode
 from cnnviz_widgets.views._text import as_html
 from cnnviz_widgets.views.frame_player import FramePlayer
 from cnnviz_widgets.views.line_chart import LineChart
+from cnnviz_widgets.widgets._player_runs import is_other
 
 _STYLE = """<style>
 .cnnviz-player .widget-html-content { line-height: 1.45; white-space: normal; }
@@ -29,11 +31,18 @@ class Still(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
     """A picture that stays, with a line on what it is: an original, a source, a guide."""
 
     def __init__(self, text: str = "") -> None:
+        self._of: tuple[Any, ...] = ()
         self._text = ipywidgets.HTML()
         self._picture = ipywidgets.Image()
         self._picture.add_class("cnnviz-still")
         super().__init__([self._text, self._picture], layout={"width": "auto", "min_width": "0"})
         self.show(None, text)
+
+    def show_of(self, of: tuple[Any, ...], make: Callable[[], NDArray[np.uint8] | None], text: str) -> None:
+        """Show what is made of these, which is work only where any of them is another."""
+        if is_other(self._of, of):
+            self.show(make(), text)
+            self._of = of
 
     def show(self, image: NDArray[np.uint8] | None, text: str) -> None:
         """Show another picture, uint8 [H, W, 3], or none; its line, too, is only there with a picture."""

@@ -30,7 +30,6 @@ class Worker(Viewer):
     """
 
     _method: ClassVar[Streamed[Any, Any]]
-    view: FramePlayer
     _runs: dict[int, Run]
     _wish: Call | None
     _stopping: bool
@@ -48,6 +47,11 @@ class Worker(Viewer):
         self._pausing, self._error, self._asked = False, None, None
         self._changed, self._remarks = threading.Condition(self.lock), []
         return self
+
+    @property
+    @abstractmethod
+    def view(self) -> FramePlayer:
+        """The frames."""
 
     @abstractmethod
     def _steps_of(self, call: Call) -> Generator[Step, None, Any]:

@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.coarse_to_fine import prepared, scales_left, sizes_of, steps_by_scale
+from cnnviz_widgets.engine.coarse_to_fine import scales_left, sizes_of, steps_by_scale
 from cnnviz_widgets.engine.gram import texture_layers
-from cnnviz_widgets.engine.input_gradients import pictures_of
-from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import (
     Control,
@@ -33,29 +31,20 @@ Size = tuple[int, int]
 
 
 class ScaledPlayer(PhotoPlayer):
-    """Base of the players whose method takes ``scales`` and ``size``: a run that goes on takes the scales that remain.
-
-    A subclass keeps its photos and calls `_prepare_parts` before ``super().__init__``.
-    """
+    """Base of the players whose method takes ``scales`` and ``size``: what goes on takes the scales that remain."""
 
     _main: tuple[str, ...]  # the options whose fields stand in front; the others fold up
 
-    def _prepare_parts(self) -> None:
-        self._still, self._still_of = Still(), (None, None)
+    def __init__(self, image: Any, options: Mapping[str, Any], label: str) -> None:
+        self._still = Still()
         self._known: WeakKeyDictionary[Call, list[Size]] = WeakKeyDictionary()
         # A pass through the network, asked for with each change of an option.
         self._usual_layers = cache(texture_layers)
-
-    _still_of: tuple[Any, Any]
+        super().__init__(image, options, label)
 
     @abstractmethod
     def _wanted_sizes(self, inputs: Sequence[Any], params: Mapping[str, Any]) -> tuple[Size, list[Size]]:
         """Return rows and columns of the picture, and those of the others that shrink with it."""
-
-    def _prepared(self, image: Any, size: Any) -> Tensor:
-        """Return a picture as the method takes it."""
-        pair = None if size is None else checked_pair("size", size)
-        return prepared(self.net, image, pair, type(self).__name__)
 
     def _sizes(self, call: Call) -> list[Size]:
         """Return the sizes that a run goes through."""
@@ -68,13 +57,6 @@ class ScaledPlayer(PhotoPlayer):
         return self._known[call]
 
     _words: tuple[str, ...] = ()  # what ``start`` may say in place of a picture
-
-    def _show_still(self, size: Any, text: str) -> None:
-        """Show the photo at a size, which is work only where either has changed."""
-        image = self._image
-        if self._still_of[0] is not image or self._still_of[1] != size:
-            self._still.show(pictures_of(self.net, self._prepared(image, size))[0], text)
-            self._still_of = (image, size)
 
     def _scale_controls(self, size_tooltip: str, size_default: str) -> tuple[Control, ...]:
         """Return the fields of what both methods take."""

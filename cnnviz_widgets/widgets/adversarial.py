@@ -13,7 +13,6 @@ from cnnviz_widgets.engine.attacks import Plan, checked_plan
 from cnnviz_widgets.engine.errors import TargetError
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
-from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import as_target, class_index
 from cnnviz_widgets.methods.adversarial import Attack, attack
 from cnnviz_widgets.render.encode import png
@@ -65,8 +64,9 @@ class AttackPlayer(PhotoPlayer):
 
     The original stands beside it, and the difference, amplified. Bars tell how probable the class to leave, the one to
     reach and the others are for the picture on show, in 8 bits; whether the network is fooled stands above them. Press
-    *Start*, or with FGSM just move *Epsilon*: one step is taken at once. Other settings that are changed hold for the
-    next run; after a pause, *Resume* goes on from the picture with them, and *Branch from here* from any kept frame.
+    *Start*, or with FGSM just move *Epsilon*: one step is taken at once; of such runs the last few are kept. As all
+    players it can be paused, changed and branched: see `set`, `resume` and `branch`. The last frame of a run is its
+    result's picture.
 
     Parameters
     ----------
@@ -80,23 +80,11 @@ class AttackPlayer(PhotoPlayer):
 
     Attributes
     ----------
-    image
-        The photo. Set it to take another, or call `set_image` to give it a name, too.
-    options
-        What is chosen, for the next run; `set` changes it.
     result
-        The `Attack` of the run on show: ``cv.attack(net, *player.inputs, **player.params)``; of a run that was
-        stopped, after the steps it took. ``None`` before its end.
-    inputs, params
-        See there: the photo that the run began with, and its options.
-        A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
-    results
-        The results of all runs, by number; of those that began with a move of *Epsilon*, the last few.
-    state
-        ``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``.
-    view
-        The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show; `branch`, `compare` and
-        `export` begin with these. The last frame of a run is its result's picture.
+        The `Attack` of the run on show: ``cv.attack(net, *player.inputs, **player.params)``.
+    image, options, inputs, params, results, state, error, view
+        As of all players: the photo; what is chosen for the next run, the call of `result`, those of all runs by
+        number, how it goes, and the frames.
 
     Raises
     ------
@@ -120,15 +108,13 @@ class AttackPlayer(PhotoPlayer):
     _curve = "value"
 
     def __init__(self, net: Network, image: Any, **options: Any) -> None:
-        check_network(net, "AttackPlayer")
-        self.net = net
-        self._offer(image)
+        self._take_network(net)
         self._goals: GoalPicker | None = None
         self._known: list[tuple[Any, _Shown]] = []
         self._judged: tuple[Any, Any] = (None, None)
         self._not_begun: tuple[int, int] | None = None
         self._pictures_on_show: tuple[NDArray[np.uint8], ...] = ()
-        super().__init__(net, options)
+        super().__init__(image, options)
         # Scrubbing shows the difference and the answer of each frame; the base has its curves drawn for each run.
         self.view.observe(self._on_step, "step")
         self._draw_curves()

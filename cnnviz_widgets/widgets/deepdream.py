@@ -9,15 +9,10 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.coarse_to_fine import prepared
-from cnnviz_widgets.engine.errors import InputError
-from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.methods.deepdream import DeepDream, deepdream, layer_weights
 from cnnviz_widgets.widgets._base import shown
-from cnnviz_widgets.widgets._layer_choices import layer_choices
+from cnnviz_widgets.widgets._layer_choices import layer_choices, middle_layer
 from cnnviz_widgets.widgets._layer_weights import LayerWeights, weights_text
 from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._photos import PhotoPicker
@@ -39,9 +34,8 @@ class DeepDreamPlayer(PhotoPlayer):
 
     Choose one layer or several, or single channels of them, each with a weight, and press *Start*. The chart shows how
     what was asked for grows; it falls back where the next octave, a larger version of the picture, begins. With a
-    *guide* the features of another picture grow. Settings that are changed hold for the next run; after a pause,
-    *Resume* dreams on with the picture as it is, and *Branch from here* with any kept frame: that picture becomes the
-    photo, and all octaves are climbed again.
+    *guide* the features of another picture grow. As all players it can be paused, changed and branched (see `set`,
+    `resume` and `branch`): the picture it goes on from becomes the photo, and all octaves are climbed again.
 
     Parameters
     ----------
@@ -58,23 +52,11 @@ class DeepDreamPlayer(PhotoPlayer):
 
     Attributes
     ----------
-    image
-        The photo. Set it to take another, or call `set_image` to give it a name, too.
-    options
-        What is chosen, for the next run; `set` changes it.
     result
-        The `DeepDream` of the run on show: ``cv.deepdream(net, *player.inputs, **player.params)``; of a run that
-        was stopped, after the steps it took. ``None`` before its end.
-    inputs, params
-        See there: the photo that the run began with, or the frame it branched from, and its options.
-        A branch has the size of its picture in ``size``.
-    results
-        The results of all runs, by number.
-    state
-        ``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``.
-    view
-        The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show; `branch`, `compare` and
-        `export` begin with these.
+        The `DeepDream` of the run on show: ``cv.deepdream(net, *player.inputs, **player.params)``.
+    image, options, inputs, params, results, state, error, view
+        As of all players: the photo; what is chosen for the next run, the call of `result`, those of all runs by
+        number, how it goes, and the frames.
 
     Raises
     ------
@@ -98,18 +80,13 @@ class DeepDreamPlayer(PhotoPlayer):
     _curve = "what grows"
 
     def __init__(self, net: Network, image: Any, layers: Any = None, **options: Any) -> None:
-        check_network(net, "DeepDreamPlayer")
-        self.net = net
+        self._take_network(net)
         self._layers = list(layer_choices(net, only_maps=True).values())
-        if layers is None:
-            if not self._layers:
-                raise InputError("this network has no layer with maps; say which layers to dream of")
-            layers = self._layers[len(self._layers) // 2].key
-        self._offer(image)
         self._still, self._guide_still = Still(), Still()
-        self._stills_of: tuple[Any, ...] = ()
         self._picker: LayerWeights | None = None
-        super().__init__(net, {**options, "layers": layers})
+        if layers is None:
+            layers = middle_layer(self._layers, "maps; say which layers to dream of")
+        super().__init__(image, {**options, "layers": layers})
 
     def _inputs_from(self, picture: NDArray[np.uint8]) -> tuple[Any, ...]:
         return (picture,)
@@ -178,20 +155,8 @@ class DeepDreamPlayer(PhotoPlayer):
         super()._show_options()
         if self._picker is not None:
             self._picker.show(weights)
-        guide = self._options["guide"]
-        parts = (self._image, self._options["size"], guide)
-        if len(self._stills_of) != len(parts) or any(
-            one is not other for one, other in zip(parts, self._stills_of, strict=True)
-        ):
-            original = pictures_of(self.net, self._prepared(self._image, self._options["size"]))[0]
-            seen = None if guide is None else pictures_of(self.net, self._prepared(guide, None))[0]
-            self._still.show(original, "the photo")
-            self._guide_still.show(seen, "the guide")
-            self._stills_of = parts
-
-    def _prepared(self, image: Any, size: Any) -> Any:
-        pair = None if size is None else checked_pair("size", size)
-        return prepared(self.net, image, pair, type(self).__name__)
+        self._show_still(self._still, self._image, self._options["size"], "the photo")
+        self._show_still(self._guide_still, self._options["guide"], None, "the guide")
 
     def _title(self, options: Mapping[str, Any]) -> str:
         return weights_text(layer_weights(options["layers"]))

@@ -9,17 +9,12 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.coarse_to_fine import prepared
-from cnnviz_widgets.engine.errors import InputError
-from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.methods.inversion import Inversion, invert
 from cnnviz_widgets.render.mosaic import tiles_of
 from cnnviz_widgets.views._text import format_number
-from cnnviz_widgets.widgets._layer_choices import layer_choices
+from cnnviz_widgets.widgets._layer_choices import layer_choices, middle_layer
 from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import (
     Control,
@@ -38,8 +33,7 @@ class InversionPlayer(PhotoPlayer):
 
     The photo stands beside it. The feature error, how far the picture's features are from the photo's, is drawn for
     each step, with what the picture's roughness costs. Choose a deeper layer, press *Start* again, and compare the two
-    runs. Settings that are changed hold for the next run; after a pause, *Resume* goes on from the picture with them,
-    and *Branch from here* from any kept frame.
+    runs. As all players it can be paused, changed and branched: see `set`, `resume` and `branch`.
 
     Parameters
     ----------
@@ -55,23 +49,11 @@ class InversionPlayer(PhotoPlayer):
 
     Attributes
     ----------
-    image
-        The photo. Set it to take another, or call `set_image` to give it a name, too.
-    options
-        What is chosen, for the next run; `set` changes it.
     result
-        The `Inversion` of the run on show: ``cv.invert(net, *player.inputs, **player.params)``; of a run that was
-        stopped, after the steps it took. ``None`` before its end.
-    inputs, params
-        See there: the photo that the run began with, and its options.
-        A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
-    results
-        The results of all runs, by number.
-    state
-        ``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``.
-    view
-        The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show; `branch`, `compare` and
-        `export` begin with these.
+        The `Inversion` of the run on show: ``cv.invert(net, *player.inputs, **player.params)``.
+    image, options, inputs, params, results, state, error, view
+        As of all players: the photo; what is chosen for the next run, the call of `result`, those of all runs by
+        number, how it goes, and the frames.
 
     Raises
     ------
@@ -96,16 +78,12 @@ class InversionPlayer(PhotoPlayer):
     _log = None
 
     def __init__(self, net: Network, image: Any, layer: LayerKey | None = None, **options: Any) -> None:
-        check_network(net, "InversionPlayer")
-        self.net = net
+        self._take_network(net)
         self._layers = list(layer_choices(net).values())
-        if layer is None and not self._layers:
-            raise InputError("this network has no layer with maps or vectors; say which layer to invert")
-        self._offer(image)
         self._still = Still()
-        self._still_of: tuple[Any, ...] = ()
-        layer = self._layers[len(self._layers) // 2].key if layer is None else layer
-        super().__init__(net, {**options, "layer": layer})
+        if layer is None:
+            layer = middle_layer(self._layers, "maps or vectors; say which layer to invert")
+        super().__init__(image, {**options, "layer": layer})
 
     def _make_controls(self) -> Sequence[Control]:
         optimizers = [(name or "default", name) for name in (None, "momentum", "adam", "lbfgs")]
@@ -134,19 +112,7 @@ class InversionPlayer(PhotoPlayer):
     def _show_options(self) -> None:
         self.net.layer(self._options["layer"])  # says what is wrong with it
         super()._show_options()
-        shown = (self._image, self._options["size"])
-        if len(self._still_of) != 2 or any(
-            one is not other for one, other in zip(shown, self._still_of, strict=True)
-        ):
-            self._still.show(
-                pictures_of(self.net, self._prepared(*shown))[0], "the photo, as the network sees it"
-            )
-            self._still_of = shown
-
-    def _prepared(self, image: Any, size: Any) -> Any:
-        return prepared(
-            self.net, image, None if size is None else checked_pair("size", size), type(self).__name__
-        )
+        self._show_still(self._still, self._image, self._options["size"], "the photo, as the network sees it")
 
     def _title(self, options: Mapping[str, Any]) -> str:
         return key_text(options["layer"])

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.covering import class_count
-from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.methods.maximization import Wanted, maximize
 from cnnviz_widgets.render.mosaic import tiles_of
-from cnnviz_widgets.widgets._layer_choices import layer_choices
+from cnnviz_widgets.widgets._layer_choices import layer_choices, middle_layer
 from cnnviz_widgets.widgets._maximization_target import MaximizationTarget, target_text
 from cnnviz_widgets.widgets._player import Player
 from cnnviz_widgets.widgets._player_controls import (
@@ -35,8 +33,8 @@ class MaximizationPlayer(Player):
     """See a picture grow out of noise until a class, a channel or a unit responds to it as much as it can.
 
     Press *Start*. It can be stopped, paused, and gone back in: the slider shows each kept frame, and *Branch from here*
-    goes on from that one with other settings. Settings that are changed hold for the next run; after a pause, *Resume*
-    goes on from the picture with them. *Several channels* gives a grid with a picture for each.
+    goes on from that one with other settings: see `set`, `resume` and `branch`. *Several channels* gives a grid with a
+    picture for each.
 
     Parameters
     ----------
@@ -50,21 +48,11 @@ class MaximizationPlayer(Player):
 
     Attributes
     ----------
-    options
-        What is chosen, for the next run; `set` changes it.
     result
-        The `Maximization` of the run on show: ``cv.maximize(net, **player.params)``; of a run that was stopped, after
-        the steps it took. ``None`` before its end.
-    params
-        See there: the options of the run on show.
-        A branch has the picture it began with in ``start``, and the steps that remained in ``steps``.
-    results
-        The results of all runs, by number.
-    state
-        ``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``.
-    view
-        The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show; `branch`, `compare` and
-        `export` begin with these.
+        The `Maximization` of the run on show: ``cv.maximize(net, **player.params)``.
+    options, params, results, state, error, view
+        As of all players: what is chosen for the next run, the call of `result`, those of all runs by number, how it
+        goes, and the frames.
 
     Raises
     ------
@@ -94,17 +82,14 @@ class MaximizationPlayer(Player):
     )
 
     def __init__(self, net: Network, target: Wanted | Sequence[Wanted] | None = None, **options: Any) -> None:
-        check_network(net, "MaximizationPlayer")
+        self._take_network(net)
         self._layers = list(layer_choices(net).values())
         self._picker: MaximizationTarget | None = None
         self._default_size = net.input.size_or(224)
-        super().__init__(net, {**options, "target": self._middle(net) if target is None else target})
-
-    def _middle(self, net: Network) -> Any:
-        maps = [each for each in self._layers if len(each.shape) == 3]
-        if not maps:
-            raise InputError("this network has no layer with maps; say which target to maximize")
-        return Target(layer=maps[len(maps) // 2].key, channel=0)
+        if target is None:
+            maps = [each for each in self._layers if len(each.shape) == 3]
+            target = Target(layer=middle_layer(maps, "maps; say which target to maximize"), channel=0)
+        super().__init__({**options, "target": target})
 
     def _make_controls(self) -> Sequence[Control]:
         parameterizations = [

@@ -14,12 +14,12 @@ from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.pictures import split_images
 from cnnviz_widgets.engine.style_terms import content_layers
-from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.methods.style_transfer import STARTS, transfer_style
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._photos import free_name, named_images, sample_photos
 from cnnviz_widgets.widgets._player_controls import Control, check, choice, layers_field, row, weight_slider
+from cnnviz_widgets.widgets._player_runs import is_other
 from cnnviz_widgets.widgets._scaled_player import ScaledPlayer, Size, size_of
 from cnnviz_widgets.widgets._style_mix import StyleMix, only
 
@@ -29,8 +29,8 @@ class StylePlayer(ScaledPlayer):
 
     Content and styles stand beside it, and the three terms, content, style and variation, each times its weight, are
     drawn for each step. More style for the same content is another ratio of the first two weights; of several styles,
-    each has a weight, too. Settings that are changed hold for the next run; after a pause, *Resume* goes on from the
-    picture with them, and *Branch from here* from any kept frame, through the scales that remain.
+    each has a weight, too. As all players it can be paused, changed and branched: see `set`, `resume` and `branch`. It
+    then goes through the scales that remain.
 
     Parameters
     ----------
@@ -51,21 +51,11 @@ class StylePlayer(ScaledPlayer):
         The content. Set it to take another, or call `set_image` to give it a name, too.
     styles
         All styles, with their weights in the option ``blend``; `add_style` adds one.
-    options
-        What is chosen, for the next run; `set` changes it.
     result
-        The `StyleTransfer` of the run on show: ``cv.transfer_style(net, *player.inputs, **player.params)``; of a
-        run that was stopped, after the steps it took. ``None`` before its end.
-    inputs, params
-        See there: the content and the styles that the run began with, and its options.
-        A branch has the picture it began with in ``start``, and the steps and scales that remained.
-    results
-        The results of all runs, by number.
-    state
-        ``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``.
-    view
-        The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show; `branch`, `compare` and
-        `export` begin with these.
+        The `StyleTransfer` of the run on show: ``cv.transfer_style(net, *player.inputs, **player.params)``.
+    options, inputs, params, results, state, error, view
+        As of all players: what is chosen for the next run, the call of `result`, those of all runs by
+        number, how it goes, and the frames.
 
     Raises
     ------
@@ -106,20 +96,16 @@ class StylePlayer(ScaledPlayer):
     _words = STARTS
 
     def __init__(self, net: Network, content: Any = None, style: Any = None, **options: Any) -> None:
-        check_network(net, "StylePlayer")
-        self.net = net
+        self._take_network(net)
         self._layers = list(layer_choices(net, only_maps=True).values())
-        self._offer(
-            sample_photos("chelsea", "astronaut", "rocket") if content is None else content, "Content"
-        )
         named = self._named(style)
         self._styles, self._names_known = list(named.values()), list(named)
         if style is None:
             options = {"blend": only(0, len(named)), **options}
         self._mix = StyleMix(self._pick_blend, self._pick_style)
-        self._mixed_of: tuple[Any, Any] = (None, None)
-        self._prepare_parts()
-        super().__init__(net, options)
+        self._mixed_of: tuple[Any, ...] = ()
+        content = sample_photos("chelsea", "astronaut", "rocket") if content is None else content
+        super().__init__(content, options, "Content")
 
     def _named(self, style: Any) -> dict[str, Any]:
         if style is None:
@@ -219,8 +205,8 @@ class StylePlayer(ScaledPlayer):
         super()._show_options()
         size = self._options["size"]
         weights = self._weights(self._options["blend"])
-        self._show_still(size, "the content")
-        if self._mixed_of[0] is not self._styles or self._mixed_of[1] != size:
+        self._show_still(self._still, self._image, size, "the content")
+        if is_other(self._mixed_of, (self._styles, size)):
             pictures = [pictures_of(self.net, self._prepared(each, size))[0] for each in self._styles]
             self._mix.show_styles(dict(zip(self._style_names, pictures, strict=True)))
             self._mixed_of = (self._styles, size)

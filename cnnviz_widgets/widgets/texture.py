@@ -9,7 +9,6 @@ import ipywidgets
 
 from cnnviz_widgets.engine.gram import checked_layers
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.methods.texture import synthesize_texture
 from cnnviz_widgets.widgets._layer_choices import layer_choices
@@ -22,8 +21,8 @@ class TexturePlayer(ScaledPlayer):
     """See a new picture of the same stuff grow out of a cloud: the source's stones, or bricks, at other places.
 
     The source stands beside it, and the loss of each layer is drawn for each step. Choose fewer layers, or other ones,
-    and see what each of them adds. Settings that are changed hold for the next run; after a pause, *Resume* goes on
-    from the picture with them, and *Branch from here* from any kept frame, through the scales that remain.
+    and see what each of them adds. As all players it can be paused, changed and branched: see `set`, `resume` and
+    `branch`. It then goes through the scales that remain.
 
     Parameters
     ----------
@@ -37,23 +36,11 @@ class TexturePlayer(ScaledPlayer):
 
     Attributes
     ----------
-    image
-        The source. Set it to take another, or call `set_image` to give it a name, too.
-    options
-        What is chosen, for the next run; `set` changes it.
     result
-        The `Texture` of the run on show: ``cv.synthesize_texture(net, *player.inputs, **player.params)``; of a run
-        that was stopped, after the steps it took. ``None`` before its end.
-    inputs, params
-        See there: the source that the run began with, and its options.
-        A branch has the picture it began with in ``start``, and the steps and scales that remained.
-    results
-        The results of all runs, by number.
-    state
-        ``"ready"``, ``"running"``, ``"paused"``, ``"stopped"``, ``"failed"`` or ``"done"``.
-    view
-        The frames: ``view.run``, ``view.step`` (-1: the latest) and ``view.other`` are on show; `branch`, `compare` and
-        `export` begin with these.
+        The `Texture` of the run on show: ``cv.synthesize_texture(net, *player.inputs, **player.params)``.
+    image, options, inputs, params, results, state, error, view
+        As of all players: the source; what is chosen for the next run, the call of `result`, those of all runs by
+        number, how it goes, and the frames.
 
     Raises
     ------
@@ -78,12 +65,11 @@ class TexturePlayer(ScaledPlayer):
     _main = ("layers", "steps", "size", "scales", "match_histogram")
 
     def __init__(self, net: Network, image: Any = None, **options: Any) -> None:
-        check_network(net, "TexturePlayer")
-        self.net = net
+        self._take_network(net)
         self._layers = list(layer_choices(net, only_maps=True).values())
-        self._offer(sample_photos("gravel", "brick", "grass") if image is None else image, "Source")
-        self._prepare_parts()
-        super().__init__(net, options)
+        super().__init__(
+            sample_photos("gravel", "brick", "grass") if image is None else image, options, "Source"
+        )
 
     def _make_controls(self) -> Sequence[Control]:
         def chosen(layers: Any) -> Any:
@@ -104,7 +90,7 @@ class TexturePlayer(ScaledPlayer):
     def _show_options(self) -> None:
         super()._show_options()
         # The source keeps its own size, whatever that of the texture.
-        self._show_still(None, "the source, as the network sees it")
+        self._show_still(self._still, self._image, None, "the source, as the network sees it")
 
     def _title(self, options: Mapping[str, Any]) -> str:
         return self._photos.chosen

@@ -116,7 +116,8 @@ class CountPlayer(Player):
     _curve = "level"
 
     def __init__(self, net: cv.Network, **options: Any) -> None:
-        super().__init__(net, options)
+        self._take_network(net)
+        super().__init__(options)
 
     def _make_controls(self) -> list[Control]:
         return [whole_field("steps", "Steps", ""), number_field("rate", "Rate", "")]
