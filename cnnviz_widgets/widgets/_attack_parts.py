@@ -189,7 +189,6 @@ def epsilon_slider(norm: Callable[[], str]) -> Control:
         readout_format=".3g",
         continuous_update=False,
         style=_PLAIN,
-        layout={"width": "98%", "max_width": "380px"},
     )
 
     def unit() -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.widgets._base import Viewer, shown
+from cnnviz_widgets.widgets._controls import PLAIN
 
 Handler = Callable[[Any, str], None]
 
@@ -77,21 +78,22 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         self._list = ipywidgets.Dropdown(
             options=list(self.images),
             description=label,
-            layout={"width": "230px"},
+            style=PLAIN,
+            layout={"width": "auto", "flex": "3 1 150px", "max_width": "230px", "min_width": "0"},
             tooltip=f"Choose a {label.lower()}",
         )
         self._path = ipywidgets.Text(
-            placeholder="path of another image, then Enter",
+            placeholder="path, then Enter",
             continuous_update=False,
-            layout={"width": "250px"},
-            tooltip="Path of an image file, as the kernel sees it",
+            layout={"width": "auto", "flex": "2 1 120px", "max_width": "250px", "min_width": "0"},
+            tooltip="Path of another image file, as the kernel sees it",
         )
         self._upload = ipywidgets.FileUpload(
             accept="image/*",
             multiple=False,
             description="Upload",
             tooltip="Upload an image",
-            layout={"width": "100px"},
+            layout={"width": "auto"},
         )
         self._list.observe(lambda change: self._pick(change["new"]), "value")
         self._path.observe(lambda change: self._pick_path(change["new"]), "value")

@@ -17,7 +17,7 @@ from cnnviz_widgets.views._pacing import Pacer
 from cnnviz_widgets.views._text import format_number
 from cnnviz_widgets.views.frame_player import FramePlayer
 from cnnviz_widgets.widgets._base import shown
-from cnnviz_widgets.widgets._player_controls import Control, row
+from cnnviz_widgets.widgets._player_controls import Control, fields
 from cnnviz_widgets.widgets._player_export import Exporter, checked_format
 from cnnviz_widgets.widgets._player_options import Chooser
 from cnnviz_widgets.widgets._player_parts import PlayerParts
@@ -72,8 +72,8 @@ class Player(Chooser):
         self.chart = self.parts.chart
         self._exporter = Exporter(self.view, self._run, self._picture_now)
         self.controls = {control.name: control for control in self._make_controls()}
-        fields = row([control.widget for control in self.controls.values()])
-        self.children = self.parts.arranged(self.status, self._arranged(fields))
+        chosen = fields([control.widget for control in self.controls.values()])
+        self.children = self.parts.arranged(self.status, self._arranged(chosen))
         self.add_class("cnnviz-player")
         self._pacer = Pacer(self._draw_curves, CHART_SECONDS)
         self._link()

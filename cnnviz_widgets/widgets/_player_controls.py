@@ -17,8 +17,8 @@ from cnnviz_widgets.widgets._controls import Filling
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
 _PLAIN = {"description_width": "initial"}
-_ALIKE = {"description_width": "120px"}  # sliders below each other
 _AS_IS = "as given"
+_SHORT = 16  # characters
 # Beside each other, or below where there is no room.
 ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
 
@@ -70,6 +70,29 @@ def row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
     return ipywidgets.HBox(children, layout=ROW)
 
 
+def fields(children: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
+    """Return fields in columns of the same width, each with its name above it."""
+    columns = {
+        "grid_template_columns": "repeat(auto-fill, minmax(116px, 1fr))",
+        "grid_gap": "6px 12px",
+        "align_items": "flex-end",
+        "margin": "0 2px 4px",
+    }
+    box = ipywidgets.Box(children, layout={"display": "grid", "grid_auto_flow": "row dense", **columns})
+    box.add_class("cnnviz-fields")
+    for child in children:
+        if _is_wide(child):
+            child.add_class("cnnviz-wide")
+    return box
+
+
+def _is_wide(field: ipywidgets.Widget) -> bool:
+    """Return whether a field needs the room of two: to be moved finely, or for its texts."""
+    if isinstance(field, ipywidgets.Dropdown):
+        return max(len(str(text)) for text, _ in field.options) > _SHORT
+    return isinstance(field, ipywidgets.FloatSlider | ipywidgets.SelectionSlider | ipywidgets.SelectMultiple)
+
+
 def whole_field(name: str, label: str, tooltip: str, *, least: int = 1, most: int = 1_000_000) -> Control:
     """Return a field for a whole number, which reaches as far as one that is set from Python."""
     field = ipywidgets.BoundedIntText(
@@ -79,7 +102,6 @@ def whole_field(name: str, label: str, tooltip: str, *, least: int = 1, most: in
         description=label,
         tooltip=tooltip,
         style=_PLAIN,
-        layout={"width": "130px"},
     )
 
     def show(value: Any) -> None:
@@ -99,7 +121,6 @@ def number_field(
     tooltip: str,
     *,
     default: str | None = None,
-    width: str = "150px",
     whole: bool = False,
 ) -> Control:
     """Return a field for a number, maybe a whole one; where there is a ``default``, an empty field stands for it."""
@@ -109,7 +130,6 @@ def number_field(
         tooltip=tooltip if default is None else f"{tooltip}; empty for {default}",
         continuous_update=False,
         style=_PLAIN,
-        layout={"width": width},
     )
 
     def show(value: Any) -> None:
@@ -136,7 +156,6 @@ def pair_field(name: str, label: str, tooltip: str, *, default: str) -> Control:
         tooltip=f"{tooltip}: one number, or height and width as in 96, 128; empty for {default}",
         continuous_update=False,
         style=_PLAIN,
-        layout={"width": "150px"},
     )
 
     def show(value: Any) -> None:
@@ -165,7 +184,6 @@ def slider(name: str, label: str, tooltip: str, low: float, high: float, step: f
         readout_format=".3g",
         continuous_update=False,
         style=_PLAIN,
-        layout={"width": "98%", "max_width": "340px"},
     )
 
     def show(value: Any) -> None:
@@ -190,8 +208,7 @@ def weight_slider(name: str, label: str, tooltip: str) -> Control:
         description=label,
         tooltip=tooltip,
         continuous_update=False,
-        style=_ALIKE,
-        layout={"width": "98%", "max_width": "340px"},
+        style=_PLAIN,
     )
 
     def show(value: Any) -> None:
@@ -211,9 +228,7 @@ def _numbered(numbers: Sequence[float]) -> list[tuple[str, float]]:
     return [(number_text(each), each) for each in numbers]
 
 
-def choice(
-    name: str, label: str, tooltip: str, options: Sequence[tuple[str, Any]], *, width: str = "200px"
-) -> Control:
+def choice(name: str, label: str, tooltip: str, options: Sequence[tuple[str, Any]]) -> Control:
     """Return a list to choose from; a value that is not in it, set from Python, is shown as it is."""
     offered = [value for _, value in options]
     field = ipywidgets.Dropdown(
@@ -221,7 +236,6 @@ def choice(
         description=label,
         tooltip=tooltip,
         style=_PLAIN,
-        layout={"width": width},
     )
 
     def show(value: Any) -> None:
@@ -242,7 +256,7 @@ def choice(
 
 def layer_field(name: str, label: str, tooltip: str, layers: Sequence[LayerChoice]) -> Control:
     """Return a list of layers to choose from."""
-    control = choice(name, label, tooltip, [(key_text(each.key), each.key) for each in layers], width="250px")
+    control = choice(name, label, tooltip, [(key_text(each.key), each.key) for each in layers])
     # Of a layer called once, the call may be left out.
     same = {(each.key, 0): each.key for each in layers}
     return Control(name, control.widget, lambda value: control.show(same.get(value, value)), control.read)
@@ -263,7 +277,6 @@ def layers_field(
         description=label,
         tooltip=f"{tooltip}; several with Ctrl or Shift",
         style=_PLAIN,
-        layout={"width": "280px"},
     )
 
     def show(value: Any) -> None:

@@ -22,6 +22,16 @@ _STYLE = """<style>
 .cnnviz-player .cnnviz-still { width: 100%; max-width: 200px; height: auto; object-fit: contain; }
 .cnnviz-player .cnnviz-small { image-rendering: pixelated; }
 .cnnviz-player .cnnviz-part { border-top: 1px solid var(--jp-border-color2, GrayText); padding-top: 6px; }
+/* Fields in columns, each with its name above it. */
+.cnnviz-fields > .widget-inline-hbox { flex-flow: row wrap; width: auto; height: auto; margin: 0; }
+.cnnviz-fields > .widget-inline-hbox > .widget-label {
+  flex: 1 0 100%; width: auto !important; height: auto; margin: 0; line-height: 1.5; text-align: left;
+  color: var(--jp-ui-font-color2, inherit); }
+.cnnviz-fields > .widget-inline-hbox > :is(input, select) { flex: 1 1 0; min-width: 0; }
+.cnnviz-fields > .widget-dropdown > select { height: var(--jp-widgets-inline-height, 28px); }
+.cnnviz-fields > .widget-slider > .slider-container { flex: 1 1 80px; }
+.cnnviz-fields > .widget-slider > .widget-readout { width: auto; min-width: 5ch; }
+.cnnviz-fields > .cnnviz-wide { grid-column: span 2; }
 </style>"""
 
 _STILL_SIDE = 400
@@ -86,8 +96,7 @@ class PlayerParts:
         ]
         self.said, self.pending = ipywidgets.HTML(), ipywidgets.HTML()
         self._meant = ipywidgets.HTML("<p>At each step: measured on the picture before that step.</p>")
-        self._measured = ipywidgets.VBox([self.said], layout={"min_width": "0", "width": "auto"})
-        self._measured.add_class("cnnviz-part")
+        self._measured = ipywidgets.VBox(layout={"min_width": "0", "width": "auto", "margin": "8px 0 0"})
 
     def show_curves(self, steps: NDArray[np.int64], lines: Mapping[str, NDArray[np.float64]]) -> None:
         """Show each line over the steps; of nothing bqplot makes an axis from -1 to 1, so that it is left out."""
@@ -109,12 +118,10 @@ class PlayerParts:
     def arranged(
         self, status: ipywidgets.Widget, beside: Sequence[ipywidgets.Widget]
     ) -> list[ipywidgets.Widget]:
-        """Return the widget's children: the frames, and beside them what can be chosen and the curves."""
+        """Return the widget's children: the frames with their curves, and beside them what can be chosen."""
         column = {"min_width": "0", "width": "auto", "flex": "1 1 340px"}
-        left = ipywidgets.VBox([self.view], layout={"max_width": "560px", **column})
-        right = ipywidgets.VBox(
-            [*beside, self.pending, self._measured], layout={"max_width": "640px", **column}
-        )
+        left = ipywidgets.VBox([self.view, self._measured], layout={"max_width": "560px", **column})
+        right = ipywidgets.VBox([*beside, self.pending], layout={"max_width": "640px", **column})
         columns = ipywidgets.HBox(
             [left, right], layout={"flex_flow": "row wrap", "grid_gap": "16px", "width": "100%"}
         )

@@ -19,9 +19,9 @@ from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import (
     Control,
     choice,
+    fields,
     number_field,
     pair_field,
-    row,
     whole_field,
 )
 from cnnviz_widgets.widgets._player_parts import Still
@@ -75,12 +75,12 @@ class ScaledPlayer(PhotoPlayer):
 
     def _fields(self) -> ipywidgets.Widget:
         """Return the fields: the main ones, and the others folded up below them."""
-        main = row([self.controls[name].widget for name in self._main])
+        main = fields([self.controls[name].widget for name in self._main])
         others = [control.widget for name, control in self.controls.items() if name not in self._main]
-        more = ipywidgets.Accordion([row(others)], titles=("More options",), selected_index=None)
-        fields = ipywidgets.VBox([main, more])
-        fields.add_class("cnnviz-part")
-        return fields
+        more = ipywidgets.Accordion([fields(others)], titles=("More options",), selected_index=None)
+        chosen = ipywidgets.VBox([main, more])
+        chosen.add_class("cnnviz-part")
+        return chosen
 
     def _begin_from(self, picture: NDArray[np.uint8], run: Run, done: int) -> dict[str, Any]:
         """Return the options of a run that goes on from a picture, through the scales that remain."""

@@ -121,8 +121,8 @@ class AttackPlayer(PhotoPlayer):
 
     def _make_controls(self) -> Sequence[Control]:
         return (
-            choice("method", "Method", "Which attack", _METHODS, width="270px"),
-            choice("norm", "Norm", "What epsilon is the bound of", _NORMS, width="280px"),
+            choice("method", "Method", "Which attack", _METHODS),
+            choice("norm", "Norm", "What epsilon is the bound of", _NORMS),
             epsilon_slider(lambda: str(self._options["norm"])),
             number_field("steps", "Steps", "How many steps", default="its default", whole=True),
             number_field(

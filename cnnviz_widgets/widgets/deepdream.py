@@ -119,7 +119,7 @@ class DeepDreamPlayer(PhotoPlayer):
             whole_field("jitter", "Jitter", "Pixels by which the picture is rolled in each step", least=0),
             pair_field("size", "Size", "Pixels of the picture", default="the network's"),
             whole_field("frames", "Frames", "Of a zoom: each begins with the one before, enlarged"),
-            number_field("zoom", "Zoom", "How much each frame is enlarged", width="130px"),
+            number_field("zoom", "Zoom", "How much each frame is enlarged"),
             whole_field("seed", "Seed", "Of the jitter", least=0),
         )
 

@@ -92,11 +92,7 @@ class InversionPlayer(PhotoPlayer):
             whole_field("steps", "Steps", "How many steps"),
             pair_field("size", "Size", "Pixels of the picture", default="the network's"),
             number_field(
-                "total_variation",
-                "Smoothness",
-                "Weight of the total variation",
-                default="the layer's",
-                width="190px",
+                "total_variation", "Smoothness", "Weight of the total variation", default="the layer's"
             ),
             choice("parameterization", "Made of", "What is optimized", [("pixels",) * 2, ("fourier",) * 2]),
             choice("optimizer", "Optimizer", "How it moves", optimizers),
