@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -182,21 +182,38 @@ def gradients_of(value: Tensor, x: Tensor) -> Tensor:
 
 def sent_back(value: Tensor, x: Tensor) -> Tensor:
     """Return the gradient of a number with respect to a tensor, whatever it is."""
-    arrived: list[Tensor] = []
-    if value.requires_grad and x.requires_grad:
+    if not (value.requires_grad and x.requires_grad):
+        return torch.zeros_like(x)
+    with _arriving(x) as arrived:
         # What `torch.autograd.backward` runs in the end, which itself turns modes off, such as that of a rule: modules
         # that checkpoint their activations, and run again here, would return to the plain one and mix up what they
         # saved. Without inputs, which reentrant checkpoints refuse: no parameter asks for a gradient here.
-        handle = x.register_hook(arrived.append)
-        try:
-            _engine_run_backward(
-                (value,), (torch.ones_like(value),), False, False, (), True, accumulate_grad=True
-            )
-        finally:
-            handle.remove()
-            if x.is_leaf:
-                x.grad = None
+        _engine_run_backward((value,), (torch.ones_like(value),), False, False, (), True, accumulate_grad=True)
     return sum(arrived[1:], arrived[0]).detach() if arrived else torch.zeros_like(x)
+
+
+@contextmanager
+def _arriving(x: Tensor) -> Iterator[list[Tensor]]:
+    """Collect the gradients that arrive at a tensor inside."""
+    arrived: list[Tensor] = []
+
+    def take(leaf: Tensor) -> None:
+        arrived.append(cast(Tensor, leaf.grad))
+        leaf.grad = None
+
+    before = x.grad if x.is_leaf else None
+    if x.is_leaf:
+        # It takes its gradient over as it comes; what looks at that on its way has it copied.
+        x.grad = None
+        handle = x.register_post_accumulate_grad_hook(take)
+    else:
+        handle = x.register_hook(arrived.append)
+    try:
+        yield arrived
+    finally:
+        handle.remove()
+        if x.is_leaf:
+            x.grad = before
 
 
 def check_not_zero(gradient: Tensor, target: Target, value: float, of_what: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ class Slope:
         """What an optimizer needs to know."""
         return self.values, self.gradient
 
-    @property
+    @cached_property
     def peak(self) -> float:
         """The largest magnitude in the gradient; NaN where there is one."""
         return float(_peaks(self.gradient).max())
@@ -109,11 +110,13 @@ class Evaluation:
 
     def __call__(self, draw: Tensor | None, *, relax: bool = False) -> Slope:
         """Return the values, and the gradient of their sum; where that is zero, with relaxed rectifiers if wanted."""
-        values, gradient, live = self._once(draw, "plain")
+        # Once each picture has had one, only what relaxed rectifiers may help needs to know of this step's.
+        knows = not relax and bool(self.live.all())
+        values, gradient, live = self._once(draw, "plain", watch=not knows)
         self.live |= live
         revived = torch.zeros_like(live)
         if relax and not bool(live.all()):
-            _, other, woken = self._once(draw, RELAXED)
+            _, other, woken = self._once(draw, RELAXED, watch=True)
             revived = woken & ~live
             chosen = revived.to(gradient.device).view(-1, *[1] * (gradient.ndim - 1))
             gradient = torch.where(chosen, other, gradient)
@@ -129,17 +132,19 @@ class Evaluation:
         leaf = self._image.leaf.detach().requires_grad_()
         with self._climber.step():
             picture = self._image.picture(leaf)
-            return _numbers(self._climber.values(picture, picture.clone()))
+            return _numbers(self._climber.values(picture, picture))
 
-    def _once(self, draw: Tensor | None, rule: str) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Return the values, the gradient, and for which pictures the network has a part in that [N]."""
+    def _once(
+        self, draw: Tensor | None, rule: str, *, watch: bool
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Return the values, the gradient, and for which pictures the network was seen to have a part in that [N]."""
         leaf = self._image.leaf.detach().requires_grad_()
         arrived: list[Tensor] = []
         with self._climber.step(), ruled(rule):
             picture = self._image.picture(leaf)
             # Only the network's part of the gradient comes by way of this: penalties judge the picture itself.
-            looked = picture.clone()
-            if looked.requires_grad:
+            looked = picture.view_as(picture)
+            if watch and looked.requires_grad:
                 looked.register_hook(lambda gradient: arrived.append(_peaks(gradient) != 0))
             shown = looked
             if draw is not None:
@@ -150,7 +155,7 @@ class Evaluation:
                 self._climber.narrow(shown)
             values = self._climber.values(picture, shown)
             gradient = sent_back(torch.stack([each.float() for each in values.values()]).sum(), leaf)
-        if not self._asking:
+        if watch and not self._asking:
             arrived = [_peaks(gradient) != 0]
         live = arrived[0].cpu() if arrived else torch.zeros_like(self.live)
         return _numbers(values), gradient, live
