@@ -97,11 +97,16 @@ def races(
     return _medians(taken[warm_up:])
 
 
-def timed_parts(parts: Callable[[], Iterator[object]]) -> Callable[[], Iterator[float]]:
-    """Return what `races` takes, of a callable whose iterator does a part whenever it is asked on."""
+def timed_parts(parts: Callable[[], Iterator[object]], *, untimed: int = 0) -> Callable[[], Iterator[float]]:
+    """Return what `races` takes, of a callable whose iterator does a part whenever it is asked on.
+
+    The first parts may go untimed.
+    """
 
     def run() -> Iterator[float]:
         runner = parts()
+        for _ in range(untimed):
+            next(runner)
         while True:
             start = time.perf_counter()
             ended = next(runner, _ENDED) is _ENDED
