@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +74,7 @@ class Climber:
     @contextmanager
     def step(self) -> Iterator[None]:
         """Compute inside: forward and backward."""
-        guard = nullcontext() if isinstance(self.net, PrivateNetwork) else backward_pass(self.net)
+        guard = self.net.stepping() if isinstance(self.net, PrivateNetwork) else backward_pass(self.net)
         with apart(self.net), guard, torch.inference_mode(False), torch.enable_grad():
             try:
                 self._narrowing.apply()

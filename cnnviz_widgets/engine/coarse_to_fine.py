@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cnnviz_widgets.engine.ascent import Ascent, PictureStep, ascend
+from cnnviz_widgets.engine.averaged_pools import POOLINGS
 from cnnviz_widgets.engine.errors import InputError, ZeroGradientError
 from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
 from cnnviz_widgets.engine.objectives import Objective
@@ -87,6 +88,8 @@ class Settings:
         Of all scales together.
     seed
         Of the noise to begin with.
+    pooling
+        ``"max"`` for the network as it is, ``"average"`` for means in place of maxima.
     """
 
     optimizer: str
@@ -94,12 +97,15 @@ class Settings:
     parameterization: str
     steps: int
     seed: int
+    pooling: str = "max"
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("lbfgs", "adam"):
             raise ValueError(f"optimizer is 'lbfgs' or 'adam', got {self.optimizer!r}")
         if self.parameterization not in PARAMETERIZATIONS:
             raise ValueError(f"parameterization is 'fourier' or 'pixels', got {self.parameterization!r}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is 'max' or 'average', got {self.pooling!r}")
         checked_whole("steps", self.steps)
         checked_whole("seed", self.seed, least=0)
         if self.rate is not None:

@@ -32,7 +32,7 @@ class ScaledPicture(Result):
         How many steps were taken, at all scales together.
     planned_steps
         The option ``steps``, of which each scale had an even share: see `steps_by_scale`.
-    optimizer, rate, parameterization, seed
+    optimizer, rate, parameterization, pooling, seed
         As they were given.
     ended
         Why before the last step, in words; empty if it was not.
@@ -47,6 +47,7 @@ class ScaledPicture(Result):
     optimizer: str
     rate: float | None
     parameterization: str
+    pooling: str
     seed: int
     ended: str
 
@@ -74,6 +75,7 @@ def shared_fields(
         "optimizer": settings.optimizer,
         "rate": settings.rate,
         "parameterization": settings.parameterization,
+        "pooling": settings.pooling,
         "seed": settings.seed,
         "ended": found.ended,
     }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.averaged_pools import pooled_network
 from cnnviz_widgets.engine.coarse_to_fine import (
     Scale,
     Settings,
@@ -26,7 +27,6 @@ from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.pictures import split_images
-from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.scaled_picture import ScaledPicture, shared_fields
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.style_terms import StyleWeights, style_terms
@@ -70,7 +70,7 @@ class StyleTransfer(ScaledPicture):
         Rows and columns of each scale, from coarse to fine, and how many steps were taken at all of them together.
     planned_steps
         The option ``steps``, of which each scale had an even share.
-    optimizer, rate, parameterization, seed
+    optimizer, rate, parameterization, pooling, seed
         As they were given.
     ended
         Why before the last step, in words; empty if it was not.
@@ -127,6 +127,7 @@ def transfer_style(
     optimizer: str = "lbfgs",
     rate: float | None = None,
     parameterization: str = "fourier",
+    pooling: str = "max",
     steps: int = 150,
     seed: int = 0,
 ) -> Generator[Step, None, StyleTransfer]:
@@ -183,6 +184,9 @@ def transfer_style(
     parameterization
         What is optimized: ``"fourier"``, the spectrum of decorrelated colors, or the ``"pixels"`` themselves, as in the
         paper.
+    pooling
+        What the network's max pools return, modules and functions both: the ``"max"`` of each window, or, in a copy of
+        the module, its ``"average"``, with which the paper found its pictures slightly more appealing.
     steps
         How many, for all scales together; each takes an even share.
     seed
@@ -207,6 +211,8 @@ def transfer_style(
         A size too small for the layers, or one that the network can't take.
     TargetError
         A layer whose values have no places, or are all 0.
+    UnsupportedModuleError
+        Averages are asked for, and the module can't be copied, or has a max pool that returns places or is dilated.
     ValueError
         Negative weights, all weights 0, as many as there are no styles or layers; other options that can't be.
     ZeroGradientError
@@ -222,7 +228,7 @@ def transfer_style(
     ((40, 56, 3), ['content', 'style', 'variation'])
     """
     check_network(net, "transfer_style")
-    settings = Settings(optimizer, rate, parameterization, steps, seed)
+    settings = Settings(optimizer, rate, parameterization, steps, seed, pooling)
     weights = StyleWeights(content_weight, style_weight, variation_weight)
     plan = _Plan(
         net, content, style, blend, None if size is None else checked_pair("size", size), start, keep_colors
@@ -230,7 +236,7 @@ def transfer_style(
     sizes = sizes_of(
         plan.size, 1 if plan.started == "picture" and scales is None else scales, steps, *plan.style_sizes
     )
-    private = private_network(net)
+    private = pooled_network(net, settings.pooling)
     of_style = checked_layers(private, "style_layers", style_layers, texture_layers)
     of_content = checked_layers(private, "content_layers", content_layers, lambda _: usual_content(of_style))
     layer_weights = checked_weights("style_layer_weights", style_layer_weights, len(of_style), "style layers")

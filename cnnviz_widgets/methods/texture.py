@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnviz_widgets.engine.averaged_pools import pooled_network
 from cnnviz_widgets.engine.coarse_to_fine import (
     Scale,
     Settings,
@@ -24,7 +25,6 @@ from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.private_network import private_network
 from cnnviz_widgets.engine.scaled_picture import ScaledPicture, shared_fields
 from cnnviz_widgets.engine.stream import Step, streamed
 from cnnviz_widgets.engine.support import check_network
@@ -60,7 +60,7 @@ class Texture(ScaledPicture):
         Rows and columns of each scale, from coarse to fine, and how many steps were taken at all of them together.
     planned_steps
         The option ``steps``, of which each scale had an even share.
-    optimizer, rate, parameterization, seed
+    optimizer, rate, parameterization, pooling, seed
         As they were given.
     ended
         Why before the last step, in words; empty if it was not.
@@ -104,6 +104,7 @@ def synthesize_texture(
     optimizer: str = "lbfgs",
     rate: float | None = None,
     parameterization: str = "fourier",
+    pooling: str = "max",
     steps: int = 200,
     match_histogram: bool = True,
     seed: int = 0,
@@ -148,6 +149,9 @@ def synthesize_texture(
     parameterization
         What is optimized: ``"fourier"``, the spectrum of decorrelated colors, with which coarse structure comes as
         quickly as fine one, or the ``"pixels"`` themselves, as in the paper.
+    pooling
+        What the network's max pools return, modules and functions both: the ``"max"`` of each window, or, in a copy of
+        the module, its ``"average"``, with which the paper found its pictures slightly cleaner.
     steps
         How many, for all scales together; each takes an even share.
     match_histogram
@@ -174,6 +178,8 @@ def synthesize_texture(
         A size too small for the layers, or one that the network can't take.
     TargetError
         A layer whose values have no places, or are all 0 for the source.
+    UnsupportedModuleError
+        Averages are asked for, and the module can't be copied, or has a max pool that returns places or is dilated.
     ValueError
         Negative weights, or as many as there are no layers; other options that can't be.
     ZeroGradientError
@@ -188,12 +194,12 @@ def synthesize_texture(
     ((40, 56, 3), True)
     """
     check_network(net, "synthesize_texture")
-    settings = Settings(optimizer, rate, parameterization, steps, seed)
+    settings = Settings(optimizer, rate, parameterization, steps, seed, pooling)
     x = prepared(net, image, None, "synthesize_texture")
     own = (x.shape[2], x.shape[3])
     wanted = own if size is None else checked_pair("size", size)
     sizes = sizes_of(wanted, 1 if start is not None and scales is None else scales, steps, own)
-    private = private_network(net)
+    private = pooled_network(net, settings.pooling)
     chosen = checked_layers(private, "layers", layers, texture_layers)
     weights = checked_weights("layer_weights", layer_weights, len(chosen), "layers")
     beginning = None if start is None else prepared(net, start, wanted, "start")

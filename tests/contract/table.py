@@ -685,6 +685,11 @@ TABLE: dict[str, Row] = {
                 ValueError,
                 "steps=3 are too few for scales=4",
             ),
+            "pooling": (
+                lambda method, s: method(s.net, s.image, layers=s.layer, pooling="mean"),
+                ValueError,
+                "'average', got 'mean'",
+            ),
             "optimizer": (
                 lambda method, s: method(s.net, s.image, layers=s.layer, optimizer="sgd"),
                 ValueError,
