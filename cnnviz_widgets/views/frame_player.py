@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anywidget
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.views import _frame_messages as messages
 from cnnviz_widgets.views._bundle import bundle
-from cnnviz_widgets.views._frames import Frame, KeptFrames, Run
-from cnnviz_widgets.views._live import LiveGate, Speed
+from cnnviz_widgets.views._frames import Frame, Run
+from cnnviz_widgets.views._kept_frames import KeptFrames
+from cnnviz_widgets.views._page_link import PageLink
 from cnnviz_widgets.views._pictures import STILL_BYTES, checked_image
 from cnnviz_widgets.views._text import printable
 from cnnviz_widgets.views._traits import Enum, Int
@@ -82,12 +82,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._runs = KeptFrames()
         self._current: Run | None = None
         self._values: dict[str, float] = {}
-        self._gate, self._speed = LiveGate(), Speed()
-        self._sent: deque[tuple[int, Frame]] = deque(
-            maxlen=2
-        )  # live: the one on the page, and one on its way
-        self._unsent: list[tuple[Run, Frame]] = []  # kept, and not on the page that watches
-        self._untold: dict[int, list[int]] = {}  # of each run of which others are kept since: which
+        self._link = PageLink(self._tell)
         self._unsaved = False
         self._handlers: list[Callable[[str, dict[str, Any]], None]] = []
         super().__init__()
@@ -121,11 +116,8 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             run = self._runs.begin(total=total, first=first, parent=parent, text=words)
             if self._current is not None and self._current.state in ("running", "paused"):
                 self._current.state = "stopped"
-            self._current, self._speed, self._values = run, Speed(), {}
-            self._unsaved = True
-            self._tell(messages.known(list(self._runs)))
-            for frame in run.frames.values():
-                self._send_kept(run, frame, {})
+            self._current, self._values, self._unsaved = run, {}, True
+            self._link.send_begun(run, list(self._runs))
         with self.hold_sync():
             self.run, self.step, self.state = run.number, -1, "running"
         return run.number
@@ -154,10 +146,9 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             if step < run.latest:
                 raise ValueError(f"steps ascend; got {step!r} after {run.latest}")
             run.latest, self._values = step, dict(values)
-            self._speed.note(now, step)
             paused = self.state == "paused"
             kept = paused or run.wants(step)
-            live = self._gate.is_open(now, early=kept) and (kept or not self._waits(run, step, now))
+            live = self._link.is_due(run, now, kept=kept)
             if not kept and not live:
                 return
             frame = None
@@ -165,12 +156,11 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 sharp = paused or step == run.total
                 frame = run.frame(step, checked_image(picture()), values, sharp=sharp)
             if kept and frame is not None:
-                self._untold |= self._keep(run, frame)
+                self._link.note_kept(self._keep(run, frame))
             if live:
-                self._send_live(run, step, frame, kept, self._gate.send(now))
-            elif frame is not None and self._gate.is_watched:
-                # A page that is not done with the last one has no use for a message of its own.
-                self._unsent.append((run, frame))
+                self._link.send_live(run, self._values, frame, kept=kept, now=now)
+            elif frame is not None:
+                self._link.put_off(run, frame)
             if paused:
                 self._save()
 
@@ -192,10 +182,10 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             run = self._running()
             if picture is not None:
                 frame = run.frame(run.latest, checked_image(picture), self._values, sharp=True)
-                self._send_kept(run, frame, self._keep(run, frame))
+                self._link.send_kept(run, frame, self._keep(run, frame))
             run.state, run.ended = state, printable(text)[:TEXT_LENGTH]
             self._unsaved = True
-            self._tell(messages.known([run]))
+            self._link.send_runs([run])
             self._save()
         self.state = state
 
@@ -230,8 +220,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             Where there is no such run, or nothing of it is to be seen yet.
         """
         with self._lock:
-            frames = {frame.step: frame for number, frame in self._sent if number == run}
-            frames |= self._runs[run].frames
+            frames = self._link.live_frames(run) | self._runs[run].frames
         if not frames:
             raise LookupError(f"there is no frame of run {run} yet")
         return frames[max(frames) if step < 0 else min(frames, key=lambda each: abs(each - step))]
@@ -277,61 +266,36 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def offer(self, name: str, data: bytes, mime: str, *, page: str = "") -> None:
         """Have a page download a file, the one that asked for it; all that are seen where none is said."""
-        self._tell({"kind": "offer", "name": printable(name), "mime": mime, "page": page}, data)
+        self._tell({"kind": "offer", "name": printable(name), "mime": mime, "page": page}, [data])
 
     def _hear(self, widget: Any, content: Any, buffers: Any) -> None:
         """Take what a page says: that it is here, whether it is seen, what it has painted, what is asked for."""
         if not isinstance(content, dict) or not isinstance(content.get("page"), str):
             return
-        page, painted = content["page"], content.get("painted")
+        page = content["page"]
         if "visible" in content:
             with self._lock:
-                painted = painted if isinstance(painted, int) else None
-                self._gate.hear(page, visible=content["visible"] is True, painted=painted)
+                self._link.hear(page, content)
         if isinstance(content.get("have"), dict):
             with self._lock:
-                self._welcome(page, content["have"])
+                self._runs.encode_all()
+                self._link.welcome(page, list(self._runs), content["have"])
         if content.get("act") in ACTS:
             details = {name: content[name] for name in ("run", "step", "format", "page") if name in content}
             try:
                 for handler in self._handlers:
                     handler(content["act"], details)
             finally:
-                self._tell({"kind": "heard", "page": page, "act": content["act"]})
-
-    def _welcome(self, page: str, have: dict[str, Any]) -> None:
-        """Send a page all that it lacks."""
-        self._runs.encode_all()
-        content, buffers = messages.everything(page, list(self._runs), have)
-        self._tell(content, *buffers)
-
-    def _waits(self, run: Run, step: int, now: float) -> bool:
-        """Whether a live frame may as well be the next one that is kept."""
-        return self._gate.may_wait(now, self._speed.seconds(run.steps_to_kept(step)))
+                self._tell({"kind": "heard", "page": page, "act": content["act"]}, [])
 
     def _keep(self, run: Run, frame: Frame) -> dict[int, list[int]]:
         """Keep a frame; return what is kept now of each run of which other frames are."""
         self._unsaved = True
         return self._runs.keep(run, frame)
 
-    def _send_kept(self, run: Run, frame: Frame, steps: dict[int, list[int]]) -> None:
-        self._tell(messages.kept(run, frame, steps, self._speed.rate), frame.encoded)
-
-    def _send_live(self, run: Run, step: int, frame: Frame | None, kept: bool, serial: int) -> None:
-        """Send a frame, and what was kept since the last one; without picture where the page shows others."""
-        if frame is not None:
-            self._sent.append((run.number, frame))
-        image = None if frame is None else frame.image
-        content, buffers = messages.live(run, step, self._values, image, kept=kept)
-        more = [(of, each) for of, each in self._unsent if of.frames.get(each.step) is each]
-        content, buffers = messages.with_kept(content, buffers, more, self._untold)
-        self._unsent.clear()
-        self._untold = {}
-        self._tell(content | {"serial": serial, "rate": self._speed.rate}, *buffers)
-
-    def _tell(self, content: dict[str, Any], *buffers: bytes) -> None:
+    def _tell(self, content: Mapping[str, Any], buffers: Sequence[bytes]) -> None:
         if self.comm is not None:
-            self.send(content, list(buffers))
+            self.send(content, buffers)
 
     def _running(self) -> Run:
         if self._current is None:
@@ -346,8 +310,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """Put what is kept where a saved notebook has it."""
         if self._unsaved:
             self._unsaved = False
-            self._unsent.clear()
-            self._untold = {}
+            self._link.drop_put_off()
             self._runs.encode_all()
             kept: dict[str, Any] = messages.saved(list(self._runs))
             self._kept = kept
@@ -355,7 +318,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     @traitlets.observe("state")
     def _state_changed(self, change: Any) -> None:
         with self._lock:
-            self._speed.rest()
+            self._link.speed.rest()
             if self._current is not None and self._current.state in ("running", "paused"):
                 self._current.state = change["new"]
                 self._unsaved = True

@@ -111,7 +111,7 @@ HIDE = """hidden => {
     else delete document.hidden;
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
-SENT = "player._gate._serial"
+SENT = "player._link.gate._serial"
 
 
 @pytest.mark.parametrize("front_end", ["lab"])
@@ -131,7 +131,7 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
 
     # A hidden page costs no live frames, and gets them again.
     nb.page.evaluate(HIDE, True)
-    nb.kernel.wait_for("not player._gate._painted")
+    nb.kernel.wait_for("not player._link.gate._painted")
     sent, step = nb.kernel.value(SENT), nb.kernel.value("player._current.latest")
     nb.kernel.wait_for(f"player._current.latest > {step} + 50")
     assert nb.kernel.value(SENT) == sent

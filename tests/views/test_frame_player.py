@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnviz_widgets.views import frame_player
-from cnnviz_widgets.views._frames import FRAME_LIMIT, SHOWN_SIDE, KeptFrames
+from cnnviz_widgets.views._frames import FRAME_LIMIT, SHOWN_SIDE
+from cnnviz_widgets.views._kept_frames import KeptFrames
 from cnnviz_widgets.views.frame_player import FramePlayer
 
 

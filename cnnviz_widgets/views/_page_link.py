@@ -1,0 +1,101 @@
+"""What a player sends to its pages: live frames as fast as they are painted, kept ones on the way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cnnviz_widgets.views import _frame_messages as messages
+from cnnviz_widgets.views._frames import Frame, Run
+from cnnviz_widgets.views._live import LiveGate, Speed
+
+
+class PageLink:
+    """Sends frames to the pages of a player, and knows what they lack; not safe by itself for several threads.
+
+    Parameters
+    ----------
+    tell
+        Sends a message with its buffers to all pages.
+
+    Attributes
+    ----------
+    gate
+        When they may be sent the next live frame.
+    speed
+        Of the run under way, in steps.
+    """
+
+    def __init__(self, tell: Callable[[Mapping[str, Any], Sequence[bytes]], None]) -> None:
+        self.gate, self.speed = LiveGate(), Speed()
+        self._tell = tell
+        # The live ones: that on the page, and one on its way.
+        self._live: deque[tuple[int, Frame]] = deque(maxlen=2)
+        self._unsent: list[tuple[Run, Frame]] = []  # kept, and not on the page that watches
+        self._untold: dict[int, list[int]] = {}  # of each run of which others are kept since: which
+
+    def hear(self, page: str, content: Mapping[str, Any]) -> None:
+        """Take note of whether a page is seen, and of what it has painted."""
+        painted = content.get("painted")
+        painted = painted if isinstance(painted, int) else None
+        self.gate.hear(page, visible=content["visible"] is True, painted=painted)
+
+    def welcome(self, page: str, runs: Sequence[Run], have: Mapping[str, Any]) -> None:
+        """Send a page all that it lacks."""
+        self._tell(*messages.everything(page, runs, have))
+
+    def send_runs(self, runs: Sequence[Run]) -> None:
+        """Tell what has become of runs."""
+        self._tell(messages.known(runs), [])
+
+    def send_begun(self, run: Run, runs: Sequence[Run]) -> None:
+        """Tell that a run begins, and send the frame of its parent that it begins with."""
+        self.speed = Speed()
+        self.send_runs(runs)
+        for frame in run.frames.values():
+            self.send_kept(run, frame, {})
+
+    def send_kept(self, run: Run, frame: Frame, steps: Mapping[int, list[int]]) -> None:
+        """Send a kept frame; ``steps`` are those that are kept now of each run of which other ones are."""
+        self._tell(messages.kept(run, frame, steps, self.speed.rate), [frame.encoded])
+
+    def is_due(self, run: Run, now: float, *, kept: bool) -> bool:
+        """Take note of a run's latest step, done now; return whether a live frame of it is to be sent.
+
+        One that is not kept may as well be the next one that is.
+        """
+        self.speed.note(now, run.latest)
+        seconds = self.speed.seconds(run.steps_to_kept(run.latest))
+        return self.gate.is_open(now, early=kept) and (kept or not self.gate.may_wait(now, seconds))
+
+    def note_kept(self, steps: Mapping[int, list[int]]) -> None:
+        """Take note of the steps that are kept now of each run of which other ones are."""
+        self._untold |= steps
+
+    def put_off(self, run: Run, frame: Frame) -> None:
+        """Send a kept frame with the next live one: a page that is not done with the last has no use for a message."""
+        if self.gate.is_watched:
+            self._unsent.append((run, frame))
+
+    def drop_put_off(self) -> None:
+        """Send nothing of what was put off: the pages get it another way."""
+        self._unsent.clear()
+        self._untold = {}
+
+    def send_live(
+        self, run: Run, values: Mapping[str, float], frame: Frame | None, *, kept: bool, now: float
+    ) -> None:
+        """Send the latest frame, and what was put off; without picture where the page shows others."""
+        if frame is not None:
+            self._live.append((run.number, frame))
+        image = None if frame is None else frame.image
+        content, buffers = messages.live(run, run.latest, values, image, kept=kept)
+        more = [(of, each) for of, each in self._unsent if of.frames.get(each.step) is each]
+        content, buffers = messages.with_kept(content, buffers, more, self._untold)
+        self.drop_put_off()
+        self._tell(content | {"serial": self.gate.send(now), "rate": self.speed.rate}, buffers)
+
+    def live_frames(self, run: int) -> dict[int, Frame]:
+        """Return the last frames of a run that were live, by step."""
+        return {frame.step: frame for number, frame in self._live if number == run}
