@@ -19,18 +19,8 @@ from cnnviz_widgets.engine.errors import InputError, TargetError
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, StopEarly, remark, streamed
 from cnnviz_widgets.widgets import _base
-from cnnviz_widgets.widgets._layer_choices import LayerChoice
 from cnnviz_widgets.widgets._player import Player
-from cnnviz_widgets.widgets._player_controls import (
-    Control,
-    check,
-    choice,
-    layer_field,
-    number_field,
-    pair_field,
-    slider,
-    whole_field,
-)
+from cnnviz_widgets.widgets._player_controls import Control, number_field, whole_field
 
 SOON = 60.0
 
@@ -61,7 +51,28 @@ class Gate:
         assert self.permits is not None
         self.permits.release(steps)
         for _ in range(steps):
-            assert self.asked.acquire(timeout=SOON)
+            self.await_one()
+
+    def await_one(self) -> None:
+        """Wait until one more step is under way."""
+        assert self.asked.acquire(timeout=SOON)
+
+    def begin(self, player: Player, steps: int) -> None:
+        """Start a player and let so many steps go."""
+        self.close()
+        player.start()
+        self.let(steps)
+
+    def pause(self, player: Player) -> None:
+        """Pause a player, and let the step go that is under way."""
+        player.pause()
+        self.open(player, steps=1)
+
+    def open(self, player: Player, steps: int = 50) -> None:
+        """Let all steps go, or so many, and wait until none is taken any more."""
+        assert self.permits is not None
+        self.permits.release(steps)
+        assert player.wait(SOON)
 
     def pass_one(self) -> None:
         self.count += 1
@@ -143,6 +154,12 @@ def act(player: Player, name: str, **details: Any) -> None:
     player.view._hear(player.view, {"page": "test", "act": name, **details}, [])
 
 
+def run_to_end(player: Player) -> None:
+    """Start a player, and wait for the end."""
+    player.start()
+    assert player.wait(SOON)
+
+
 def levels(player: Player, run: int) -> dict[int, int]:
     """Return the brightness of each kept frame."""
     return {frame.step: int(frame.image[1, 1, 0]) for frame in player.view.frames(run)}
@@ -156,8 +173,7 @@ def test_a_run_is_the_call_and_its_frames_and_curve_are_its_steps(
     assert player.chart not in player.parts._measured.children  # there is nothing to draw yet
     # In its place, in a notebook without a kernel: what a first step gives.
     assert np.asarray(Image.open(io.BytesIO(player.to_png())))[1, 1, 0] == 10
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert (player.state, player.busy) == ("done", False)
     assert player.result == count(net, **player.params)
     assert player.params == {"steps": 6, "rate": 10.0, "start": None, "label": ""}
@@ -171,13 +187,10 @@ def test_a_run_is_the_call_and_its_frames_and_curve_are_its_steps(
 
 
 def test_stop_ends_within_one_step_and_keeps_the_result_so_far(player: CountPlayer, gate: Gate) -> None:
-    gate.close()
-    player.start()
-    gate.let(2)
-    assert gate.asked.acquire(timeout=SOON)  # the third step is under way
+    gate.begin(player, 2)
+    gate.await_one()  # the third step is under way
     player.stop()
-    gate.permits.release(50)
-    assert player.wait(SOON)
+    gate.open(player)
     assert gate.count == 3
     assert player.state == "stopped"
     assert (player.result.steps, int(player.result.images[0, 0, 0, 0])) == (3, 30)
@@ -193,8 +206,7 @@ def test_a_pause_is_one_and_resume_goes_on_with_the_same_run(player: CountPlayer
     act(player, "start")
     gate.let(1)
     act(player, "pause")
-    gate.permits.release(50)
-    assert player.wait(SOON)
+    gate.open(player)
     assert player.state == "paused"
     done = gate.count
     assert done <= 3
@@ -209,20 +221,15 @@ def test_a_pause_is_one_and_resume_goes_on_with_the_same_run(player: CountPlayer
 def test_settings_changed_while_paused_begin_a_run_from_the_picture(
     net: cv.Network, player: CountPlayer, gate: Gate
 ) -> None:
-    gate.close()
-    player.start()
-    gate.let(1)
+    gate.begin(player, 1)
     player.set(rate=20.0)  # while it runs: nothing happens
     assert "After a pause, Resume begins a new run" in player.parts.pending.value
-    player.pause()
-    gate.permits.release(1)
-    assert player.wait(SOON)
+    gate.pause(player)
     done = max(levels(player, 1))
     assert levels(player, 1)[done] == 10 * done
     assert "Resume begins a new run from this picture: rate 20" in player.parts.pending.value
-    gate.permits.release(50)
     player.resume()
-    assert player.wait(SOON)
+    gate.open(player)
     assert player.parts.pending.value == ""
     assert (player.view.runs, player.view.run, player.state) == ([1, 2], 2, "done")
     assert (player.results[1].steps, player.results[1].rate) == (done, 10.0)
@@ -239,8 +246,7 @@ def test_settings_changed_while_paused_begin_a_run_from_the_picture(
 def test_a_branch_begins_at_an_earlier_frame_and_compares_with_it(
     net: cv.Network, player: CountPlayer
 ) -> None:
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     act(player, "branch", run=1, step=2)
     assert player.wait(SOON)
     assert levels(player, 2) == {step: 10 * step for step in range(2, 7)}
@@ -263,11 +269,9 @@ def test_a_branch_begins_at_an_earlier_frame_and_compares_with_it(
 
 
 def test_a_branch_from_an_earlier_run_has_its_options(player: CountPlayer) -> None:
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     player.set(rate=5.0)
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert player.parts.pending.value == ""
     player.view.run = 1
     assert "Branch from here takes what run 1 was made with: rate 10." in player.parts.pending.value
@@ -288,12 +292,9 @@ def test_a_branch_from_an_earlier_run_has_its_options(player: CountPlayer) -> No
 
 
 def test_a_stopped_run_is_the_first_steps_of_its_call(player: CountPlayer, gate: Gate) -> None:
-    gate.close()
-    player.start()
-    gate.let(2)
+    gate.begin(player, 2)
     player.stop()
-    gate.permits.release(50)
-    assert player.wait(SOON)
+    gate.open(player)
     gate.permits = None
     steps = count.steps(player.net, *player.inputs, **player.params)
     for _ in range(player.result.steps):
@@ -303,75 +304,59 @@ def test_a_stopped_run_is_the_first_steps_of_its_call(player: CountPlayer, gate:
 
 
 def test_a_branch_while_it_runs_ends_the_run_with_its_result(player: CountPlayer, gate: Gate) -> None:
-    gate.close()
-    player.start()
-    gate.let(3)
+    gate.begin(player, 3)
     player.branch(step=1)
-    gate.permits.release(50)
-    assert player.wait(SOON)
+    gate.open(player)
     assert player.results[1].steps in (3, 4)
     assert player.results[1].ended == "told to stop"
     assert levels(player, 2)[6] == 60
 
 
 def test_a_pause_right_after_resume_is_one(player: CountPlayer, gate: Gate) -> None:
-    gate.close()
-    player.start()
-    gate.let(1)
-    player.pause()
-    gate.permits.release(1)
-    assert player.wait(SOON)
+    gate.begin(player, 1)
+    gate.pause(player)
     with player.lock:
         # Nothing is shown in between, however quick the thread is.
         player.resume()
         player.pause()
-    gate.permits.release(1)
-    assert player.wait(SOON)
+    gate.open(player, 1)
     assert player.state == "paused"
-    gate.permits.release(50)
     player.resume()
-    assert player.wait(SOON)
+    gate.open(player)
     assert (player.state, player.result.steps) == ("done", 6)
 
 
 @pytest.mark.parametrize("wish", ["start", "branch", "stop"])
 def test_a_pause_comes_after_what_was_wished_before(player: CountPlayer, gate: Gate, wish: str) -> None:
-    gate.close()
-    player.start()
-    gate.let(3)
-    assert gate.asked.acquire(timeout=SOON)  # the fourth step is under way
+    gate.begin(player, 3)
+    gate.await_one()  # the fourth step is under way
     if wish == "start":
         player.set(rate=5.0)
         player.start()
     else:
         {"branch": lambda: player.branch(step=1, rate=5.0), "stop": player.stop}[wish]()
     player.pause()
-    gate.permits.release(2)
-    assert player.wait(SOON)
+    gate.open(player, 2)
     assert player.results[1].steps == 4
     if wish == "stop":
         assert (player.state, player.view.runs) == ("stopped", [1])
         return
     assert (player.state, player.view.run) == ("paused", 2)
-    gate.permits.release(50)
     player.resume()
-    assert player.wait(SOON)
+    gate.open(player)
     # It is the one that was wished, and not a branch of what was before.
     assert levels(player, 2)[6] == {"start": 30, "branch": 35}[wish]
     assert (player.state, player.view.runs) == ("done", [1, 2])
 
 
 def test_resume_before_the_pause_came_lets_what_was_wished_begin(player: CountPlayer, gate: Gate) -> None:
-    gate.close()
-    player.start()
-    gate.let(2)
+    gate.begin(player, 2)
     player.set(rate=5.0)
     with player.lock:
         player.start()
         player.pause()
         player.resume()
-    gate.permits.release(50)
-    assert player.wait(SOON)
+    gate.open(player)
     assert (player.state, player.view.runs, levels(player, 2)[6]) == ("done", [1, 2], 30)
 
 
@@ -396,20 +381,16 @@ def test_numbers_that_cannot_be_drawn_cost_no_run(net: cv.Network, gate: Gate, m
         "pause": lambda run: player.state == "paused",
     }[moment]
     if moment == "pause":
-        gate.close()
-        player.start()
-        gate.let(1)
+        gate.begin(player, 1)
         player.pause()
-        gate.permits.release(50)
-        assert player.wait(SOON)
+        gate.open(player)
         player.resume()
     else:
         player.start()
     assert player.wait(SOON)
     assert (player.state, player.result.steps) == ("done", 6)
     player.breaks = Fragile.breaks
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert (player.state, player.view.run) == ("done", 2)
     player.close()
 
@@ -421,23 +402,17 @@ def test_a_view_that_fails_ends_the_work_and_not_the_player(player: CountPlayer)
         raise RuntimeError("no view")
 
     player.view.begin = broken
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert player.state == "failed"
     assert "no view" in player.status.value
     player.view.begin = begin
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert player.state == "done"
 
 
 def test_settings_that_are_refused_cost_nothing(player: CountPlayer, gate: Gate) -> None:
-    gate.close()
-    player.start()
-    gate.let(2)
-    player.pause()
-    gate.permits.release(1)
-    assert player.wait(SOON)
+    gate.begin(player, 2)
+    gate.pause(player)
     player.set(rate=-1.0)
     for name in ("resume", "start"):
         act(player, name)
@@ -445,30 +420,26 @@ def test_settings_that_are_refused_cost_nothing(player: CountPlayer, gate: Gate)
         assert "rate must be above 0, got -1.0" in player.status.value
         assert (player.state, player.view.runs) == ("paused", [1])
     player.set(rate=10.0)
-    gate.permits.release(50)
     player.resume()
-    assert player.wait(SOON)
+    gate.open(player)
     assert (player.state, player.results[1].steps, gate.count) == ("done", 6, 6)
     assert "rate must" not in player.status.value
     # Without a run, too; and the next good one takes the error away.
     player.set(rate=-1.0)
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert (player.state, player.view.runs) == ("failed", [1])
     assert "rate must" in player.status.value
     assert isinstance(player.error, ValueError)
     assert player.to_text().endswith("\nfailed: ValueError: rate must be above 0, got -1.0")
     player.set(rate=5.0)
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert (player.state, player.view.run, player.error) == ("done", 2, None)
     assert "rate must" not in player.status.value
 
 
 def test_a_failure_is_shown_and_keeps_the_last_good_frames(player: CountPlayer, gate: Gate) -> None:
     gate.fails_at = 4
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert player.state == "failed"
     assert "&lt;b&gt;the method broke" in player.status.value
     assert levels(player, 1) == {1: 10, 2: 20, 3: 30}
@@ -483,8 +454,7 @@ def test_a_failure_is_shown_and_keeps_the_last_good_frames(player: CountPlayer, 
 
 def test_a_method_that_has_nothing_to_do_shows_its_result(player: CountPlayer) -> None:
     player.set(rate=99.0)
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     assert (player.state, player.result.steps) == ("done", 0)
     assert levels(player, 1) == {0: 0}
     assert "nothing to do" in player.parts.said.value
@@ -496,8 +466,8 @@ def test_two_players_run_at_once(net: cv.Network, gate: Gate) -> None:
     gate.close()
     first.start()
     second.start()
-    assert gate.asked.acquire(timeout=SOON)
-    assert gate.asked.acquire(timeout=SOON)  # both are in their first step
+    gate.await_one()
+    gate.await_one()  # both are in their first step
     gate.permits.release(50)
     for player, rate in ((first, 10.0), (second, 7.0)):
         assert player.wait(SOON)
@@ -514,14 +484,10 @@ def test_running_the_cell_again_ends_the_run(
     monkeypatch.setattr(_base, "_by_cell", {})
     player = CountPlayer(net)
     gate.__init__()
-    gate.close()
-    player.start()
-    gate.let(2)
-    assert gate.asked.acquire(timeout=SOON)  # the third step is under way
+    gate.begin(player, 2)
+    gate.await_one()  # the third step is under way
     if is_paused:
-        player.pause()
-        gate.permits.release(1)
-        assert player.wait(SOON)
+        gate.pause(player)
     job = player._job
     run = {"metadata": {"cellId": "cell-1"}, "header": {"msg_id": "run-2"}}
     # Also where what is made now fails.
@@ -538,18 +504,15 @@ def test_a_player_that_is_closed_at_once_comes_to_rest(player: CountPlayer, gate
     gate.close()
     player.start()
     player.stop_job()
-    gate.permits.release(9)
-    assert player.wait(SOON)
+    gate.open(player)
     assert player.state in ("ready", "stopped")
     player.start()
-    gate.permits.release(50)
-    assert player.wait(SOON)
+    gate.open(player)
     assert player.state == "done"
 
 
 def test_exports_read_back_are_the_exact_frames(player: CountPlayer, tmp_path: Any) -> None:
-    player.start()
-    assert player.wait(SOON)
+    run_to_end(player)
     player.view.step = 3
     frames = [frame.image for frame in player.view.frames(1)]
     shown = np.asarray(Image.open(player.export(tmp_path / "a.png")))
@@ -571,10 +534,8 @@ def test_the_picture_of_a_run_under_way_is_its_last_step_s(
     player: CountPlayer, gate: Gate, tmp_path: Any
 ) -> None:
     player.set(steps=20_000, rate=0.5)
-    gate.close()
-    player.start()
-    gate.let(40)
-    assert gate.asked.acquire(timeout=SOON)  # the 41st: what the 40th gave is shown
+    gate.begin(player, 40)
+    gate.await_one()  # the 41st: what the 40th gave is shown
     assert player.view.frame(1, -1).step == 1
     assert np.asarray(Image.open(player.export(tmp_path / "a.png")))[1, 1, 0] == 20
 
@@ -582,9 +543,7 @@ def test_the_picture_of_a_run_under_way_is_its_last_step_s(
 def test_the_page_downloads_what_it_asks_for(
     player: CountPlayer, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate.close()
-    player.start()
-    gate.let(3)
+    gate.begin(player, 3)
     offered: list[Any] = []
     came, failed = threading.Event(), threading.Event()
     monkeypatch.setattr(
@@ -631,12 +590,8 @@ def test_wrong_uses_are_refused(net: cv.Network, player: CountPlayer, gate: Gate
             wrong()
     act(player, "remove", run=7)
     assert "there is no run 7" in player.status.value
-    gate.close()
-    player.start()
-    gate.let(1)
-    player.pause()
-    gate.permits.release(1)
-    assert player.wait(SOON)
+    gate.begin(player, 1)
+    gate.pause(player)
     with pytest.raises(ValueError, match="run 1 is under way"):
         player.remove(1)
 
@@ -657,35 +612,3 @@ def test_fields_change_their_option_and_return_where_it_is_wrong(player: CountPl
     player._show_options = lambda: shown.append(1)
     rate.value = "3"
     assert (player.options["rate"], shown) == (3.0, [1])
-
-
-@pytest.mark.parametrize(
-    ("control", "shown", "picked"),
-    [
-        (number_field("a", "A", "", default="its own"), [(None, ""), (0.05, "0.05")], [("", None), ("1e-3", 1e-3)]),
-        (pair_field("a", "A", "", default="all"), [(None, ""), ((3, 4), "3, 4")], [("5", 5), ("5x6", (5, 6))]),
-        (slider("a", "A", "", 0, 1, 0.1), [(0.5, 0.5), (7.0, 7.0)], [(0.2, 0.2)]),
-        (check("a", "A", ""), [(True, True)], [(False, False)]),
-        (
-            choice("a", "A", "", [("x", None), ("y", "why")]),
-            [("why", 1), (None, 0), ("given", 2)],
-            [(1, "why"), (2, "given")],
-        ),
-        (
-            layer_field("a", "A", "", [LayerChoice("conv", (1, 2, 2)), LayerChoice(("relu", 1), (1, 2, 2))]),
-            [(("conv", 0), 0), (("relu", 1), 1)],
-            [(0, "conv"), (1, ("relu", 1))],
-        ),
-    ],
-)  # fmt: skip
-def test_each_kind_of_field_shows_an_option_and_reads_it(control: Control, shown: Any, picked: Any) -> None:
-    read: list[Any] = []
-    control.on_pick(lambda name, value: read.append((name, value())))
-    for value, expected in shown:
-        control.show(value)
-        assert control.widget.value == expected
-    assert read == []  # to show is no pick
-    for typed, expected in picked:
-        control.widget.value = typed
-        assert control.read(control.widget.value) == expected
-    assert read[-1] == ("a", picked[-1][1])
