@@ -30,6 +30,7 @@ class PageLink:
     def __init__(self, tell: Callable[[Mapping[str, Any], Sequence[bytes]], None]) -> None:
         self.gate, self.speed = LiveGate(), Speed()
         self._tell = tell
+        self._near: set[str] = set()  # pages
         # The live ones: that on the page, and one on its way.
         self._live: deque[tuple[int, Frame]] = deque(maxlen=2)
         self._unsent: list[tuple[Run, Frame]] = []  # kept, and not on the page that watches
@@ -40,6 +41,12 @@ class PageLink:
         painted = content.get("painted")
         painted = painted if isinstance(painted, int) else None
         self.gate.hear(page, visible=content["visible"] is True, painted=painted)
+        (self._near.add if content.get("near") is True else self._near.discard)(page)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether a page shows anything of the widget that the frames are part of: it may be larger than the page."""
+        return bool(self._near)
 
     def welcome(self, page: str, runs: Sequence[Run], have: Mapping[str, Any]) -> None:
         """Send a page all that it lacks."""

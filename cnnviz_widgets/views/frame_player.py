@@ -52,6 +52,8 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         The step on show; the kept frame nearest to it is meant. -1 is the latest, also as the run goes on.
     other : int
         Number of the run shown beside it, at the same step; -1 for none.
+    is_near : bool
+        Whether a page shows anything of the widget that this is part of; set as pages tell it, not sent to them.
     marker_low, marker_high : float
         Ends of a scale on which 0 lies where the step lies on a chart of the runs on show; set by the page.
 
@@ -76,6 +78,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     other = Int(-1, min=-1).tag(sync=True)
     marker_low = traitlets.Float(-0.5).tag(sync=True)
     marker_high = traitlets.Float(0.5).tag(sync=True)
+    is_near = traitlets.Bool(False)
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -276,6 +279,8 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if "visible" in content:
             with self._lock:
                 self._link.hear(page, content)
+                is_near = self._link.is_near
+            self.is_near = is_near
         if isinstance(content.get("have"), dict):
             with self._lock:
                 self._runs.encode_all()

@@ -48,11 +48,12 @@ class Player(Chooser):
     _curve: ClassVar[str] = "value"  # what the chart's axis says
     _log: ClassVar[bool | None] = False  # whether it is logarithmic, as `LineChart` takes it
     _pacer: Pacer | None
+    _are_curves_late: bool  # as nobody saw them
 
     def __new__(cls, *arguments: Any, **options: Any) -> Player:
         """Prepare what `close` needs, as the base does."""
         self: Player = super().__new__(cls, *arguments, **options)
-        self._pacer = None
+        self._pacer, self._are_curves_late = None, False
         return self
 
     def _take_network(self, net: Network) -> None:
@@ -237,6 +238,7 @@ class Player(Chooser):
     def _link(self) -> None:
         self.view.on_act(self._on_act)
         self.view.observe(lambda change: self._note_state(), ["run", "other"])
+        self.view.observe(lambda change: self._on_sight(), "is_near")
         for control in self.controls.values():
             control.on_pick(self._on_control)
 
@@ -263,7 +265,12 @@ class Player(Chooser):
             {"start": self.start, "pause": self.pause, "resume": self.resume, "stop": self.stop}[act]()
 
     def _note_step(self) -> None:
-        if self._pacer is not None:
+        self._are_curves_late = True
+        self._on_sight()
+
+    def _on_sight(self) -> None:
+        """Draw the curves as far as they have come, if a page shows the widget: else they wait for one, or the end."""
+        if self._are_curves_late and self.view.is_near and self._pacer is not None:
             self._pacer.request()
 
     def _note_state(self) -> None:
@@ -279,6 +286,7 @@ class Player(Chooser):
         self._draw()
 
     def _draw(self) -> None:
+        self._are_curves_late = False
         with self.lock:
             shown = [self._runs[each] for each in (self.view.run, self.view.other) if each in self._runs]
             steps, lines = curves_of(shown)

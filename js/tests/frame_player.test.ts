@@ -182,10 +182,10 @@ describe("FramePlayerView", () => {
   /** What was drawn in turn: a raw picture's first value, or an encoded one's first byte. */
   let drawn: number[] = [];
 
-  async function show(traits: Traits): Promise<void> {
+  async function show(traits: Traits, within: Element = document.body): Promise<void> {
     model = fakeModel(traits);
     host = document.createElement("div");
-    document.body.append(host);
+    within.append(host);
     if (typeof widget !== "function") {
       throw new Error("the module makes a widget for each model");
     }
@@ -493,6 +493,24 @@ describe("FramePlayerView", () => {
     document.dispatchEvent(new Event("visibilitychange"));
     await settle();
     expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: true, have: { "1": [] } });
+  });
+
+  it("tells whether anything is seen of the widget that it is part of", async () => {
+    const whole = document.createElement("div");
+    whole.className = "jupyter-widgets whole";
+    const part = document.createElement("div");
+    part.className = "jupyter-widgets";
+    whole.append(part);
+    document.body.append(whole);
+    await show(traitsOf([[info(1), []]], { state: "running" }), part);
+    expect(model.sent[0]).toMatchObject({ visible: true, near: true });
+    SightObserver.tell(false, "cvz-player");
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: false, near: true });
+    SightObserver.tell(false, "whole");
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: false, near: false });
+    SightObserver.tell(true, "whole");
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ visible: false, near: true });
+    whole.remove();
   });
 
   it("goes from kept frame to kept frame by keys and by the slider, and follows from the end", async () => {

@@ -21,24 +21,26 @@ class OnceObserver implements ResizeObserver {
 
 globalThis.ResizeObserver = OnceObserver;
 
-/** Reports what a test says: `SightObserver.tell(false)` scrolls all elements away. */
+/** Reports what a test says: `SightObserver.tell(false)` scrolls all elements away, or those of a class. */
 export class SightObserver {
-  static #callbacks = new Set<IntersectionObserverCallback>();
+  static #observed = new Map<SightObserver, Element>();
 
-  static tell(isIntersecting: boolean): void {
-    for (const callback of SightObserver.#callbacks) {
-      callback([{ isIntersecting } as IntersectionObserverEntry], null as never);
+  static tell(isIntersecting: boolean, className = ""): void {
+    for (const [observer, element] of SightObserver.#observed) {
+      if (className === "" || element.classList.contains(className)) {
+        observer.callback([{ isIntersecting } as IntersectionObserverEntry], null as never);
+      }
     }
   }
 
   constructor(private readonly callback: IntersectionObserverCallback) {}
 
-  observe(): void {
-    SightObserver.#callbacks.add(this.callback);
+  observe(element: Element): void {
+    SightObserver.#observed.set(this, element);
   }
 
   disconnect(): void {
-    SightObserver.#callbacks.delete(this.callback);
+    SightObserver.#observed.delete(this);
   }
 }
 

@@ -314,6 +314,19 @@ def test_a_hidden_page_and_a_closed_one_cost_no_live_frames(clock: Clock) -> Non
     assert len(page.messages("live")) == 1
 
 
+def test_it_knows_whether_any_page_shows_the_widget_that_it_is_part_of() -> None:
+    player, told = FramePlayer(), []
+    player.observe(lambda change: told.append(change["new"]), "is_near")
+    one, other = FakePage(player, "one"), FakePage(player, "other")
+    assert not player.is_near
+    one.say(visible=False, near=True)  # the frames are scrolled away, the curves below them are not
+    other.say(visible=True, near=True)
+    one.say(visible=False, near=False)
+    assert player.is_near
+    other.say(visible=False, near=False)
+    assert told == [True, False]
+
+
 def test_a_page_that_was_closed_does_not_block_the_next_one(clock: Clock) -> None:
     player = FramePlayer()
     player.begin(total=100_000)

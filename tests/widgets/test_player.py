@@ -186,6 +186,31 @@ def test_a_run_is_the_call_and_its_frames_and_curve_are_its_steps(
     assert player.to_png()[:4] == b"\x89PNG"
 
 
+def test_curves_wait_for_a_page_that_shows_them(player: CountPlayer, gate: Gate) -> None:
+    def near(is_near: bool) -> None:
+        player.view._hear(player.view, {"page": "test", "visible": is_near, "near": is_near}, [])
+
+    sent: list[Any] = []
+    gate.close()
+    player.start()
+    gate.let(1)
+    for model in (*player.chart.models, player.parts.said):
+        model.observe(lambda change: sent.append(change["name"]))
+    gate.let(2)
+    assert gate.asked.acquire(timeout=SOON)  # for the fourth step: three were shown by now
+    assert sent == []
+    near(True)
+    np.testing.assert_array_equal(player.chart._lines["level"], [10, 20, 30])
+    near(False)
+    sent.clear()
+    near(True)  # what came meanwhile is on show already
+    assert sent == []
+    near(False)
+    gate.permits.release(10)
+    assert player.wait(SOON)
+    np.testing.assert_array_equal(player.chart._lines["level"], np.arange(10, 70, 10))
+
+
 def test_stop_ends_within_one_step_and_keeps_the_result_so_far(player: CountPlayer, gate: Gate) -> None:
     gate.begin(player, 2)
     gate.await_one()  # the third step is under way

@@ -58,6 +58,8 @@ type Message =
 /** A view, as the store sees it. */
 export interface Onlooker {
   readonly seen: boolean;
+  /** Whether anything is seen of the widget that it is part of: it may be larger than the page. */
+  readonly near: boolean;
   refresh(): void;
 }
 
@@ -87,6 +89,7 @@ export class Store {
   #onlookers = new Set<Onlooker>();
   #serial = 0;
   #visible: boolean | undefined;
+  #near = false;
   #answered = false;
   #greetings = 0;
   #again: ReturnType<typeof setTimeout> | undefined;
@@ -114,7 +117,8 @@ export class Store {
     this.#cleanup.listen(document, "visibilitychange", () => this.tellSeen());
     this.#cleanup.listen(window, "pagehide", () => {
       this.#visible = false;
-      this.#report(false);
+      this.#near = false;
+      this.#report();
     });
     this.#cleanup.listen(window, "pageshow", () => this.tellSeen());
     this.#cleanup.add(() => clearTimeout(this.#again));
@@ -167,7 +171,8 @@ export class Store {
 
   /** Say that the page is here, whether it is seen, and which frames it has. */
   #greet(): void {
-    this.#visible = this.#isSeen();
+    this.#visible = this.#isSeen("seen");
+    this.#near = this.#isSeen("near");
     const have = this.runs.all.map(({ number, frames }) => [
       number,
       frames.map(({ step }) => step),
@@ -175,6 +180,7 @@ export class Store {
     this.model.send({
       page: this.#page,
       visible: this.#visible,
+      near: this.#near,
       have: Object.fromEntries(have),
     });
     clearTimeout(this.#again);
@@ -205,16 +211,15 @@ export class Store {
     this.tellSeen();
   }
 
-  /** Tell Python, which sends live frames only where somebody sees them, if that has changed. */
+  /** Tell Python, which sends live frames, and curves, only where somebody sees them, if that has changed. */
   tellSeen(): void {
-    if (this.#isSeen() === this.#visible) {
-      return;
-    }
-    this.#visible = this.#isSeen();
-    if (this.#visible) {
+    const [visible, near] = [this.#isSeen("seen"), this.#isSeen("near")];
+    if (visible && !this.#visible) {
       this.#greet(); // nothing was sent meanwhile
-    } else {
-      this.#report(false);
+    } else if (visible !== this.#visible || near !== this.#near) {
+      this.#visible = visible;
+      this.#near = near;
+      this.#report();
     }
   }
 
@@ -260,7 +265,7 @@ export class Store {
         }
         break;
       case "offer":
-        if (message.page === this.#page || (message.page === "" && this.#isSeen())) {
+        if (message.page === this.#page || (message.page === "" && this.#isSeen("seen"))) {
           download(message.name, asUint8(buffers[0]), message.mime);
         }
     }
@@ -299,18 +304,23 @@ export class Store {
     requestAnimationFrame(() => {
       setTimeout(() => {
         if (this.#visible === true && serial === this.#serial) {
-          this.#report(true, serial);
+          this.#report(serial);
         }
       });
     });
   }
 
-  #report(visible: boolean, painted?: number): void {
-    this.model.send({ page: this.#page, visible, ...(painted === undefined ? {} : { painted }) });
+  #report(painted?: number): void {
+    this.model.send({
+      page: this.#page,
+      visible: this.#visible,
+      near: this.#near,
+      ...(painted === undefined ? {} : { painted }),
+    });
   }
 
-  #isSeen(): boolean {
-    return !document.hidden && [...this.#onlookers].some(({ seen }) => seen);
+  #isSeen(how: "seen" | "near"): boolean {
+    return !document.hidden && [...this.#onlookers].some((each) => each[how]);
   }
 
   #refresh(): void {

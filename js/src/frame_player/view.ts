@@ -27,6 +27,7 @@ const GAP = 16;
 
 export class FramePlayerView implements Onlooker {
   seen = true;
+  near = true;
   readonly #root = themedRoot("cvz-panel cvz-player", panelStyles, styles);
   #cleanup = new Cleanup();
   #next = new NextFrame(() => this.#draw());
@@ -102,7 +103,17 @@ export class FramePlayerView implements Onlooker {
     for (const type of ["pointerenter", "focusin"]) {
       this.#cleanup.listen(this.#root, type, () => this.store.poke());
     }
-    const observer = new ResizeObserver(() => this.#measure());
+    let whole: Element | undefined;
+    const observer = new ResizeObserver(() => {
+      this.#measure();
+      if (whole === undefined && this.#root.isConnected) {
+        whole = wholeWidget(this.#root);
+        onSight(whole, this.#cleanup, (near) => {
+          this.near = near;
+          this.store.tellSeen();
+        });
+      }
+    });
     observer.observe(this.#stage);
     this.#cleanup.add(() => observer.disconnect());
   }
@@ -182,4 +193,14 @@ export class FramePlayerView implements Onlooker {
       this.model.set("marker_high", ends.marker_high);
     }
   }
+}
+
+/** The outermost widget that a view is part of; by itself it is one. */
+function wholeWidget(root: Element): Element {
+  let found = root;
+  for (let node: Element | null = root; node !== null; ) {
+    found = node;
+    node = node.parentElement?.closest(".jupyter-widgets") ?? null;
+  }
+  return found;
 }
