@@ -24,7 +24,6 @@ from cnnviz_widgets.engine.layers import (
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.prediction import Prediction
 from cnnviz_widgets.engine.receptive_field import ReceptiveField, receptive_field
-from cnnviz_widgets.engine.support import check_network
 from cnnviz_widgets.methods.activations import ActivationMaps, activations
 from cnnviz_widgets.render.mosaic import mosaic_png
 from cnnviz_widgets.views._boxes import StageBox
@@ -105,8 +104,7 @@ class LayerBrowser(PhotoViewer):
     sort = Enum(list(_ORDERS), default_value="channel index", help="Order of the tiles.")
 
     def __init__(self, net: Network, image: Any, *, layer: LayerKey | None = None, channel: int = 0) -> None:
-        check_network(net, "LayerBrowser")
-        self.net = net
+        self._take_network(net)
         # Asked once: the network could only tell again when it is not running.
         layers = net.layers
         modules = dict(net.core.named_modules())

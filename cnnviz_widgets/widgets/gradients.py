@@ -8,15 +8,13 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from cnnviz_widgets.engine.covering import check_classes, check_target, class_count, why_no_classes
 from cnnviz_widgets.engine.errors import InputError, did_you_mean
 from cnnviz_widgets.engine.fills import Fill, check_fill
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.prediction import Prediction
 from cnnviz_widgets.engine.stream import Step
-from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.targets import Target, TargetLike, as_target, class_index
+from cnnviz_widgets.engine.targets import TargetLike, class_index
 from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.methods.faithfulness import Faithfulness
 from cnnviz_widgets.methods.randomization import RandomizationCheck
@@ -28,7 +26,6 @@ from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._class_picker import class_names
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._occlusion_parts import target_text
-from cnnviz_widgets.widgets._photos import PhotoViewer
 from cnnviz_widgets.widgets._saliency_maps import (
     GRAD_CAM,
     Call,
@@ -41,12 +38,13 @@ from cnnviz_widgets.widgets._saliency_maps import (
 )
 from cnnviz_widgets.widgets._saliency_parts import ANOTHER, SaliencyParts
 from cnnviz_widgets.widgets._saliency_report import in_gray, map_tiles, said_of, stopped_text
+from cnnviz_widgets.widgets._target_viewer import TargetViewer
 
 FIRST_MAPS_SECONDS = 5.0
 TILE_INTERVAL = 0.1
 
 
-class SaliencyExplorer(PhotoViewer):
+class SaliencyExplorer(TargetViewer):
     """See all gradient maps of one answer side by side over the photo, and measure which of them to believe.
 
     The maps share one scale: the share of each map's largest value, red for what speaks for the target, blue for what
@@ -122,7 +120,6 @@ class SaliencyExplorer(PhotoViewer):
     (('Grad-CAM', 'chance'), (8,))
     """
 
-    target = traitlets.Any(help="What is asked about, a `Target`.")
     layer = traitlets.Any(None, allow_none=True, help="What Grad-CAM looks at.")
     map = traitlets.Unicode(help="The map that is shown large.")
     opacity = Float(0.7, min=0.0, max=1.0, help="Of the maps over the photo.")
@@ -142,7 +139,6 @@ class SaliencyExplorer(PhotoViewer):
         deletion_fill: Fill = "blur",
         stages: int = 4,
     ) -> None:
-        check_network(net, "SaliencyExplorer")
         check_fill("deletion_fill", deletion_fill)
         self._counts = {
             "samples": checked_whole("samples", samples),
@@ -153,12 +149,7 @@ class SaliencyExplorer(PhotoViewer):
             "steps": checked_whole("measure_steps", measure_steps),
             "deletion_fill": deletion_fill,
         }
-        self.net = net
-        self._offer(image)
-        self._classes = class_count(net, self._x)
-        self._no_classes = "" if self._classes else why_no_classes(net, self._x)
-        if target is None:
-            check_classes(net, self._x)
+        self._ask(net, image, target)
         self._choices = layer_choices(net, only_maps=True)
         self._known = Progress()
         self._recolor = Pacer(self._show_tiles, TILE_INTERVAL, on_error=self.show_error)
@@ -167,7 +158,6 @@ class SaliencyExplorer(PhotoViewer):
         super().__init__()
         self.layer = usual_layer(net, self._classes) if layer is None else layer
         self.map = next(iter(self.calls))
-        self._follows = target is None
         if target is not None:
             self.target = target
         self._known.target = self.target
@@ -231,12 +221,6 @@ class SaliencyExplorer(PhotoViewer):
         self.parts.stage.image = in_gray(self._picture)
         self._known = Progress(None if self._follows else self.target)
         self._run()
-
-    @traitlets.validate("target")
-    def _check_target(self, proposal: Any) -> Target:
-        target = as_target(proposal["value"])
-        check_target(self.net, self._x, target, self._classes)
-        return target
 
     @traitlets.validate("layer")
     def _check_layer(self, proposal: Any) -> LayerKey | None:

@@ -17,15 +17,11 @@ from cnnviz_widgets.engine.covering import (
     Covered,
     Covering,
     check_classes,
-    check_target,
-    class_count,
-    why_no_classes,
 )
 from cnnviz_widgets.engine.fills import Fill, check_fill
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
-from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.targets import Target, TargetLike, as_target, class_index
+from cnnviz_widgets.engine.targets import Target, TargetLike, class_index
 from cnnviz_widgets.engine.window_grid import checked_pair, placed
 from cnnviz_widgets.methods.occlusion import OcclusionMap, occlusion
 from cnnviz_widgets.views._text import as_html
@@ -46,15 +42,15 @@ from cnnviz_widgets.widgets._occlusion_parts import (
     progress_html,
     target_text,
 )
-from cnnviz_widgets.widgets._photos import PhotoViewer
 from cnnviz_widgets.widgets._target_picker import TargetPicker
+from cnnviz_widgets.widgets._target_viewer import TargetViewer
 
 FIRST_MAP_SECONDS = 5.0
 # Small batches: the map grows smoothly, and a drag does not wait for a long one.
 BATCH_MEMORY = 64 * 2**20
 
 
-class OcclusionExplorer(PhotoViewer):
+class OcclusionExplorer(TargetViewer):
     """See a heat map of what covering each part of a photo does grow over it, and cover a part by hand.
 
     Where the map is warm, the answer drops when a window covers the photo; the strongest and the weakest place are
@@ -117,7 +113,6 @@ class OcclusionExplorer(PhotoViewer):
     (6, 6)
     """
 
-    target = traitlets.Any(help="What is asked about, a `Target`.")
     window = traitlets.Any(help="Pixels of the window's side, or (rows, columns).")
     stride = traitlets.Any(help="Pixels from one place to the next, or (rows, columns).")
     fill = traitlets.Any(help="What the cover shows.")
@@ -137,15 +132,11 @@ class OcclusionExplorer(PhotoViewer):
         stride: int | tuple[int, int] | None = None,
         fill: Fill = 0.0,
     ) -> None:
-        check_network(net, "OcclusionExplorer")
-        self.net = net
+        self._ask(net, image, target)
         self.result: OcclusionMap | None = None
         self.answer: Covered | None = None
         self._stopping, self._first_map = threading.Event(), threading.Event()
-        self._done, self._follows = 0, target is None
-        self._offer(image)
-        self._classes = class_count(net, self._x)
-        self._no_classes = "" if self._classes else why_no_classes(net, self._x)
+        self._done = 0
         picker = TargetPicker(
             net, self._classes, list(layer_choices(net).values()), self._pick_target, self.show_error
         )
@@ -180,12 +171,6 @@ class OcclusionExplorer(PhotoViewer):
     def params(self) -> dict[str, Any]:
         """The options of `occlusion` that give `result`."""
         return {name: getattr(self, name) for name in ("target", "window", "stride", "fill")}
-
-    @traitlets.validate("target")
-    def _check_target(self, proposal: Any) -> Target:
-        target = as_target(proposal["value"])
-        check_target(self.net, self._x, target, self._classes)
-        return target
 
     @traitlets.validate("window")
     def _check_window(self, proposal: Any) -> int | tuple[int, int]:
