@@ -19,13 +19,12 @@ from cnnviz_widgets.render.mosaic import signed_colors
 from cnnviz_widgets.views._text import as_html, format_number, format_share
 from cnnviz_widgets.views.charts import ProbabilityBars
 from cnnviz_widgets.widgets._class_picker import ClassPicker, class_names
-from cnnviz_widgets.widgets._controls import Filling
+from cnnviz_widgets.widgets._controls import PLAIN, Filling
 from cnnviz_widgets.widgets._player_controls import Control
 from cnnviz_widgets.widgets._player_parts import Still, side_by_side
 
 BARS = 5
 _ANY, _ONE = "anything else", "this class"
-_PLAIN = {"description_width": "initial"}
 _LEVELS = 255
 _TOO_LITTLE = "No number changed by half of 1/255 yet, which would be seen in 8 bits."
 
@@ -55,7 +54,7 @@ class GoalPicker(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             options=[_ANY, _ONE],
             description="Make it",
             tooltips=["Any class but the present answer", "The class that is named beside"],
-            style={"button_width": "auto", **_PLAIN},
+            style={"button_width": "auto", **PLAIN},
             layout={"width": "auto"},
         )
         self.classes = ClassPicker(names, self._pick_class)
@@ -188,7 +187,7 @@ def epsilon_slider(norm: Callable[[], str]) -> Control:
     field = ipywidgets.FloatSlider(
         readout_format=".3g",
         continuous_update=False,
-        style=_PLAIN,
+        style=PLAIN,
     )
 
     def unit() -> int:

@@ -9,6 +9,8 @@ from typing import Any
 import ipywidgets
 
 PLAIN = {"description_width": "initial"}
+# Beside each other, or below where there is no room.
+ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
 
 
 class Filling:
@@ -45,9 +47,7 @@ class Filling:
 
 def row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
     """Return controls side by side, in several lines where they don't fit into one."""
-    return ipywidgets.HBox(
-        children, layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
-    )
+    return ipywidgets.HBox(children, layout=ROW)
 
 
 def dropdown(

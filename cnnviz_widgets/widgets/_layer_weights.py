@@ -13,11 +13,9 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.views._closing import close_parts
 from cnnviz_widgets.views._text import as_html
-from cnnviz_widgets.widgets._controls import Filling
+from cnnviz_widgets.widgets._controls import PLAIN, ROW, Filling
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
-from cnnviz_widgets.widgets._player_controls import ROW, number_text, typed_number
-
-_PLAIN = {"description_width": "initial"}
+from cnnviz_widgets.widgets._player_controls import number_text, typed_number
 
 
 class LayerWeights(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
@@ -142,7 +140,7 @@ class _Line(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
             options=[(key_text(each.key), index) for index, each in enumerate(layers)],
             description="Layer",
             tooltip="Which layer",
-            style=_PLAIN,
+            style=PLAIN,
             layout={"width": "185px"},
         )
         self.channel = _text("Channel", "all", "Number of one channel; empty for all of them", "105px")
@@ -207,6 +205,6 @@ def _text(label: str, placeholder: str, tooltip: str, width: str) -> ipywidgets.
         description=label,
         tooltip=tooltip,
         continuous_update=False,
-        style=_PLAIN,
+        style=PLAIN,
         layout={"width": width},
     )

@@ -13,14 +13,11 @@ import numpy as np
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.whole_numbers import whole_number
 from cnnviz_widgets.views._text import printable
-from cnnviz_widgets.widgets._controls import Filling
+from cnnviz_widgets.widgets._controls import PLAIN, Filling
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
-_PLAIN = {"description_width": "initial"}
 _AS_IS = "as given"
 _SHORT = 16  # characters
-# Beside each other, or below where there is no room.
-ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
 
 
 class Control:
@@ -65,11 +62,6 @@ class Control:
             raise ValueError(f"{self.name} can't be {value!r}: {error}") from error
 
 
-def row(children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
-    """Return widgets beside each other, or below where there is no room."""
-    return ipywidgets.HBox(children, layout=ROW)
-
-
 def fields(children: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
     """Return fields in columns of the same width, each with its name above it."""
     columns = {
@@ -101,7 +93,7 @@ def whole_field(name: str, label: str, tooltip: str, *, least: int = 1, most: in
         max=most,
         description=label,
         tooltip=tooltip,
-        style=_PLAIN,
+        style=PLAIN,
     )
 
     def show(value: Any) -> None:
@@ -129,7 +121,7 @@ def number_field(
         description=label,
         tooltip=tooltip if default is None else f"{tooltip}; empty for {default}",
         continuous_update=False,
-        style=_PLAIN,
+        style=PLAIN,
     )
 
     def show(value: Any) -> None:
@@ -155,7 +147,7 @@ def pair_field(name: str, label: str, tooltip: str, *, default: str) -> Control:
         description=label,
         tooltip=f"{tooltip}: one number, or height and width as in 96, 128; empty for {default}",
         continuous_update=False,
-        style=_PLAIN,
+        style=PLAIN,
     )
 
     def show(value: Any) -> None:
@@ -183,7 +175,7 @@ def slider(name: str, label: str, tooltip: str, low: float, high: float, step: f
         tooltip=tooltip,
         readout_format=".3g",
         continuous_update=False,
-        style=_PLAIN,
+        style=PLAIN,
     )
 
     def show(value: Any) -> None:
@@ -208,7 +200,7 @@ def weight_slider(name: str, label: str, tooltip: str) -> Control:
         description=label,
         tooltip=tooltip,
         continuous_update=False,
-        style=_PLAIN,
+        style=PLAIN,
     )
 
     def show(value: Any) -> None:
@@ -235,7 +227,7 @@ def choice(name: str, label: str, tooltip: str, options: Sequence[tuple[str, Any
         options=[(text, index) for index, (text, _) in enumerate(options)],
         description=label,
         tooltip=tooltip,
-        style=_PLAIN,
+        style=PLAIN,
     )
 
     def show(value: Any) -> None:
@@ -276,7 +268,7 @@ def layers_field(
         rows=5,
         description=label,
         tooltip=f"{tooltip}; several with Ctrl or Shift",
-        style=_PLAIN,
+        style=PLAIN,
     )
 
     def show(value: Any) -> None:

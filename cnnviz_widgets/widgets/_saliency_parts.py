@@ -118,6 +118,7 @@ class SaliencyParts:
             style,
             photos,
             asked,
+            self.classes.said,
             controls,
             status,
             self.said,

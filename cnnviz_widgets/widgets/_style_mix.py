@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from cnnviz_widgets.views._closing import close_parts
 from cnnviz_widgets.views._text import as_html
-from cnnviz_widgets.widgets._controls import Filling
+from cnnviz_widgets.widgets._controls import Filling, row
 from cnnviz_widgets.widgets._photos import Handler, PhotoPicker
-from cnnviz_widgets.widgets._player_controls import row
 from cnnviz_widgets.widgets._player_parts import Still
 
 

@@ -256,8 +256,8 @@ class SaliencyExplorer(TargetViewer):
         self.observe(lambda change: self._show_map(), "map")
         self.observe(lambda change: self._show_busy(), "busy")
 
-    @shown
     def _pick_class(self, what: int | str) -> None:
+        # What is no class is said beside the field.
         self.target = what
 
     @shown

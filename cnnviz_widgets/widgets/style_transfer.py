@@ -16,9 +16,10 @@ from cnnviz_widgets.engine.pictures import split_images
 from cnnviz_widgets.engine.style_terms import content_layers
 from cnnviz_widgets.methods.style_transfer import STARTS, transfer_style
 from cnnviz_widgets.widgets._base import shown
+from cnnviz_widgets.widgets._controls import row
 from cnnviz_widgets.widgets._layer_choices import layer_choices
 from cnnviz_widgets.widgets._photos import free_name, named_images, sample_photos
-from cnnviz_widgets.widgets._player_controls import Control, check, choice, layers_field, row, weight_slider
+from cnnviz_widgets.widgets._player_controls import Control, check, choice, layers_field, weight_slider
 from cnnviz_widgets.widgets._player_runs import is_other
 from cnnviz_widgets.widgets._scaled_player import ScaledPlayer, Size, size_of
 from cnnviz_widgets.widgets._style_mix import StyleMix, only

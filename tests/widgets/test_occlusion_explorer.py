@@ -19,7 +19,7 @@ from cnnviz_widgets.engine.covering import Covering
 from cnnviz_widgets.engine.incremental import WindowPasses
 from cnnviz_widgets.widgets._occluder import Occluder
 from cnnviz_widgets.widgets._occlusion_parts import change_text, target_text
-from cnnviz_widgets.widgets._target_picker import unit_position
+from cnnviz_widgets.widgets._target_fields import unit_position
 
 LABELS = ["cat", "<b>dog</b>", "fox"]
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 16, 3), np.uint8)
@@ -295,8 +295,10 @@ def test_a_unit_is_chosen_by_its_fields(net: cv.Network, explorer: Any) -> None:
     picker.classes.value = "cat"
     assert explorer.target == cv.Target(0, of="probability")
     picker.classes.value = "catt"
-    assert "did you mean &#x27;cat&#x27;" in explorer.status.value
-    assert picker.classes.value == "cat"
+    assert "did you mean &#x27;cat&#x27;" in picker.classes.said.value
+    assert (picker.classes.value, explorer.target) == ("catt", cv.Target(0, of="probability"))
+    explorer.target = 2
+    assert (picker.classes.value, picker.classes.said.value) == ("fox", "")
     assert explorer.wait(30)
 
 

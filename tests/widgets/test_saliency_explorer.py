@@ -141,10 +141,11 @@ def test_the_class_is_picked_and_begins_with_the_most_probable_one(net: cv.Netwo
     assert (explorer.wait(30), explorer.target) == (True, cv.Target(1))
     explorer.image = PHOTOS[2]
     assert (explorer.wait(30), explorer.target) == (True, cv.Target(1))
-    # What is typed and is no class is told where one looks, and nothing changes.
+    # What is typed and is no class stays to be mended, and nothing else changes.
     explorer.parts.classes.value = "dgo"
-    assert "did you mean &#x27;dog&#x27;" in explorer.status.value
-    assert (explorer.target, explorer.parts.classes.value) == (cv.Target(1), "dog")
+    assert "did you mean &#x27;dog&#x27;" in explorer.parts.classes.said.value
+    assert explorer.parts.classes.said in explorer.children
+    assert (explorer.target, explorer.parts.classes.value) == (cv.Target(1), "dgo")
     explorer.target = "<b>fox</b>"
     assert explorer.wait(30)
     assert "&lt;b&gt;fox" in explorer.parts.said.value
