@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ from cnnviz_widgets.render.colormaps import DIVERGING, SEQUENTIAL, table
 from cnnviz_widgets.render.map_still import class_colors, draw_map
 from cnnviz_widgets.views._atlas import Atlas, check_thumbnails, pack_thumbnails
 from cnnviz_widgets.views._bundle import bundle
+from cnnviz_widgets.views._described import Bundle, described
 from cnnviz_widgets.views._map_data import (
     COLOR_MODES,
     UNKNOWN,
@@ -256,14 +256,8 @@ class EmbeddingMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unu
         modes = color_modes(self._labels, self._predictions, self._values)
         return _check_mode(proposal["value"], modes)
 
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundled: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**options)
-        if bundled is None:
-            return None
-        data, metadata = bundled
-        data["text/plain"] = self.to_text()
-        data["image/png"] = base64.b64encode(self.to_png()).decode("ascii")
-        return data, metadata
+    def _repr_mimebundle_(self, **options: Any) -> Bundle:
+        return described(super()._repr_mimebundle_(**options), self.to_text, self.to_png)
 
 
 def _check_mode(mode: str, modes: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.views import _frame_messages as messages
 from cnnviz_widgets.views._bundle import bundle
+from cnnviz_widgets.views._described import Bundle, described
 from cnnviz_widgets.views._frames import Frame, Run
 from cnnviz_widgets.views._kept_frames import KeptFrames
 from cnnviz_widgets.views._page_link import PageLink
@@ -375,11 +375,5 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             shown = "nothing to see yet" if frame is None else f"step {frame.step}{total}"
             return f"FramePlayer: run {run.number} of {len(list(self._runs))}, {run.state}, {shown}"
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        bundled = super()._repr_mimebundle_(**options)
-        if bundled is not None:
-            bundled[0]["text/plain"] = self.to_text()
-            picture = self.to_png()
-            if picture is not None:
-                bundled[0]["image/png"] = base64.b64encode(picture).decode("ascii")
-        return bundled
+    def _repr_mimebundle_(self, **options: Any) -> Bundle:
+        return described(super()._repr_mimebundle_(**options), self.to_text, self.to_png)

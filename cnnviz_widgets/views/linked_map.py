@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import anywidget
@@ -12,6 +11,7 @@ import traitlets
 from numpy.typing import ArrayLike, NDArray
 
 from cnnviz_widgets.views._bundle import bundle
+from cnnviz_widgets.views._described import Bundle, described
 from cnnviz_widgets.views._map_data import check_points
 from cnnviz_widgets.views._moving_points import MovingPoints
 from cnnviz_widgets.views.embedding_map import EmbeddingMap
@@ -84,11 +84,5 @@ class LinkedMap(MovingPoints, anywidget.AnyWidget):  # type: ignore[misc, unused
         """Return what there is to see in one line, for viewers that show no pictures."""
         return self.map.to_text().replace("EmbeddingMap", "LinkedMap", 1)
 
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundled: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**options)
-        if bundled is None:
-            return None
-        data, metadata = bundled
-        data["text/plain"] = self.to_text()
-        data["image/png"] = base64.b64encode(self.to_png()).decode("ascii")
-        return data, metadata
+    def _repr_mimebundle_(self, **options: Any) -> Bundle:
+        return described(super()._repr_mimebundle_(**options), self.to_text, self.to_png)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from cnnviz_widgets.render.colormaps import DIVERGING, SEQUENTIAL, table
 from cnnviz_widgets.render.mosaic import PNG_TILES, mosaic_png
 from cnnviz_widgets.render.normalize import shared_range
 from cnnviz_widgets.views._bundle import bundle
+from cnnviz_widgets.views._described import Bundle, described
 from cnnviz_widgets.views._payload import (
     DATA_BYTES,
     Payload,
@@ -344,13 +344,5 @@ class TileGrid(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         shape = (count * max(1, len(self._steps)), rows, columns)
         return Payload(self._data, self._ranges, shape, extent, self._factor, self._encoding, self._channels)
 
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundled: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**options)
-        if bundled is None:
-            return None
-        data, metadata = bundled
-        data["text/plain"] = self.to_text()
-        picture = self.to_png()
-        if picture is not None:
-            data["image/png"] = base64.b64encode(picture).decode("ascii")
-        return data, metadata
+    def _repr_mimebundle_(self, **options: Any) -> Bundle:
+        return described(super()._repr_mimebundle_(**options), self.to_text, self.to_png)
