@@ -106,7 +106,7 @@ def synthesize_texture(
     parameterization: str = "fourier",
     pooling: str = "max",
     steps: int = 200,
-    match_histogram: bool = True,
+    match_histogram: bool = False,
     seed: int = 0,
 ) -> Generator[Step, None, Texture]:
     """See a new picture of the same stuff: it has the source's features in the same company, elsewhere.
@@ -156,7 +156,8 @@ def synthesize_texture(
         How many, for all scales together; each takes an even share.
     match_histogram
         Whether what is shown gets the source's colors: by a linear change to their mean and covariance, and then,
-        channel by channel, exactly their histogram. Features say little about faint tints.
+        channel by channel, exactly their histogram. Features say little about faint tints, which go; but the network
+        sees another picture then, further from the source in its features.
     seed
         Of the cloud to begin with. The same seed gives the same picture.
 

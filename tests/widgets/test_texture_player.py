@@ -73,7 +73,7 @@ def test_a_branch_takes_the_scales_that_remain(net: cv.Network, player: Any, ste
     assert "5 x 4 up to step 3, 10 x 8 up to step 6, 20 x 16 up to step 8" in player.parts.said.value
     frame = player.view.frame(1, step)
     assert frame.image.shape == (20, 16, 3)
-    player.branch(step=step, match_histogram=False)
+    player.branch(step=step, match_histogram=True)
     check_call(net, player)
     assert (player.params["scales"], player.params["steps"]) == (left, 8 - step)
     assert len(player.result.sizes) == left
