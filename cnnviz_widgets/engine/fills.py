@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,24 +13,31 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
 
-Fill: TypeAlias = float | str
-"""A number in the network's input space, or ``"black"``, ``"gray"``, ``"blur"``, ``"noise"``."""
+Fill: TypeAlias = float | str | tuple[float, ...]
+"""A number in the network's input space, one for each channel, or ``"black"``, ``"gray"``, ``"blur"``, ``"noise"``."""
 
 FILLS = ("black", "gray", "blur", "noise")
 BLUR = 0.05
 """Standard deviation of the blur, as a share of the image's shorter side."""
 
 
-def check_fill(name: str, fill: object) -> None:
-    """Say what there is, for what is no fill."""
-    is_number = (
-        isinstance(fill, int | float | np.number) and not isinstance(fill, bool) and math.isfinite(fill)
-    )
-    if not is_number and not (isinstance(fill, str) and fill in FILLS):
+def checked_fill(name: str, fill: Any) -> Fill:
+    """Return a fill with plain numbers, or say what there is, for what is none."""
+    if isinstance(fill, str) and fill in FILLS:
+        return fill
+    several = isinstance(fill, tuple | list) or (isinstance(fill, np.ndarray) and fill.ndim == 1)
+    numbers = list(fill) if several else [fill]
+    if not numbers or not all(map(_is_number, numbers)):
         raise ValueError(
-            f"{name} is a number in the network's input space (0.0: the mean color of a normalized input), "
-            f"'black', 'gray', 'blur' or 'noise'; got {fill!r}"
+            f"{name} is a number in the network's input space (0.0: the mean color of a normalized input), one for "
+            f"each channel, 'black', 'gray', 'blur' or 'noise'; got {fill!r}"
         )
+    return tuple(map(float, numbers)) if several else float(numbers[0])
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
 
 
 def filled(net: Network, x: Tensor, fill: Fill, *, seed: int = 0) -> Tensor:
@@ -39,11 +46,11 @@ def filled(net: Network, x: Tensor, fill: Fill, *, seed: int = 0) -> Tensor:
     Parameters
     ----------
     fill
-        A number: that value everywhere. ``"black"``, ``"gray"``: that color (0 or 0.5 before it is normalized).
-        ``"blur"``: the images, blurred by a Gaussian with a deviation of 5 % of their shorter side. ``"noise"``: normal
-        numbers with the mean and deviation of each image's channels, drawn from ``seed``.
+        A number: that value everywhere; several: each in its channel. ``"black"``, ``"gray"``: that color (0 or 0.5
+        before it is normalized). ``"blur"``: the images, blurred by a Gaussian with a deviation of 5 % of their shorter
+        side. ``"noise"``: normal numbers with the mean and deviation of each image's channels, drawn from ``seed``.
     """
-    check_fill("fill", fill)
+    fill = checked_fill("fill", fill)
     if fill == "blur":
         return blurred(x, max(1.0, BLUR * min(x.shape[2:])))
     if fill == "noise":
@@ -52,7 +59,13 @@ def filled(net: Network, x: Tensor, fill: Fill, *, seed: int = 0) -> Tensor:
     if isinstance(fill, str):
         mean, std = (x.new_tensor(each)[:, None, None] for each in (net.input.mean, net.input.std))
         return (((0.0 if fill == "black" else 0.5) - mean) / std).expand_as(x).clone()
-    return torch.full_like(x, float(fill))
+    if isinstance(fill, float):
+        return torch.full_like(x, fill)
+    if len(fill) != x.shape[1]:
+        raise ValueError(
+            f"a fill of {len(fill)} numbers for {x.shape[1]} channels; give one for each, or one"
+        )
+    return x.new_tensor(fill)[:, None, None].expand_as(x).clone()
 
 
 def blurred(x: Tensor, deviation: float) -> Tensor:

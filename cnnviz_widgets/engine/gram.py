@@ -254,10 +254,13 @@ def _whole_blocks(
 
 
 def checked_layers(
-    net: Network, name: str, layers: object, default: Callable[[Network], tuple[LayerKey, ...]]
+    net: Network, name: str, layers: object, default: Callable[[Network], tuple[LayerKey, ...]] | None = None
 ) -> tuple[LayerKey, ...]:
-    """Return layers as they were given, each of them checked: one key, or several of them; ``None``: the default."""
-    if layers is None:
+    """Return layers as they were given, each of them checked: one key, or several of them.
+
+    ``None``: the default, if there is one.
+    """
+    if layers is None and default is not None:
         return default(net)
     if isinstance(layers, str) or (
         isinstance(layers, tuple) and len(layers) == 2 and isinstance(layers[1], int)
@@ -266,9 +269,8 @@ def checked_layers(
     if not isinstance(layers, list | tuple):
         raise TypeError(f"{name} takes a layer's name or a list of them, got {type(layers).__name__}")
     if not layers:
-        raise LayerNotFoundError(
-            f"{name} is empty; name at least one layer, or leave it out for the usual ones"
-        )
+        usual = "" if default is None else ", or leave it out for the usual ones"
+        raise LayerNotFoundError(f"{name} is empty; name at least one layer{usual}")
     for each in layers:
         net.layer(each)
     if len(set(layers)) < len(layers):

@@ -188,7 +188,9 @@ def sent_back(value: Tensor, x: Tensor) -> Tensor:
         # What `torch.autograd.backward` runs in the end, which itself turns modes off, such as that of a rule: modules
         # that checkpoint their activations, and run again here, would return to the plain one and mix up what they
         # saved. Without inputs, which reentrant checkpoints refuse: no parameter asks for a gradient here.
-        _engine_run_backward((value,), (torch.ones_like(value),), False, False, (), True, accumulate_grad=True)
+        _engine_run_backward(
+            (value,), (torch.ones_like(value),), False, False, (), True, accumulate_grad=True
+        )
     return sum(arrived[1:], arrived[0]).detach() if arrived else torch.zeros_like(x)
 
 

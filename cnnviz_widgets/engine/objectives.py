@@ -199,6 +199,9 @@ class Sum(Objective):
         """Return those of all terms."""
         return channels_of(self.terms, layer)
 
+    def __repr__(self) -> str:
+        return self.text
+
     @property
     def text(self) -> str:
         """The sum as one would write it."""

@@ -127,7 +127,8 @@ def deconvnet(
     ZeroGradientError
         The activation is zero, or nothing of it arrives at the pixels.
     UnsupportedModuleError
-        No rectifier on the way to the layer is recognized, and not all that lies there is linear or pooling.
+        No rectifier on the way to the layer is recognized, and not all that lies there is linear or pooling; or the
+        network calls none at all.
 
     References
     ----------

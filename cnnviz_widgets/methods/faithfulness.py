@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.attribution_maps import map_of
 from cnnviz_widgets.engine.errors import InputError
-from cnnviz_widgets.engine.fills import Fill, check_fill, filled
+from cnnviz_widgets.engine.fills import Fill, checked_fill, filled
 from cnnviz_widgets.engine.input_gradients import one_image, target_values
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
@@ -59,8 +59,8 @@ class Faithfulness(Result):
     deletion: NDArray[np.float32]
     insertion: NDArray[np.float32]
     target: str
-    deletion_fill: float | str
-    insertion_fill: float | str
+    deletion_fill: Fill
+    insertion_fill: Fill
     seed: int
 
     @property
@@ -167,8 +167,9 @@ def faithfulness(
         In how many steps, of equal numbers of pixels.
     deletion_fill, insertion_fill
         What stands in for pixels that are not there: a number in the network's input space (0.0: the mean color of
-        a normalized input), ``"black"``, ``"gray"``, ``"blur"`` or ``"noise"``. A plain color makes speckled images,
-        which no network knows: by deletion all fine maps then look good, and so does chance; ``"blur"`` tells more.
+        a normalized input), one for each channel, ``"black"``, ``"gray"``, ``"blur"`` or ``"noise"``. A plain color
+        makes speckled images, which no network knows: by deletion all fine maps then look good, and so does chance;
+        ``"blur"`` tells more.
     seed
         Of the random order, and of noise.
     batch_size
@@ -203,8 +204,8 @@ def faithfulness(
     count = checked_whole("steps", steps)
     size = checked_whole("batch_size", batch_size)
     number = checked_whole("seed", seed, least=0)
-    check_fill("deletion_fill", deletion_fill)
-    check_fill("insertion_fill", insertion_fill)
+    deletion_fill = checked_fill("deletion_fill", deletion_fill)
+    insertion_fill = checked_fill("insertion_fill", insertion_fill)
     what = (
         as_target(target)
         if callable(target) or isinstance(target, Target)

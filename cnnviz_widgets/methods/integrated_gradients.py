@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.errors import InputError, did_you_mean
-from cnnviz_widgets.engine.fills import FILLS, check_fill, filled
+from cnnviz_widgets.engine.fills import FILLS, checked_fill, filled
 from cnnviz_widgets.engine.input_gradients import (
     check_not_zero,
     input_gradients,
@@ -192,8 +192,8 @@ def _baseline(net: Network, x: Tensor, baseline: Any, seed: int) -> tuple[Tensor
     if isinstance(baseline, str) and baseline in FILLS:
         return filled(net, x, baseline, seed=seed), baseline
     if isinstance(baseline, int | float | bool):
-        check_fill("baseline", baseline)
-        return filled(net, x, baseline), float(baseline)
+        baseline = checked_fill("baseline", baseline)
+        return filled(net, x, baseline), baseline
     if isinstance(baseline, str) and (near := did_you_mean(baseline, FILLS)):
         raise ValueError(
             f"baseline is a number, {', '.join(map(repr, FILLS))}, or an image; got {baseline!r}{near}"

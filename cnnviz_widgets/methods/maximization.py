@@ -110,6 +110,19 @@ class Maximization(Result):
     smoothness: float
     seed: int
 
+    @property
+    def help_text(self) -> str:
+        """Which pictures relaxed rectifiers have helped, and in how many steps; empty if none."""
+        helped = [
+            f"{text} in {count}" for text, count in zip(self.targets, self.relaxed, strict=True) if count
+        ]
+        if not helped:
+            return ""
+        return (
+            "rectifiers were relaxed where they passed no gradient back (at most in the first "
+            f"{_RELAXED_STEPS} steps): {', '.join(helped)}"
+        )
+
     def _repr_png_(self) -> bytes | None:
         """Return the pictures side by side, as a notebook shows them for the bare result."""
         return png(mosaic(self.images), max_bytes=PNG_BYTES) if self.images.size else None
@@ -119,15 +132,19 @@ class Maximization(Result):
         if not self.images.size:
             return None
         pairs = zip(self.targets, self.values, strict=True)
-        return captioned(self.images, [f"{text}\nvalue {value:.4g}" for text, value in pairs], self.ended)
+        return captioned(self.images, [f"{text}\nvalue {value:.4g}" for text, value in pairs], self._remarks)
 
     def __repr__(self) -> str:
         found = ", ".join(
             f"{text} {value:.4g}" for text, value in zip(self.targets[:4], self.values, strict=False)
         )
         more = f", and {len(self.targets) - 4} more" if len(self.targets) > 4 else ""
-        ended = f"; {self.ended}" if self.ended else ""
-        return f"Maximization({found}{more}; {self.steps} steps{ended})"
+        remarks = f"; {self._remarks}" if self._remarks else ""
+        return f"Maximization({found}{more}; {self.steps} steps{remarks})"
+
+    @property
+    def _remarks(self) -> str:
+        return "; ".join(filter(None, (self.ended, self.help_text)))
 
 
 @streamed
@@ -421,7 +438,7 @@ def _check_begun(grown: Ascent, wanted: Sequence[Objective]) -> None:
         )
     if grown.ended:
         remark(f"maximize stopped early: {grown.ended}")
-    elif dead:
+    if dead:
         remark(f"nothing led to {', '.join(dead)}: the gradient was zero in all steps; {advice}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz_widgets.engine.fills import Fill, check_fill, filled
+from cnnviz_widgets.engine.fills import Fill, checked_fill, filled
 from cnnviz_widgets.engine.incremental import MEMORY_LIMIT, WindowPasses
 from cnnviz_widgets.engine.incremental_approximate import ApproximatePasses, SampleError
 from cnnviz_widgets.engine.incremental_windows import Numbers
@@ -173,8 +173,8 @@ def occlusion(
     window, stride
         Pixels of the network's input: a number, or (rows, columns).
     fill
-        What the window shows: a number in the network's input space (0.0 is the data set's mean color), ``"black"``,
-        ``"gray"``, ``"blur"`` or ``"noise"``.
+        What the window shows: a number in the network's input space (0.0 is the data set's mean color where
+        ``net.input.mean`` tells that), one for each channel, ``"black"``, ``"gray"``, ``"blur"`` or ``"noise"``.
     combine
         How overlapping windows become one map: ``"mean"`` over the windows that cover a pixel, their ``"sum"``, or
         ``"none"``: the drop of the window whose center is nearest.
@@ -233,8 +233,7 @@ def occlusion(
     size = (x.shape[2], x.shape[3])
     window, stride = _checked(size, window, stride, combine, budget)
     _check_exact(exact, most_probable, feature_map)
-    check_fill("fill", fill)
-    fill = fill if isinstance(fill, str) else float(fill)
+    fill = checked_fill("fill", fill)
     seed = checked_whole("seed", seed, least=0)
     memory_limit = checked_whole("memory_limit", memory_limit)
     asked = Asked(net, x, target, most_probable, feature_map)

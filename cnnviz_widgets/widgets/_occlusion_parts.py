@@ -42,7 +42,8 @@ _STYLE = """<style>
 class OcclusionParts:
     """The views and controls of an occlusion explorer; it links them, this knows where they stand."""
 
-    def __init__(self, picture: NDArray[np.uint8], target: TargetPicker) -> None:
+    def __init__(self, picture: NDArray[np.uint8], target: TargetPicker, zero: str) -> None:
+        self._zero = zero  # what color that is to the network
         self.stage = ImageStage(picture, width=448)
         self.bars = ProbabilityBars(width=448)
         self.target = target
@@ -63,7 +64,7 @@ class OcclusionParts:
             for name, tooltip in (("Window", "Side of the window"), ("Stride", "From one place to the next"))
         )
         self.fill = dropdown(
-            "Cover shows", [("mean color", 0.0), *((name, name) for name in FILLS)], width="230px"
+            "Cover shows", [(self._zero, 0.0), *((name, name) for name in FILLS)], width="230px"
         )
         self.opacity = ipywidgets.FloatSlider(
             0.5,
@@ -118,7 +119,8 @@ class OcclusionParts:
     def show_fill(self, fill: Fill) -> None:
         """Choose a fill in the list, which gets one that is not among those it offers."""
         if fill not in [value for _, value in self.fill.options]:
-            self.fill.options = [*self.fill.options, (format_number(float(fill)), fill)]
+            numbers = fill if isinstance(fill, tuple) else (float(fill),)
+            self.fill.options = [*self.fill.options, (", ".join(map(format_number, numbers)), fill)]
         self.fill.value = fill
 
     def show_numbers(self, window: int, stride: int, brush: int, side: int) -> None:

@@ -9,7 +9,7 @@ import ipywidgets
 import traitlets
 
 from cnnviz_widgets.engine.errors import InputError, did_you_mean
-from cnnviz_widgets.engine.fills import Fill, check_fill
+from cnnviz_widgets.engine.fills import Fill, checked_fill
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.prediction import Prediction
@@ -139,7 +139,7 @@ class SaliencyExplorer(TargetViewer):
         deletion_fill: Fill = "blur",
         stages: int = 4,
     ) -> None:
-        check_fill("deletion_fill", deletion_fill)
+        deletion_fill = checked_fill("deletion_fill", deletion_fill)
         self._counts = {
             "samples": checked_whole("samples", samples),
             "steps": checked_whole("steps", steps),

@@ -13,7 +13,7 @@ from cnnviz_widgets.engine.covering import class_count
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.engine.window_grid import checked_pair
-from cnnviz_widgets.methods.maximization import Wanted, maximize
+from cnnviz_widgets.methods.maximization import Maximization, Wanted, maximize
 from cnnviz_widgets.render.mosaic import tiles_of
 from cnnviz_widgets.widgets._layer_choices import layer_choices, middle_layer
 from cnnviz_widgets.widgets._maximization_target import MaximizationTarget, target_text
@@ -123,6 +123,10 @@ class MaximizationPlayer(Player):
         super()._show_options()
         if self._picker is not None:
             self._picker.show(self._options["target"])
+
+    def _said_of(self, run: Run) -> list[str]:
+        text = run.result.help_text if isinstance(run.result, Maximization) else ""
+        return [f"{text[0].upper()}{text[1:]}."] if text else []
 
     def _title(self, options: Mapping[str, Any]) -> str:
         return target_text(self.net, options["target"])

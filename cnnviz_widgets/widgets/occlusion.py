@@ -18,7 +18,7 @@ from cnnviz_widgets.engine.covering import (
     Covering,
     check_classes,
 )
-from cnnviz_widgets.engine.fills import Fill, check_fill
+from cnnviz_widgets.engine.fills import Fill, checked_fill
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.targets import Target, TargetLike, class_index
@@ -140,7 +140,9 @@ class OcclusionExplorer(TargetViewer):
         picker = TargetPicker(
             net, self._classes, list(layer_choices(net).values()), self._pick_target, self.show_error
         )
-        self.parts = OcclusionParts(self._picture, picker)
+        self.parts = OcclusionParts(
+            self._picture, picker, "mean color" if np.any(net.input.mean) else "0 (black)"
+        )
         self._covering: Covering | None = None
         self._hand = HandCover(
             self.parts.stage, self.lock, on_answer=self._show_answer, on_error=self.show_error
@@ -193,9 +195,7 @@ class OcclusionExplorer(TargetViewer):
 
     @traitlets.validate("fill")
     def _check_fill(self, proposal: Any) -> Fill:
-        check_fill("fill", proposal["value"])
-        fill: Fill = proposal["value"]
-        return fill
+        return checked_fill("fill", proposal["value"])
 
     def _show_image(self) -> None:
         self.parts.stage.image = self._picture

@@ -819,7 +819,7 @@ TABLE: dict[str, Row] = {
             "empty": (
                 lambda method, s: method(s.net, s.image, []),
                 LookupError,
-                "layers is empty; name at least one",
+                "layers is empty; name at least one layer$",
             ),
             "unknown": (
                 lambda method, s: method(s.net, s.image, [s.layer, "nowhere"]),

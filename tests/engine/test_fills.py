@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine.fills import blurred, filled
+from cnnviz_widgets.engine.fills import blurred, checked_fill, filled
 
 NET = cv.Network(torch.nn.ReLU(), input=cv.InputSpec(size=(12, 9), mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3)))
 X = torch.randn(2, 3, 12, 9, generator=torch.Generator().manual_seed(0))
@@ -44,7 +47,16 @@ def test_noise_is_that_of_its_seed_and_looks_like_the_image() -> None:
     assert torch.allclose(noise.std(dim=(2, 3)), x.std(dim=(2, 3)), atol=0.1)
 
 
-@pytest.mark.parametrize("fill", ["red", float("nan"), True, None])
-def test_what_is_no_fill(fill: object) -> None:
-    with pytest.raises(ValueError, match=f"'blur' or 'noise'; got {fill!r}"):
-        filled(NET, X, fill)  # type: ignore[arg-type]
+@pytest.mark.parametrize("fill", [(0.5, -1.0, 2.0), [0.5, -1, 2], np.array([0.5, -1, 2], np.float32)])
+def test_a_color_for_each_channel(fill: Any) -> None:
+    for channel, value in enumerate((0.5, -1.0, 2.0)):
+        assert (filled(NET, X, fill)[:, channel] == value).all()
+    assert checked_fill("fill", fill) == (0.5, -1.0, 2.0)
+    with pytest.raises(ValueError, match="a fill of 2 numbers for 3 channels"):
+        filled(NET, X, fill[:2])
+
+
+@pytest.mark.parametrize("fill", ["red", float("nan"), True, None, (), [0.5, None], [[0.5]]])
+def test_what_is_no_fill(fill: Any) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"'blur' or 'noise'; got {fill!r}")):
+        filled(NET, X, fill)

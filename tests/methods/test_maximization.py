@@ -280,6 +280,13 @@ def test_a_channel_that_stays_below_0_is_said() -> None:
         cv.maximize(net, -TARGET, steps=2)
 
 
+def test_a_combination_shows_itself_as_one_writes_it() -> None:
+    assert (
+        repr(TARGET - 0.5 * cv.Target(layer="0", channel=0))
+        == f"{TARGET!r} + -0.5 * {cv.Target(layer='0', channel=0)!r}"
+    )
+
+
 def test_targets_that_are_not_there_are_named() -> None:
     net = cv.samples.squeezenet()
     with pytest.raises(LookupError, match="did you mean 'tabby'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import warnings
 from typing import Any
 
@@ -64,6 +65,21 @@ def test_the_target_that_nothing_led_to_is_named() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cv.maximize(net, [live, live], steps=4, transforms=[])
+
+
+def test_it_is_said_which_targets_relaxed_rectifiers_have_helped() -> None:
+    net = bright()
+    with torch.no_grad():
+        net.module[0].bias[1] = 0
+    woken, live = (cv.Target(layer="1", channel=channel) for channel in (0, 1))
+    options = {"steps": 12, "transforms": [], "parameterization": "pixels", "rate": 0.2}
+    found = cv.maximize(net, [woken, live], **options)
+    assert 0 < found.relaxed[0] < 12
+    said = f"the first 16 steps): {woken!r} in {found.relaxed[0]}"
+    assert found.help_text.endswith(said)
+    assert said in repr(found)
+    assert html.escape(said, quote=False) in html.unescape(str(found._repr_html_()))
+    assert cv.maximize(net, live, **options).help_text == ""
 
 
 class Cliff(nn.Module):
