@@ -356,7 +356,7 @@ def invert_layers(
     )
     x = prepared(net, image, None if size is None else checked_pair("size", size), "invert_layers")
     private = private_network(net)
-    chosen = checked_layers(private, "layers", layers, lambda net: ())
+    chosen = checked_layers(private, "layers", layers)
     begin = _beginning(net, x, 1, start)
     tasks = [InversionTask(private, x, layer, options, begin) for layer in chosen]
     original = pictures_of(net, x)
