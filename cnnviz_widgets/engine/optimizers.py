@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.norm_balls import steepest
 
-OptimizerName = Literal["adam", "momentum", "lbfgs", "sign", "unit", "normalized"]
-OPTIMIZERS: tuple[str, ...] = ("adam", "momentum", "lbfgs", "sign", "unit", "normalized")
+OptimizerName = Literal["adam", "momentum", "adaptive", "lbfgs", "sign", "unit", "normalized"]
+OPTIMIZERS: tuple[str, ...] = ("adam", "momentum", "adaptive", "lbfgs", "sign", "unit", "normalized")
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,25 @@ class Optimizer:
     Attributes
     ----------
     name
-        ``"adam"``; ``"momentum"``; ``"lbfgs"`` (with a line search for each picture alone; not with transforms, under
-        which no two steps have the same objective; it does not know of what `Pixels` cuts off at black and white, so
-        that there its steps are no better than others); ``"sign"``: by ``rate`` along the gradient's sign;
+        ``"adam"``; ``"momentum"``; ``"adaptive"``: momentum over adaptive rates, as Mahendran and Vedaldi (2016) take
+        it for pre-images (see `_adaptive_mover`); ``"lbfgs"`` (with a line search for each picture alone; not with
+        transforms, under which no two steps have the same objective; it does not know of what `Pixels` cuts off at
+        black and white, so that there its steps are no better than others); ``"sign"``: by ``rate`` along the gradient's sign;
         ``"unit"``: by ``rate`` times the gradient over its length, ``"normalized"``: over its mean magnitude, for each
         picture.
     rate
         The step's size: a number, or a function of the step's index from 0.
     momentum
-        Of ``"momentum"``.
+        Of ``"momentum"`` and ``"adaptive"``.
+    unit
+        Of ``"adaptive"``: what the numbers are measured in, one for all or [C, 1, 1]; a step goes
+        1 / (1 - momentum) units at most.
     """
 
     name: OptimizerName = "adam"
     rate: float | Callable[[int], float] = 0.05
     momentum: float = 0.9
+    unit: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
@@ -60,6 +65,8 @@ def mover_of(optimizer: Optimizer, leaf: Tensor) -> Mover:
         return _plain_mover(optimizer, leaf)
     if optimizer.name == "lbfgs":
         return _lbfgs_mover(optimizer, leaf)
+    if optimizer.name == "adaptive":
+        return _adaptive_mover(optimizer, leaf)
     chosen: torch.optim.Optimizer
     # In one pass over the numbers, where there is a kernel for it.
     fused = leaf.device.type in ("cpu", "cuda")
@@ -75,6 +82,30 @@ def mover_of(optimizer: Optimizer, leaf: Tensor) -> Mover:
         leaf.grad = here[1].contiguous()
         chosen.step()
         leaf.grad = None
+
+    return move
+
+
+def _adaptive_mover(optimizer: Optimizer, leaf: Tensor) -> Mover:
+    """Return momentum over rates that every number has for itself, which no scale of the objective changes much.
+
+    With the gradient g per unit, the rate r and the momentum m: G = m G + g^2, v = m v + g / (1 / r + sqrt(G)), and the
+    number moves by v units. Where g is large that is 1 / sqrt(1 - m) units while it is steady, 1 / (1 - m) at most;
+    where it is small, plain momentum with the rate r. A new rate begins with v = 0.
+    """
+    unit = optimizer.unit.to(leaf) if isinstance(optimizer.unit, Tensor) else optimizer.unit
+    squares, speed = torch.zeros_like(leaf), torch.zeros_like(leaf)
+    before = optimizer.at(0)
+
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        nonlocal before
+        if (rate := optimizer.at(index)) != before:
+            speed.zero_()
+            before = rate
+        gradient = here[1] * unit
+        squares.mul_(optimizer.momentum).addcmul_(gradient, gradient)
+        speed.mul_(optimizer.momentum).addcdiv_(gradient, squares.sqrt().add_(1 / rate))
+        leaf.add_(speed * unit)
 
     return move
 

@@ -223,14 +223,13 @@ def invert(
         ``"pixels"``, the network's numbers between black and white, or ``"fourier"``, the spectrum of decorrelated
         colors, which brings large structure as fast as fine one: for deep layers smoother, and of lower error.
     optimizer
-        ``"momentum"``, for pixels and the default for them: gradient descent with momentum 0.9. The paper takes 100
-        steps of one size, 200 of a tenth and 100 of a hundredth; here they shrink evenly from the first one, ``rate``,
-        to a 300th: which size is right differs from layer to layer, deep ones make no way with large steps, and so
-        each size has its turn. ``"adam"``, the default for spectra; ``"lbfgs"``.
+        ``"momentum"``, for pixels and the default for them: as in [2]_, gradient descent with momentum 0.9 over rates
+        that adapt to each pixel, so that one setting does for all layers. With the gradient g in 80ths of B,
+        G = 0.9 G + g^2, v = 0.9 v + g / (1 / rate + sqrt(G)), and the pixel moves by v. Six of seven steps go at
+        ``rate``, the rest at a tenth of it (300 and 50 steps in the paper). The paper's shifts by an eighth of the
+        layer's stride are left out. ``"adam"``, the default for spectra; ``"lbfgs"``.
     rate
-        Of the optimizer: 0.02, 0.05 or 1 if left out (the paper's is 0.004). That of momentum is in units of the
-        squared norm of a typical image, H W times the sum over the channels of (60/255 / s)^2, with the network's
-        standard deviation s.
+        Of the optimizer: 0.05 / 6 (as in [2]_), 0.05 or 1 if left out. That of momentum is in units of H W B^2.
     copies
         How many pictures, each from noise of its own: what they differ in, the layer does not know.
     start

@@ -98,17 +98,24 @@ def test_what_is_minimized_is_the_formula() -> None:
 
 
 def test_the_momentum_goes_by_the_schedule() -> None:
-    """Written out: w = 0.9 w + gradient, x = x - rate w, within black and white."""
+    """Written out, in gray levels of the paper: G = 0.9 G + g^2, v = 0.9 v + g / (1 / rate + sqrt(G)), x = x - v.
+
+    Six steps of seven go at the rate, the seventh at a tenth, from rest; all within black and white.
+    """
     net, x0 = rotation(), SPEC.prepare(photo())
-    found = cv.invert(net, photo(), "0", start=photo(1), steps=8, **FREE)
+    found = cv.invert(net, photo(), "0", start=photo(1), steps=7, **FREE)
     low, high = SPEC.prepare(np.zeros((8, 8, 3), np.uint8)), SPEC.prepare(np.full((8, 8, 3), 255, np.uint8))
     x = SPEC.prepare(photo(1))
-    unit = 64 * sum((60 / 255 / s) ** 2 for s in (0.2, 0.25, 0.3))
-    speed = torch.zeros_like(x)
-    for index in range(8):
+    bound = 80 / 127.5 * (0.6 + 0.5 + 0.6) / 3
+    level = bound / 80 / torch.tensor([0.2, 0.25, 0.3])[:, None, None]
+    speed, squares = torch.zeros_like(x), torch.zeros_like(x)
+    for index in range(7):
         # An orthogonal matrix keeps distances: the feature error is that of the numbers themselves.
-        speed = 0.9 * speed + 2 * (x - x0) / x0.square().sum()
-        x = (x - 0.02 * 300 ** (-index / 8) * unit * speed).clamp(low, high)
+        gradient = 2 * (x - x0) / x0.square().sum() * level
+        squares = 0.9 * squares + gradient**2
+        rate = 0.05 / 6 * 64 * 80**2 * (1.0 if index < 6 else 0.1)
+        speed = 0.9 * speed * (index != 6) + gradient / (1 / rate + squares.sqrt())
+        x = (x - speed * level).clamp(low, high)
     np.testing.assert_allclose(found.inputs, x.numpy(), atol=1e-4)
 
 
@@ -138,6 +145,17 @@ def test_the_deeper_the_layer_the_larger_the_error() -> None:
     weights = [each.total_variation for each in found.inversions]
     assert weights[0] == pytest.approx(0.01)
     assert weights == sorted(weights)
+
+
+def test_the_defaults_fit_each_layer_of_a_network() -> None:
+    """Its rectifiers are nearly all dead for faint noise, and the gradients of its layers differ a hundredfold."""
+    net, garment = cv.samples.fashion_cnn(), cv.samples.fashion_mnist("test")[0][0]
+    bounds = {"conv1": 0.03, "relu1": 0.1, "pool1": 0.1, "conv2": 0.1, "relu2": 0.15, "fc2": 0.15}
+    found = cv.invert_layers(net, garment, list(bounds), steps=90)
+    assert {
+        layer: error for layer, error in zip(bounds, found.errors, strict=True) if error > bounds[layer]
+    } == {}
+    assert set(net(net.prepare(found.images)).argmax(1).tolist()) == {9}
 
 
 def test_several_layers_are_each_layer_alone() -> None:
