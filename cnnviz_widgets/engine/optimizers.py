@@ -27,9 +27,9 @@ class Optimizer:
         ``"adam"``; ``"momentum"``; ``"adaptive"``: momentum over adaptive rates, as Mahendran and Vedaldi (2016) take
         it for pre-images (see `_adaptive_mover`); ``"lbfgs"`` (with a line search for each picture alone; not with
         transforms, under which no two steps have the same objective; it does not know of what `Pixels` cuts off at
-        black and white, so that there its steps are no better than others); ``"sign"``: by ``rate`` along the gradient's sign;
-        ``"unit"``: by ``rate`` times the gradient over its length, ``"normalized"``: over its mean magnitude, for each
-        picture.
+        black and white, so that there its steps are no better than others); ``"sign"``: by ``rate`` along the
+        gradient's sign; ``"unit"``: by ``rate`` times the gradient over its length, ``"normalized"``: over its mean
+        magnitude, for each picture.
     rate
         The step's size: a number, or a function of the step's index from 0.
     momentum
