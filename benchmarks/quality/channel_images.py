@@ -23,22 +23,29 @@ def crops(count: int, size: int, seed: int = 0) -> list[np.ndarray]:
     return found
 
 
+def network(size: int) -> cv.Network:
+    """Return the offline SqueezeNet for pictures of another size."""
+    net = cv.samples.squeezenet()
+    return cv.Network(net.module, input=cv.InputSpec(size=size, mean=net.input.mean, std=net.input.std))
+
+
+def best_means(net: cv.Network, pictures: list[np.ndarray], layer: str) -> np.ndarray:
+    """Return each channel's largest mean over all places [channels], of any of the pictures."""
+    best: list[np.ndarray] = []
+    for start in range(0, len(pictures), 50):
+        with cv.capture(net, [layer]) as seen:
+            net(net.prepare(pictures[start : start + 50]))
+        best.append(seen[layer].mean((2, 3)).max(0).values.numpy())
+    return np.max(best, axis=0)
+
+
 def main() -> None:
     """Print the share of channels, layer by layer."""
-    net = cv.Network(
-        cv.samples.squeezenet().module,
-        input=cv.InputSpec(
-            size=SIZE, mean=cv.samples.squeezenet().input.mean, std=cv.samples.squeezenet().input.std
-        ),
-    )
+    net = network(SIZE)
     pictures = crops(CROPS, SIZE)
     random, won, all_of_them = np.random.default_rng(1), 0, 0
     for layer in LAYERS:
-        best = 0.0
-        for start in range(0, CROPS, 50):
-            with cv.capture(net, [layer]) as seen:
-                net(net.prepare(pictures[start : start + 50]))
-            best = np.maximum(best, seen[layer].mean((2, 3)).max(0).values.numpy())
+        best = best_means(net, pictures, layer)
         channels = random.choice(len(best), EACH, replace=False).tolist()
         found = cv.maximize(net, [cv.Target(layer=layer, channel=each) for each in channels], steps=STEPS)
         above = found.values > best[channels]

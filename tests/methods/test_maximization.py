@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import cnnviz_widgets as cv
+from benchmarks.quality.channel_images import best_means, crops, network
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.transforms import Jitter
 
@@ -69,6 +70,16 @@ def test_class_images_of_the_sample_network_are_of_their_class() -> None:
         top = net.predict(image, k=1)
         assert top.indices.tolist() == [index]
     assert found.targets == ("207", "340")
+
+
+def test_channel_images_excite_their_channel_more_than_any_crop_of_the_photos() -> None:
+    """Three channels and 50 crops. Sixty and 1,000: python -m benchmarks.quality.channel_images."""
+    net, layer = network(64), "features.7"
+    best = best_means(net, crops(50, 64), layer)
+    channels = np.random.default_rng(0).choice(len(best), 3, replace=False).tolist()
+    found = cv.maximize(net, [cv.Target(layer=layer, channel=each) for each in channels], steps=48)
+    for channel, image in zip(channels, found.images, strict=True):
+        assert best_means(net, [image], layer)[channel] > best[channel] > 0
 
 
 def test_values_are_those_of_the_pictures_shown() -> None:
