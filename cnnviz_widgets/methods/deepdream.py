@@ -181,16 +181,8 @@ def deepdream(
     ((64, 64, 3), ((46, 46), (64, 64)), 4)
     """
     check_network(net, "deepdream")
-    plan = _Plan(
-        steps=checked_whole("steps", steps),
-        octaves=checked_whole("octaves", octaves),
-        scale=checked_weight("octave_scale", octave_scale, above=True),
-        rate=checked_weight("rate", rate, above=True),
-        jitter=checked_whole("jitter", jitter, least=0),
-        frames=checked_whole("frames", frames),
-        zoom=checked_weight("zoom", zoom, above=True),
-    )
-    random = torch.Generator().manual_seed(checked_whole("seed", seed, least=0))
+    plan = DreamPlan(steps, octaves, octave_scale, rate, jitter, frames, zoom, seed)
+    random = torch.Generator().manual_seed(plan.seed)
     wanted = None if size is None else checked_pair("size", size)
     x = prepared(net, image, wanted, "deepdream")
     private = private_network(net)
@@ -222,29 +214,34 @@ def deepdream(
         planned_frames=plan.frames,
         ended=run.ended,
         guide=guided,
-        octave_scale=plan.scale,
+        octave_scale=plan.octave_scale,
         rate=plan.rate,
         jitter=plan.jitter,
         zoom=plan.zoom,
-        seed=seed,
+        seed=plan.seed,
     )
 
 
 @dataclass(frozen=True)
-class _Plan:
+class DreamPlan:
     """What was asked for, checked."""
 
     steps: int
     octaves: int
-    scale: float
+    octave_scale: float
     rate: float
     jitter: int
     frames: int
     zoom: float
+    seed: int
 
     def __post_init__(self) -> None:
-        if self.octaves > 1 and self.scale <= 1:
-            raise ValueError(f"octave_scale is above 1, got {self.scale!r}")
+        for name, least in (("steps", 1), ("octaves", 1), ("jitter", 0), ("frames", 1), ("seed", 0)):
+            object.__setattr__(self, name, checked_whole(name, getattr(self, name), least=least))
+        for name in ("octave_scale", "rate", "zoom"):
+            object.__setattr__(self, name, checked_weight(name, getattr(self, name), above=True))
+        if self.octaves > 1 and self.octave_scale <= 1:
+            raise ValueError(f"octave_scale is above 1, got {self.octave_scale!r}")
         if self.frames > 1 and self.zoom < 1:
             raise ValueError(
                 f"zoom enlarges each frame for the next one, so it is at least 1; got {self.zoom!r}"
@@ -252,7 +249,7 @@ class _Plan:
 
     def sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """Return the octaves' sizes, from the smallest."""
-        shares = [self.scale**-index for index in reversed(range(self.octaves))]
+        shares = [self.octave_scale**-index for index in reversed(range(self.octaves))]
         return [(max(1, round(size[0] * share)), max(1, round(size[1] * share))) for share in shares]
 
 
@@ -264,7 +261,7 @@ class _Run:
         net: Network,
         private: Network,
         objective: Objective,
-        plan: _Plan,
+        plan: DreamPlan,
         sizes: Sequence[tuple[int, int]],
         random: torch.Generator,
     ) -> None:

@@ -250,20 +250,19 @@ def maximize(
     """
     check_network(net, "maximize")
     wanted = _wanted(target)
-    options = _Options(
-        planned_steps=checked_whole("steps", steps),
-        size=_size(net, size),
-        parameterization=_checked_parameterization(parameterization),
-        optimizer=Optimizer(optimizer).name,
-        rate=_RATES[optimizer][_PARAMETERIZATIONS.index(parameterization)]
-        if rate is None
-        else checked_weight("rate", rate, above=True),
-        copies=checked_whole("copies", copies),
-        diversity=checked_weight("diversity", diversity),
-        total_variation=checked_weight("total_variation", total_variation),
-        weight_decay=checked_weight("weight_decay", weight_decay),
-        smoothness=checked_weight("smoothness", smoothness),
-        seed=checked_whole("seed", seed, least=0),
+    options = checked_options(
+        net,
+        steps,
+        size,
+        parameterization,
+        optimizer,
+        rate,
+        copies,
+        diversity,
+        total_variation,
+        weight_decay,
+        smoothness,
+        seed,
     )
     pictures = len(wanted) * options.copies
     if pictures > _MOST_PICTURES:
@@ -324,6 +323,38 @@ class _Options:
     weight_decay: float
     smoothness: float
     seed: int
+
+
+def checked_options(
+    net: Network,
+    steps: Any,
+    size: Any,
+    parameterization: Any,
+    optimizer: Any,
+    rate: Any,
+    copies: Any,
+    diversity: Any,
+    total_variation: Any,
+    weight_decay: Any,
+    smoothness: Any,
+    seed: Any,
+) -> _Options:
+    """Return how pictures are optimized, or say which option is wrong."""
+    parameterization, optimizer = _checked_parameterization(parameterization), Optimizer(optimizer).name
+    usual = _RATES[optimizer][_PARAMETERIZATIONS.index(parameterization)]
+    return _Options(
+        planned_steps=checked_whole("steps", steps),
+        size=_size(net, size),
+        parameterization=parameterization,
+        optimizer=optimizer,
+        rate=usual if rate is None else checked_weight("rate", rate, above=True),
+        copies=checked_whole("copies", copies),
+        diversity=checked_weight("diversity", diversity),
+        total_variation=checked_weight("total_variation", total_variation),
+        weight_decay=checked_weight("weight_decay", weight_decay),
+        smoothness=checked_weight("smoothness", smoothness),
+        seed=checked_whole("seed", seed, least=0),
+    )
 
 
 def _wanted(target: Any) -> list[Objective]:

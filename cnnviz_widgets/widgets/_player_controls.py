@@ -12,6 +12,7 @@ import numpy as np
 
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.whole_numbers import whole_number
+from cnnviz_widgets.engine.window_grid import checked_pair
 from cnnviz_widgets.views._text import printable
 from cnnviz_widgets.widgets._controls import PLAIN, Filling
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
@@ -151,6 +152,8 @@ def pair_field(name: str, label: str, tooltip: str, *, default: str) -> Control:
     )
 
     def show(value: Any) -> None:
+        if value is not None:
+            checked_pair(name, value)
         both = value if isinstance(value, tuple | list) else () if value is None else (value,)
         field.value = ", ".join(map(str, both))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +33,8 @@ class Chooser(Worker):
 
     _call: ClassVar[str]  # as a person writes the method
     _hints: ClassVar[Mapping[str, str]] = {}  # by what a person may take for an option, what to say of it
+    # Raises what the method says to those options that are its parameters, without a pass through the network.
+    _rules: ClassVar[Callable[..., Any] | None] = None
 
     _options: dict[str, Any]
 
@@ -87,18 +89,26 @@ class Chooser(Worker):
     def set(self, **changes: Any) -> None:
         """Choose other options of the method: for the next run, and after a pause from `resume` on.
 
-        What the fields can't show is refused here. The rest is tried when a run begins: see ``state`` and ``error``.
+        What is wrong by itself, or can't be shown in the fields, is refused here. What only a pass through the network
+        tells is tried when a run begins: see ``state`` and ``error``.
         """
         with self.lock:
             before = self._options
             self._options = self._all_options({**before, **changes})
             try:
+                self._check_options()
                 self._show_options()
             except Exception:
-                # What can't be shown is not chosen.
+                # What is refused is not chosen.
                 self._options = before
                 self._show_options()
                 raise
+
+    def _check_options(self) -> None:
+        """Raise what is wrong with the options by themselves."""
+        rules, known = type(self)._rules, {"net": self.net, **self._options}
+        if rules is not None:
+            rules(**{name: known[name] for name in inspect.signature(rules).parameters})
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__.get("_options", ()):

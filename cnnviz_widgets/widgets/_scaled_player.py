@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnviz_widgets.engine.coarse_to_fine import scales_left, sizes_of, steps_by_scale
+from cnnviz_widgets.engine.coarse_to_fine import Settings, scales_left, sizes_of, steps_by_scale
 from cnnviz_widgets.engine.gram import texture_layers
 from cnnviz_widgets.widgets._photo_player import PhotoPlayer
 from cnnviz_widgets.widgets._player_controls import (
@@ -33,6 +33,7 @@ Size = tuple[int, int]
 class ScaledPlayer(PhotoPlayer):
     """Base of the players whose method takes ``scales`` and ``size``: what goes on takes the scales that remain."""
 
+    _rules = Settings
     _main: tuple[str, ...]  # the options whose fields stand in front; the others fold up
 
     def __init__(self, image: Any, options: Mapping[str, Any], label: str) -> None:

@@ -105,6 +105,7 @@ class AttackPlayer(PhotoPlayer):
 
     _method = attack
     _call = "cv.attack"
+    _rules = checked_plan
     _curve = "value"
 
     def __init__(self, net: Network, image: Any, **options: Any) -> None:

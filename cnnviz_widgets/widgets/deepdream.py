@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.methods.deepdream import DeepDream, deepdream, layer_weights
+from cnnviz_widgets.methods.deepdream import DeepDream, DreamPlan, deepdream, layer_weights
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._layer_choices import layer_choices, middle_layer
 from cnnviz_widgets.widgets._layer_weights import LayerWeights, weights_text
@@ -77,6 +77,7 @@ class DeepDreamPlayer(PhotoPlayer):
 
     _method = deepdream
     _call = "cv.deepdream"
+    _rules = DreamPlan
     _curve = "what grows"
 
     def __init__(self, net: Network, image: Any, layers: Any = None, **options: Any) -> None:

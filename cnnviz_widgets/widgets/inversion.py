@@ -9,6 +9,7 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnviz_widgets.engine.inversion_task import InversionOptions
 from cnnviz_widgets.engine.layers import LayerKey, key_text
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.methods.inversion import Inversion, invert
@@ -74,6 +75,7 @@ class InversionPlayer(PhotoPlayer):
 
     _method = invert
     _call = "cv.invert"
+    _rules = InversionOptions
     _curve = "loss"
     _log = None
 

@@ -13,7 +13,7 @@ from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.layers import LayerKey
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.pictures import split_images
-from cnnviz_widgets.engine.style_terms import content_layers
+from cnnviz_widgets.engine.style_terms import StyleWeights, content_layers
 from cnnviz_widgets.methods.style_transfer import STARTS, transfer_style
 from cnnviz_widgets.widgets._base import shown
 from cnnviz_widgets.widgets._controls import row
@@ -201,6 +201,13 @@ class StylePlayer(ScaledPlayer):
         pictures = row([self._still, self._mix])
         pictures.layout.align_items = "flex-start"
         return (self._photos, pictures, self._fields())
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        options = self._options
+        StyleWeights(options["content_weight"], options["style_weight"], options["variation_weight"])
+        layers = self._of_style(options["style_layers"])
+        checked_weights("style_layer_weights", options["style_layer_weights"], len(layers), "style layers")
 
     def _show_options(self) -> None:
         super()._show_options()

@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets
 
+from cnnviz_widgets.engine.coarse_to_fine import checked_weights
 from cnnviz_widgets.engine.gram import checked_layers
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.window_grid import checked_pair
@@ -86,6 +87,11 @@ class TexturePlayer(ScaledPlayer):
 
     def _arranged(self, controls: ipywidgets.Widget) -> Sequence[ipywidgets.Widget]:
         return (self._photos, self._still, self._fields())
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        layers = checked_layers(self.net, "layers", self._options["layers"], self._usual_layers)
+        checked_weights("layer_weights", self._options["layer_weights"], len(layers), "layers")
 
     def _show_options(self) -> None:
         super()._show_options()

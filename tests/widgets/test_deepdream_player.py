@@ -165,7 +165,12 @@ def test_left_out_the_layer_is_one_in_the_middle(net: cv.Network, player: Any) -
     made.close()
     with pytest.raises(LayerNotFoundError, match="9"):
         player.set(layers=["2", "9"])
-    assert player.options["layers"] == "2"
+    before = player.options
+    for option in ({"rate": -1}, {"octave_scale": 0.9, "octaves": 2}, {"zoom": 0.5, "frames": 2}):
+        with pytest.raises(ValueError, match=next(iter(option))):
+            player.set(**option)
+    assert player.options == before
+    assert before["layers"] == "2"
 
 
 def test_weights_in_words() -> None:

@@ -132,6 +132,9 @@ def test_wrong_uses_are_refused(net: cv.Network, player: Any) -> None:
     with pytest.raises(ValueError, match="size"):
         player.set(size=(0, 3))
     before = player.options
+    for option in ({"beta": -1}, {"rate": 0}, {"copies": 100_000}):
+        with pytest.raises(ValueError, match=next(iter(option))):
+            player.set(**option)
     with pytest.raises(LayerNotFoundError, match="9"):
         player.set(layer="9")
     assert player.options == before

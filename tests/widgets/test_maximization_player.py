@@ -185,6 +185,9 @@ def test_a_layer_that_is_not_there_is_not_chosen(net: cv.Network, player: Any) -
         TypeError, match=r"got 'layer'; say it with target=cv.Target\(layer=..., channel=...\)"
     ):
         player.set(layer="2")
+    for option in ({"rate": -1}, {"smoothness": "much"}, {"optimizer": "sgd"}, {"size": (1, 2, 3)}):
+        with pytest.raises((TypeError, ValueError), match=next(iter(option))):
+            player.set(**option)
     with pytest.raises(AttributeError, match=r"target is an option of cv.maximize"):
         player.target = "fox"
     assert player.options == before

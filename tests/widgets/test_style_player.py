@@ -151,7 +151,7 @@ def test_weights_reach_over_decades_and_down_to_zero(net: cv.Network, player: An
     check_call(net, player)
     assert (set(player.result.losses), player.result.style_weight) == ({"content", "style"}, 2.5)
     for wrong in (float("nan"), "much"):
-        with pytest.raises(ValueError, match="style_weight can't be"):
+        with pytest.raises(ValueError, match="style_weight must be a number"):
             player.set(style_weight=wrong)
     assert player.options["style_weight"] == 2.5
 
@@ -183,7 +183,13 @@ def test_wrong_uses_are_refused(net: cv.Network, player: Any) -> None:
         player.add_style(np.stack([STARS, STONES]))
     with pytest.raises(ValueError, match="size"):
         player.set(size=(0, 3))
-    assert player.options["size"] is None
+    before = player.options
+    for option in ({"style_weight": -1.0}, {"style_layer_weights": [1.0]}, {"rate": 0}, {"optimizer": "sgd"}):
+        with pytest.raises(
+            ValueError, match=next(iter(option)).replace("style_layer_weights", "style layers")
+        ):
+            player.set(**option)
+    assert player.options == before
     assert len(player.styles) == 2
 
 

@@ -139,13 +139,18 @@ def test_wrong_uses_are_refused(net: cv.Network, player: Any) -> None:
             cv.TexturePlayer(net, IMAGES[0], **options)
     with pytest.raises(InputError, match="one image at a time"):
         cv.TexturePlayer(net, IMAGES)
+    before = player.options
+    for option in ({"rate": -1.0}, {"layer_weights": [1.0]}, {"size": (0, 3)}, {"pooling": "min"}):
+        with pytest.raises(ValueError, match=next(iter(option))):
+            player.set(**option)
+    assert player.options == before
     # What only the method can tell is shown when it begins, and nothing is lost.
     player.start()
     assert player.wait(SOON)
-    player.set(rate=-1.0)
+    player.set(scales=7)
     player.start()
     assert player.wait(SOON)
-    assert "rate must be a number above 0" in player.status.value
+    assert "scales=7" in player.status.value
     assert list(player.results) == [1]
 
 
