@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 Picturing = Callable[[Tensor], NDArray[np.uint8]]
 # A value that has fallen so many times its own size below the first one has diverged.
 _FALL = 1000.0
-_ADVICE = ": these are the last good pictures; lower the rate"
+# A loss has that is larger by so many times its first size in so many steps in a row, or is left larger by its first
+# size; by so much at least, since 1 is what losses are measured by.
+_GROWTH, _PATIENCE, _LEFT_OVER, _LEAST_GROWTH = 10.0, 10, 1.0, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +112,10 @@ def ascend(
     terms (means over the pictures) before the step. `StopEarly`, thrown in, ends it with what there is.
 
     A value or gradient that is NaN or infinite ends it with the pictures before that; so does a value that has fallen
-    a thousand times its size below the first one, and a gradient that is zero for all pictures. Where transforms have
-    hidden what there is to follow, the next ones are drawn, and in the end none. Until the network has had a part in
-    a gradient, that of penalties, which judge the picture itself, counts as zero.
+    a thousand times its size below the first one, and a gradient that is zero for all pictures. Losses end it
+    that stay ten times larger than at first, or are left at more than twice that; then the pictures are those with the
+    least. Where transforms have hidden what there is to follow, the next ones are drawn, and in the end none.
+    Until the network has had a part in a gradient, that of penalties, which judge the picture itself, counts as zero.
 
     Parameters
     ----------
@@ -155,15 +158,16 @@ def ascend(
     history: list[dict[str, Tensor]] = []
     last: dict[str, Tensor] = {}
     relaxed = torch.zeros(len(image.leaf), dtype=torch.int64)
-    ended, fault, lowest, stopped = "", "", -math.inf, False
+    ended, fault, stopped = "", "", False
+    course = _Course(losses)
     good = here = image.leaf.detach().clone()
     try:
         for index in range(steps):
             slope, draw = evaluate.drawn(relax=index < relax)
             last = slope.values
             if index == 0:
-                lowest = _lowest(slope)
-            if fault := _fault(slope.value, slope.peak, lowest):
+                _check_first(slope)
+            if fault := course.fault(slope.value, slope.peak, here, len(history)):
                 break
             if evaluate.is_stuck(slope):
                 ended = f"the gradient is zero for all pictures at step {first + index + 1}"
@@ -178,11 +182,17 @@ def ascend(
         stopped = True
     if history and not fault and not ended:
         last = evaluate.values()
-        fault = _fault(total_of(last), float(image.leaf.abs().max()), lowest)
+        peak = float(image.leaf.abs().max())
+        fault = course.fault(total_of(last), peak, here, len(history), is_end=not stopped)
     if fault:
+        good, kept = course.best if losses else (good, len(history) - 1)
         image.leaf.copy_(good)
-        ended = f"the value {fault} after step {first + len(history)}{_ADVICE}"
-        last = history.pop()
+        ended = (
+            f"the {'loss' if losses else 'value'} {fault} after step {first + len(history)}: these are the last good "
+            f"pictures, of step {first + kept}; lower the rate"
+        )
+        last = history[kept]
+        del history[kept:]
     with torch.no_grad():
         x = image.picture(image.leaf).detach().clone()
     empty = torch.zeros((0, len(x)))
@@ -202,23 +212,48 @@ def ascend(
     )
 
 
-def _lowest(slope: Slope) -> float:
-    """Return what a value may fall to; or say that there is nothing to begin with."""
-    value = slope.value
-    for name, each in (("value", value), ("gradient", slope.peak)):
+class _Course:
+    """Where a value began, and where losses were least.
+
+    Attributes
+    ----------
+    best
+        The numbers that stand for the pictures with the least loss, and after how many steps.
+    """
+
+    best: tuple[Tensor, int]
+
+    def __init__(self, losses: bool) -> None:
+        self._losses = losses
+        self._first: float | None = None
+        self._highest = -math.inf
+        self._far = 0
+
+    def fault(self, value: float, peak: float, leaf: Tensor, steps: int, *, is_end: bool = False) -> str:
+        """Return what is wrong with a value after so many steps, in words; empty if nothing is."""
+        if not (math.isfinite(value) and math.isfinite(peak)):
+            return "became NaN or infinite"
+        if self._first is None:
+            self._first = value
+        if value > self._highest:
+            self._highest, self.best = value, (leaf, steps)
+        if not self._losses:
+            return "diverged" if value < self._first - _FALL * (1 + abs(self._first)) else ""
+        growth = (self._first - value) / max(abs(self._first), _LEAST_GROWTH)
+        self._far = self._far + 1 if growth > _GROWTH else 0
+        if self._far >= _PATIENCE or (is_end and growth > _LEFT_OVER):
+            return f"diverged, from {-self._first:.3g} to {-value:.3g},"
+        return ""
+
+
+def _check_first(slope: Slope) -> None:
+    """Say that there is nothing to begin with."""
+    for name, each in (("value", slope.value), ("gradient", slope.peak)):
         if not math.isfinite(each):
             raise OutputError(
                 f"the first {name} is NaN or infinite, so there is nothing to follow; look at what the network "
                 "returns for the picture to begin with"
             )
-    return value - _FALL * (1 + abs(value))
-
-
-def _fault(value: float, peak: float, lowest: float) -> str:
-    """Return what is wrong with a value, in words; empty if nothing is."""
-    if not (math.isfinite(value) and math.isfinite(peak)):
-        return "became NaN or infinite"
-    return "diverged" if value < lowest else ""
 
 
 def _step(

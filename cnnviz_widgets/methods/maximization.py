@@ -52,6 +52,8 @@ _RATES: dict[str, tuple[float, float, float]] = {
     "lbfgs": (1.0, 1.0, 1.0),
 }
 _RELAXED_STEPS = 16
+# The natural-image prior of class images: units that stand for a class see the whole picture, and so does its noise.
+_CLASS_VARIATION, _CLASS_SMOOTHNESS = 0.1, 0.03
 _MOST_PICTURES = 256
 
 
@@ -160,9 +162,9 @@ def maximize(
     transforms: Sequence[Transform] | None = None,
     copies: int = 1,
     diversity: float = 0.0,
-    total_variation: float = 0.0,
+    total_variation: float | None = None,
     weight_decay: float = 0.0,
-    smoothness: float = 0.0,
+    smoothness: float | None = None,
     start: Images | None = None,
     seed: int = 0,
 ) -> Generator[Step, None, Maximization]:
@@ -203,7 +205,8 @@ def maximize(
     total_variation, weight_decay, smoothness
         Weights of what is subtracted from the target: `TotalVariation` with beta 2, `AlphaNorm` with alpha 2, and
         `Roughness`, the distance to the blurred picture. They judge pixels less the network's mean, where white is 1
-        above black, summed over the picture.
+        above black, summed over the picture. Left out they are 0, but for class images, labels or indices alone, 0.1
+        for the total variation and 0.03 for the smoothness, if the parameterization is not ``"phase"``.
     start
         Picture or pictures to begin with in place of noise, one for each picture; resized to ``size``.
     seed
@@ -250,6 +253,9 @@ def maximize(
     """
     check_network(net, "maximize")
     wanted = _wanted(target)
+    if parameterization != "phase" and all(isinstance(each, ClassImage) for each in wanted):
+        total_variation = _CLASS_VARIATION if total_variation is None else total_variation
+        smoothness = _CLASS_SMOOTHNESS if smoothness is None else smoothness
     options = checked_options(
         net,
         steps,
@@ -350,9 +356,9 @@ def checked_options(
         rate=usual if rate is None else checked_weight("rate", rate, above=True),
         copies=checked_whole("copies", copies),
         diversity=checked_weight("diversity", diversity),
-        total_variation=checked_weight("total_variation", total_variation),
+        total_variation=checked_weight("total_variation", 0.0 if total_variation is None else total_variation),
         weight_decay=checked_weight("weight_decay", weight_decay),
-        smoothness=checked_weight("smoothness", smoothness),
+        smoothness=checked_weight("smoothness", 0.0 if smoothness is None else smoothness),
         seed=checked_whole("seed", seed, least=0),
     )
 

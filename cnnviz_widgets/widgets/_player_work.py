@@ -272,8 +272,10 @@ class Worker(Viewer):
                 self._note_state()
 
     def _picture_now(self, run: Run) -> NDArray[np.uint8] | None:
-        """Return what a run has come to so far."""
-        return picture_of(run.last) if run.taken else picture_of_result(run.result)
+        """Return what a run has come to so far: where it went wrong, the last good picture of its result."""
+        if run.taken and not getattr(run.result, "ended", ""):
+            return picture_of(run.last)
+        return picture_of_result(run.result)
 
     def _note_pause(self) -> None:
         with self.lock:

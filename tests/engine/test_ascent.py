@@ -220,6 +220,28 @@ def test_a_value_that_falls_without_end_is_noticed() -> None:
     assert found.x.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("steps", "pace", "taken", "left"),
+    [(60, 3.0, 13, 1), (5, 2.5, 5, 1), (3, 2.5, 3, 3)],
+    ids=["grows without end", "is left larger", "is left about as large"],
+)
+def test_losses_that_grow_end_with_the_picture_that_has_the_least(
+    steps: int, pace: float, taken: int, left: int
+) -> None:
+    """Steps of a rate r take a picture to (1 - r) times its distance from the goal."""
+    goal = torch.zeros(1, 3, 6, 6)
+    rates = [0.5] + [pace] * steps
+    options = {"optimizer": Optimizer("momentum", lambda index: rates[index], momentum=0.0), "losses": True}
+    found, seen = climb(network(), 5 * start(), Bowl(goal), steps=steps, **options)
+    assert (len(seen), found.steps) == (taken, left)
+    factors = np.cumprod([1.0, *(1 - rate for rate in rates)])
+    torch.testing.assert_close(found.x, 5 * start() * factors[left])
+    least = -0.5 * float((5 * start()).square().sum()) * factors**2
+    np.testing.assert_allclose(found.values["value"][:, 0], least[:left], rtol=1e-5)
+    np.testing.assert_allclose(found.last["value"], least[left], rtol=1e-5)
+    assert ("diverged" in found.ended) == ("of step 1" in found.ended) == (left == 1)
+
+
 def test_a_first_value_that_is_nan_is_an_error() -> None:
     with pytest.raises(OutputError, match="first value is NaN"):
         climb(network(), start(), Of(lambda x: (x * float("nan")).sum((1, 2, 3))))

@@ -291,6 +291,23 @@ def test_a_channel_that_stays_below_0_is_said() -> None:
         cv.maximize(net, -TARGET, steps=2)
 
 
+def test_class_images_have_a_prior_unless_it_is_given() -> None:
+    net = cv.samples.fashion_cnn()
+
+    def weights(target: Any, **options: Any) -> tuple[float, float]:
+        found = cv.maximize(net, target, steps=1, **options)
+        assert set(found.curves) == {"target"} | ({"total variation"} if found.total_variation else set()) | (
+            {"roughness"} if found.smoothness else set()
+        )
+        return found.total_variation, found.smoothness
+
+    assert weights("Bag") == weights([0, 1]) == (0.1, 0.03)
+    assert weights("Bag", total_variation=0) == (0, 0.03)
+    assert weights("Bag", total_variation=2.0, smoothness=0.0) == (2.0, 0)
+    assert weights(["Bag", cv.Target("Bag")]) == weights(cv.Target("Bag")) == (0, 0)
+    assert weights("Bag", parameterization="phase") == (0, 0)
+
+
 def test_a_combination_shows_itself_as_one_writes_it() -> None:
     assert (
         repr(TARGET - 0.5 * cv.Target(layer="0", channel=0))

@@ -65,6 +65,17 @@ def test_a_run_is_the_call_with_the_photo_beside_it(net: cv.Network, player: Any
     assert {"feature error, run 1", "feature error, run 2"} <= set(player.chart._lines)
 
 
+def test_the_last_good_picture_stands_at_the_end_of_a_run_that_diverges(net: cv.Network, player: Any) -> None:
+    player.set(optimizer="adam", rate=100.0)
+    player.start()
+    check_call(net, player)
+    result = player.result
+    assert "diverged" in result.ended
+    assert (result.steps, player.view.frame(1, -1).step) == (0, 6)
+    np.testing.assert_array_equal(player.view.frame(1, -1).image, result.images[0])
+    assert result.ended in player.to_text()
+
+
 def test_a_branch_goes_on_and_copies_are_cut_out_of_their_mosaic(net: cv.Network, player: Any) -> None:
     player.set(copies=3, size=(11, 14))
     player.start()

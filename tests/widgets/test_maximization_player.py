@@ -66,13 +66,16 @@ def test_a_class_a_branch_and_settings_changed_in_a_pause(net: cv.Network, playe
     player.pause()
     assert player.wait(SOON)
     done = player.view.frame(3, -1).step
-    player.set(steps=done + 3, total_variation=1e-3)
+    player.set(steps=done + 3, total_variation=1e-3, smoothness=0.0)
     player.resume()
     check_call(net, player)
     assert (player.result.steps, list(player.results)) == (3, [1, 2, 3, 4])
     assert set(player.chart._lines) == {"target", "total variation"}
     # What was stopped is what so many steps give.
-    stopped, first = player.results[3], {**player.params, "start": None, "total_variation": 0.0}
+    stopped, first = (
+        player.results[3],
+        {**player.params, "start": None, "total_variation": None, "smoothness": None},
+    )
     assert replace(stopped, planned_steps=stopped.steps) == cv.maximize(
         net, **{**first, "steps": stopped.steps}
     )
