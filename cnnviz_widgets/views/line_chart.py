@@ -50,6 +50,8 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         are above zero and span more than three decades: on a linear one a single spike would flatten the rest.
     limits
         Fixed ends of the axis of values, such as (0, 1) for shares.
+    names_one
+        Name a single line below the chart, too; else it is what the axis says.
     height
         Height of the chart in CSS pixels, without its legend.
     x_axis
@@ -79,6 +81,7 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         x_name: str = "step",
         log: bool | None = False,
         limits: tuple[float, float] | None = None,
+        names_one: bool = False,
         height: int = 180,
         x_axis: bqplot.Axis | None = None,
         marker_scales: Sequence[bqplot.LinearScale] | None = None,
@@ -92,9 +95,11 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         # Positions on a logarithmic axis are common logarithms on a linear scale of bqplot's: what it draws
         # cannot change from one kind of scale to another.
         self._wants_log, self._log = log, bool(log)
+        self._fewest_named = 1 if names_one else 2
         self._limits = limits
         self._steps: NDArray[np.float32] = np.zeros(0, np.float32)
         self._lines: dict[str, _Rows] = {}
+        self._looks: list[int] = []
         scales = [bqplot.LinearScale(min=-0.5, max=0.5)] if marker_scales is None else marker_scales
         self._marker_scales = tuple(scales)
         self._legend, self._spoken = widgets.HTML(), widgets.HTML()
@@ -129,7 +134,14 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         self._figure.add_class("cvz-chart")
         self._rescale_values()
 
-    def set_lines(self, steps: ArrayLike, lines: Mapping[str, ArrayLike], *, describe: bool = True) -> None:
+    def set_lines(
+        self,
+        steps: ArrayLike,
+        lines: Mapping[str, ArrayLike],
+        *,
+        describe: bool = True,
+        looks: Sequence[int] | None = None,
+    ) -> None:
         """Show other lines in the same chart; may be called from any thread.
 
         Parameters
@@ -138,6 +150,9 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         lines : from each line's name to its S values
         describe : bool
             Change the words for screen readers as well: not needed while other lines follow at once.
+        looks
+            For each line a number from 0 to 23 of its own: those that differ by 6 have the same color, with other
+            dashes. By default they are counted.
 
         Raises
         ------
@@ -150,6 +165,12 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         if len(lines) > MAXIMUM_LINES:
             raise ValueError(
                 f"a chart tells at most {MAXIMUM_LINES} lines apart, got {len(lines)}: show fewer"
+            )
+        numbers = list(range(len(lines))) if looks is None else list(looks)
+        if len(set(numbers)) != len(lines) or not all(0 <= look < MAXIMUM_LINES for look in numbers):
+            raise ValueError(
+                f"looks are numbers from 0 to {MAXIMUM_LINES - 1}, another one for each of the {len(lines)} lines; "
+                f"got {numbers}"
             )
         rows = {}
         for name, values in lines.items():
@@ -165,6 +186,7 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
             rows = {name: np.where(row > 0, row, np.float32(np.nan)) for name, row in rows.items()}
         with self._lock:
             self._steps, self._lines, self._log = across.astype(np.float32), rows, log
+            self._looks = numbers
             self._rescale()
             self._draw()
             self._describe(spoken=describe)
@@ -204,13 +226,17 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
             # bqplot drops axes of one entry: a second one, without a value, keeps the shape.
             steps = np.repeat(steps, 2)
             rows = [np.append(row, np.float32(np.nan)) for row in rows]
-        for index, mark in enumerate(self._marks):
-            few = rows[index * len(LINE_COLORS) : (index + 1) * len(LINE_COLORS)]
+        for dash, mark in enumerate(self._marks):
+            few = [
+                (row, _color(look))
+                for row, look in zip(rows, self._looks, strict=True)
+                if look // len(LINE_COLORS) == dash
+            ]
             with mark.hold_sync():
                 mark.visible = bool(few) and len(steps) > 0
                 if mark.visible:
-                    mark.x, mark.y = steps, np.stack(few)
-                    mark.colors = list(LINE_COLORS[: len(few)])
+                    mark.x, mark.y = steps, np.stack([row for row, _ in few])
+                    mark.colors = [color for _, color in few]
         self._draw_points()
 
     def _drawn(self) -> list[_Rows]:
@@ -218,16 +244,14 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
         return [np.log10(row) for row in rows] if self._log else rows
 
     def _draw_points(self) -> None:
-        lone = [(index, lone_values(row), row) for index, row in enumerate(self._drawn())]
+        lone = [(look, lone_values(row), row) for look, row in zip(self._looks, self._drawn(), strict=True)]
         points = self._points
         with points.hold_sync():
             points.visible = any(len(found) for _, found, _ in lone)
             if points.visible:
                 points.x = np.concatenate([self._steps[found] for _, found, _ in lone])
                 points.y = np.concatenate([row[found] for _, found, row in lone])
-                points.colors = [
-                    LINE_COLORS[index % len(LINE_COLORS)] for index, found, _ in lone for _ in found
-                ]
+                points.colors = [_color(look) for look, found, _ in lone for _ in found]
 
     def set_marker(self, step: float, index: int = 0) -> None:
         """Move a marker to a step."""
@@ -254,12 +278,11 @@ class LineChart(widgets.VBox):  # type: ignore[misc, unused-ignore]
 
     def _describe(self, *, spoken: bool = True) -> None:
         entries = [
-            f'<span><i style="border-top: 3px {_style(index)}"></i>{as_html(name)}</span>'
-            for index, name in enumerate(self._lines)
+            f'<span><i style="border-top: 3px {_style(look)}"></i>{as_html(name)}</span>'
+            for look, name in zip(self._looks, self._lines, strict=True)
         ]
-        # A single line needs no legend: its axis says what it is.
-        several = " ".join(entries) if len(entries) > 1 else ""
-        self._legend.value = "no values yet" if self.is_empty else several
+        legend = " ".join(entries) if len(entries) >= self._fewest_named else ""
+        self._legend.value = "no values yet" if self.is_empty else legend
         if spoken:
             self._spoken.value = as_html(self.to_text().replace("\n", "; "))
 
@@ -313,10 +336,13 @@ def _marker(scale: bqplot.LinearScale, dashed: bool) -> bqplot.Lines:
     )
 
 
-def _style(index: int) -> str:
+def _color(look: int) -> str:
+    return LINE_COLORS[look % len(LINE_COLORS)]
+
+
+def _style(look: int) -> str:
     """Return CSS for a line's sample in the legend; CSS has no dash-dots, so two lines stand for them."""
-    dash, color = divmod(index, len(LINE_COLORS))
-    return f"{list(_DASHES.values())[dash]} {LINE_COLORS[color]}"
+    return f"{list(_DASHES.values())[look // len(LINE_COLORS)]} {_color(look)}"
 
 
 def _brief(values: NDArray[Any]) -> str:

@@ -21,7 +21,7 @@ from cnnviz_widgets.widgets._player_controls import Control, fields
 from cnnviz_widgets.widgets._player_export import Exporter, checked_format
 from cnnviz_widgets.widgets._player_options import Chooser
 from cnnviz_widgets.widgets._player_parts import PlayerParts
-from cnnviz_widgets.widgets._player_runs import Run, curves_of
+from cnnviz_widgets.widgets._player_runs import Run, curves_of, looks_of
 from cnnviz_widgets.widgets._player_work import PAUSED, RUNNING
 
 # A chart costs the page as much as five frames.
@@ -290,7 +290,7 @@ class Player(Chooser):
         with self.lock:
             shown = [self._runs[each] for each in (self.view.run, self.view.other) if each in self._runs]
             steps, lines = curves_of(shown)
-            self.parts.show_curves(steps, lines)
+            self.parts.show_curves(steps, lines, looks_of(shown))
             self._show_numbers(shown[0] if shown else None)
 
     def close(self) -> None:

@@ -89,7 +89,7 @@ class PlayerParts:
     def __init__(self, curve: str, log: bool | None) -> None:
         self.view = FramePlayer()
         marker = bqplot.LinearScale(min=-0.5, max=0.5)
-        self.chart = LineChart(curve, log=log, marker_scales=[marker])
+        self.chart = LineChart(curve, log=log, names_one=True, marker_scales=[marker])
         self._links = [
             ipywidgets.jsdlink((self.view, "marker_low"), (marker, "min")),
             ipywidgets.jsdlink((self.view, "marker_high"), (marker, "max")),
@@ -98,9 +98,11 @@ class PlayerParts:
         self._meant = ipywidgets.HTML("<p>At each step: measured on the picture before that step.</p>")
         self._measured = ipywidgets.VBox(layout={"min_width": "0", "width": "auto", "margin": "8px 0 0"})
 
-    def show_curves(self, steps: NDArray[np.int64], lines: Mapping[str, NDArray[np.float64]]) -> None:
+    def show_curves(
+        self, steps: NDArray[np.int64], lines: Mapping[str, NDArray[np.float64]], looks: list[int] | None
+    ) -> None:
         """Show each line over the steps; of nothing bqplot makes an axis from -1 to 1, so that it is left out."""
-        self.chart.set_lines(steps, lines)
+        self.chart.set_lines(steps, lines, looks=looks)
         self.chart.show_marker(not self.chart.is_empty)
         # A single step makes no curve.
         parts = (self.chart, self._meant, self.said) if len(steps) > 1 else (self.said,)

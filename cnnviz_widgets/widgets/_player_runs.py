@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.render.mosaic import mosaic
+from cnnviz_widgets.views.line_chart import LINE_COLORS, MAXIMUM_LINES
 
 MAXIMUM_POINTS = 400
 _PLAIN = (bool, int, float, str, Target)
@@ -154,6 +156,17 @@ def curves_of(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[str, NDArray
         for name, line in run.at(steps).items():
             lines[name if len(runs) == 1 else f"{name}, run {run.number}"] = line
     return steps, lines
+
+
+def looks_of(runs: Sequence[Run]) -> list[int] | None:
+    """Return how a `LineChart` draws those curves: a term in the same color for each run; ``None`` for too many."""
+    names = [list(run.curves) for run in runs if run.taken]
+    terms = {name: place for place, name in enumerate(dict.fromkeys(chain.from_iterable(names)))}
+    colors = len(LINE_COLORS)
+    apart = colors * -(-len(terms) // colors)
+    if apart * len(names) > MAXIMUM_LINES:
+        return None
+    return [terms[name] + apart * place for place, run in enumerate(names) for name in run]
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -69,6 +69,31 @@ def test_lines_are_drawn_as_they_are_with_gaps_for_what_has_no_place() -> None:
     assert not chart._points.visible
 
 
+def test_lines_that_belong_together_have_a_color_and_dashes_tell_them_apart() -> None:
+    chart = LineChart("loss", names_one=True)
+    lines = {"style, run 2": [1, 2], "content, run 1": [3, 4], "style, run 1": [np.nan, 6]}
+    chart.set_lines([0, 5], lines, looks=[0, 7, 6])
+    solid, dashed = chart._marks[:2]
+    np.testing.assert_array_equal(np.ravel(solid.y), [1, 2])
+    np.testing.assert_array_equal(dashed.y, [[3, 4], [np.nan, 6]])
+    assert (solid.colors, dashed.colors) == ([LINE_COLORS[0]], [LINE_COLORS[1], LINE_COLORS[0]])
+    assert chart._points.colors == [LINE_COLORS[0]]
+    assert [
+        each in chart._legend.value for each in (f"dashed {LINE_COLORS[1]}", f"dotted {LINE_COLORS[0]}")
+    ] == [
+        True,
+        False,
+    ]
+    for wrong in ([0, 0, 1], [0, 1], [0, 1, 24]):
+        with pytest.raises(ValueError, match="another one for each of the 3 lines"):
+            chart.set_lines([0, 5], lines, looks=wrong)
+    chart.set_lines([0, 5], {"<b>style": [1, 2]})
+    assert "&lt;b&gt;style" in chart._legend.value
+    plain = LineChart("style")
+    plain.set_lines([0, 5], {"style": [1, 2]})
+    assert plain._legend.value == ""
+
+
 def test_a_logarithmic_axis_has_gaps_at_zero_and_below() -> None:
     chart = LineChart("ratio", log=True)
     chart.set_lines([0, 1, 2], {"a": [0.0, -1.0, 0.001]})

@@ -284,6 +284,8 @@ def test_a_branch_begins_at_an_earlier_frame_and_compares_with_it(
     lines = player.chart._lines
     np.testing.assert_array_equal(lines["level, run 1"], np.arange(10, 70, 10))
     np.testing.assert_array_equal(lines["level, run 3"], [np.nan] * 4 + [43, 46])
+    # The same term in the same color, of the run beside in dashes.
+    assert (list(lines), player.chart._looks) == (["level, run 3", "level, run 1"], [0, 6])
     # From the end: as many steps as are chosen.
     player.branch(step=-1, run=3)
     assert player.wait(SOON)
