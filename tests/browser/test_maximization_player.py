@@ -137,7 +137,7 @@ def test_a_person_watches_a_channel_s_picture_grow_and_goes_other_ways(open_note
     rate.press("Enter")
     expect(widget.output.get_by_role("alert")).to_contain_text("rate must be a number above 0, got -1.0")
     expect(rate).to_have_value("0.2")
-    assert kernel.value("player.options['rate'], player.view.runs") == [0.2, [1, 2, 3, 4]]
+    assert kernel.value("(player.options['rate'], player.view.runs)") == [0.2, [1, 2, 3, 4]]
     nb.screenshot("error")
     nb.set_theme("dark")
     nb.screenshot("dark")
