@@ -356,7 +356,9 @@ def checked_options(
         rate=usual if rate is None else checked_weight("rate", rate, above=True),
         copies=checked_whole("copies", copies),
         diversity=checked_weight("diversity", diversity),
-        total_variation=checked_weight("total_variation", 0.0 if total_variation is None else total_variation),
+        total_variation=checked_weight(
+            "total_variation", 0.0 if total_variation is None else total_variation
+        ),
         weight_decay=checked_weight("weight_decay", weight_decay),
         smoothness=checked_weight("smoothness", 0.0 if smoothness is None else smoothness),
         seed=checked_whole("seed", seed, least=0),
