@@ -63,6 +63,7 @@ class ScaledPlayer(PhotoPlayer):
         """Return the fields of what both methods take."""
         optimizers = [("L-BFGS", "lbfgs"), ("Adam", "adam")]
         parameterizations = [("spectrum (fourier)", "fourier"), ("pixels", "pixels")]
+        pools = [("the largest", "max"), ("the average", "average")]
         scales = [("as many as fit", None), *((str(count), count) for count in range(1, 6))]
         return (
             whole_field("steps", "Steps", "How many steps, for all scales together"),
@@ -71,6 +72,7 @@ class ScaledPlayer(PhotoPlayer):
             choice("optimizer", "Optimizer", "How it moves", optimizers),
             number_field("rate", "Rate", "How far a step goes", default="the optimizer's"),
             choice("parameterization", "Made of", "What is optimized", parameterizations),
+            choice("pooling", "Pools", "What the network's max pools return", pools),
             whole_field("seed", "Seed", "Of the noise to begin with", least=0),
         )
 

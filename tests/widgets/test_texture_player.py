@@ -59,9 +59,10 @@ def test_a_run_is_the_call_with_the_source_beside_it(net: cv.Network, player: An
     shown = Image.open(io.BytesIO(player._still._picture.value))
     np.testing.assert_array_equal(np.asarray(shown), IMAGES[1])
     player.controls["layers"].widget.value = ("3",)
+    player.controls["pooling"].widget.value = 1
     player.start()
     check_call(net, player)
-    assert player.result.layers == ("3",)
+    assert (player.result.layers, player.result.pooling) == (("3",), "average")
     np.testing.assert_array_equal(player.result.source, IMAGES[1])
 
 
