@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.browser.test_image_stage import drawn
+
 SOURCE = """
 import torch
 import cnnviz_widgets as cv
@@ -40,14 +42,48 @@ def drag(nb, target, *places, size=224):
     nb.page.mouse.up()
 
 
-def expect_cover(nb, frame, *places):
-    """Wait until the photo shows the mean color at these places."""
+def shown_when(nb, frame, is_right):
+    """Wait until the photo's pixels on the screen [448, 448, 3] are right, and return them."""
     for _ in range(50):
         nb.next_frame()
-        shown = np.asarray(Image.open(io.BytesIO(frame.screenshot())).convert("RGB").resize((224, 224)), int)
-        if all(np.abs(shown[place] - MEAN_COLOR).max() < 12 for place in places):
+        picture = Image.open(io.BytesIO(frame.screenshot())).convert("RGB")
+        shown = np.asarray(picture.resize((448, 448)), float)
+        if is_right(shown):
+            return shown
+    raise AssertionError("the photo's pixels are still others")
+
+
+def expect_cover(nb, frame, *places):
+    """Wait until the photo shows the mean color at these places."""
+    shown_when(
+        nb, frame, lambda shown: all(np.abs(shown[2 * y, 2 * x] - MEAN_COLOR).max() < 12 for y, x in places)
+    )
+
+
+def expect_box(nb, frame, box, color):
+    """Wait until all four sides of a box are drawn around its pixels, in its color."""
+    top, left, bottom, right = (
+        4 * each for each in box
+    )  # the canvas has four pixels for one of the network's
+    middle = ((top + bottom) // 2, (left + right) // 2)
+    for _ in range(50):
+        nb.next_frame()
+        canvas = drawn(frame)[:, :, :3]
+        sides = (top, middle[1]), (bottom, middle[1]), (middle[0], left), (middle[0], right)
+        around = [canvas[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4] for y, x in sides]
+        if all((np.abs(each - color).max(axis=2) < 10).any() for each in around):
             return
-    raise AssertionError(f"{[shown[place] for place in places]} at {places}")
+    raise AssertionError(f"no box {box} in {color}")
+
+
+def slider_of(output, name):
+    return output.locator(".widget-hslider").filter(has_text=name).get_by_role("slider")
+
+
+def in_cells(pixels):
+    """The mean colors of 7 x 7 parts of a square."""
+    side = len(pixels) // 7
+    return np.reshape(pixels, (7, side, 7, side, 3)).mean(axis=(1, 3))
 
 
 @pytest.mark.parametrize("front_end", ["lab"])
@@ -86,8 +122,7 @@ def test_a_person_covers_parts_of_a_photo(open_notebook):
     assert nb.kernel.value("bool(explorer.mask.any())") is False
 
     # The slider begins another map; stopped, it leaves what it has.
-    stride = output.locator(".widget-hslider").filter(has_text="Stride").get_by_role("slider")
-    drag(nb, stride, (0, 0), (0, -30), size=1)
+    drag(nb, slider_of(output, "Stride"), (0, 0), (0, -30), size=1)
     expect(output).to_contain_text(re.compile(r"\d+ of 37,249 places, .* left"))
     output.get_by_role("button", name="Stop").click()
     expect(output).to_contain_text(re.compile(r"stopped after [\d,]+ of 37,249 places"))
@@ -97,8 +132,44 @@ def test_a_person_covers_parts_of_a_photo(open_notebook):
     assert frame.locator("img:visible").count() == 2  # the photo and its heat map
     nb.screenshot("stopped")
 
-    # A unit; a wrong one is said, and the fields return to what is on show.
+    # Another window by keyboard, and another class by its name: the marks are where that result says.
     nb.kernel.run("explorer.stride = 32")
+    slider_of(output, "Window").press("PageUp")
+    nb.kernel.wait_for("explorer.window == 37")
+    expect(output.locator(".widget-hslider").filter(has_text="Window")).to_contain_text("37")
+    field = output.get_by_label("Class", exact=True)
+    field.fill("consomme")
+    field.press("Enter")
+    nb.kernel.wait_for("net.label(explorer.target.what) == 'consomme' and explorer.result is not None")
+    expect(output).to_contain_text("probability of consomme")
+    scores, tops, lefts = nb.kernel.value(
+        "[getattr(explorer.result, name).tolist() for name in ('scores', 'tops', 'lefts')]"
+    )
+    for name, color, place in (
+        ("strongest", (255, 176, 0), np.argmin(scores)),
+        ("weakest", (86, 180, 233), np.argmax(scores)),
+    ):
+        row, column = np.unravel_index(place, np.shape(scores))
+        top, left = tops[row], lefts[column]
+        where = f"rows {top} to {top + 36}, columns {left} to {left + 36}"
+        expect(output.locator("p").filter(has_text=name)).to_contain_text(where)
+        expect_box(nb, frame, (top, left, top + 37, left + 37), color)
+    nb.screenshot("boxes")
+
+    # The heat map fades: without it the photo is there, and halfway the mean of both ends.
+    photo = in_cells(nb.kernel.value("explorer.parts.stage.image.tolist()"))
+    half = shown_when(nb, frame, lambda shown: True)
+    slider_of(output, "Opacity").press("End")
+    nb.kernel.wait_for("explorer.opacity == 1")
+    full = shown_when(nb, frame, lambda shown: np.abs(shown - half).mean() > 5)
+    slider_of(output, "Opacity").press("Home")
+    nb.kernel.wait_for("explorer.opacity == 0")
+    # The marks stay, which are a part of few cells.
+    none = shown_when(nb, frame, lambda shown: np.median(np.abs(in_cells(shown) - photo)) < 2)
+    np.testing.assert_allclose(in_cells(half), in_cells((none + full) / 2), atol=1)
+    nb.screenshot("faded")
+
+    # A unit; a wrong one is said, and the fields return to what is on show.
     output.get_by_role("button", name="a unit").click()
     expect(output).to_contain_text("mean of channel 0 of features.0")
     position = output.get_by_label("Row, column")

@@ -20,6 +20,17 @@ explorer = cv.SaliencyExplorer(net, image, samples=2, steps=4, measure_steps=4, 
 explorer
 """
 
+# The job waits in the network once it has made two of the checks.
+HELD = """
+import threading
+held, go = threading.Event(), threading.Event()
+def wait(*_):
+    if len(explorer.checks) == 2:
+        held.set()
+        go.wait(30)
+hook = net.module.conv1.register_forward_hook(wait)
+"""
+
 
 @pytest.mark.parametrize("front_end", ["lab"])
 def test_a_person_compares_maps_and_finds_out_which_to_believe(open_notebook):
@@ -53,7 +64,17 @@ def test_a_person_compares_maps_and_finds_out_which_to_believe(open_notebook):
     nb.kernel.wait_for("explorer.opacity == 0 and explorer.parts.stage.opacity == 0")
     nb.screenshot("faded")
 
-    # One click, and what the maps know is told.
+    # One click, and what the maps know is told; stopped half way, it leaves what is there, and can go on.
+    nb.kernel.run(HELD)
+    output.get_by_role("button", name="Check with random weights").click()
+    nb.kernel.wait_for("held.is_set()")
+    output.get_by_role("button", name="Stop").click()
+    expect(output).to_contain_text("stopped after 2 of 7 checks")
+    nb.kernel.run("hook.remove(), go.set()")
+    nb.kernel.wait_for("not explorer.busy")
+    assert nb.kernel.value("(len(explorer.results), len(explorer.checks))") == [7, 2]
+    assert nb.kernel.value("explorer.measured.deletion_area[-2].item()") == lost
+    nb.screenshot("stopped")
     output.get_by_role("button", name="Check with random weights").click()
     nb.kernel.wait_for("len(explorer.checks) == 7 and not explorer.busy")
     expect(output).to_contain_text("survives random weights")
