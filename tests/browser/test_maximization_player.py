@@ -38,6 +38,12 @@ class Shown:
         self.nb.next_frame()
         return int(self.pictures.first.get_attribute("data-step"))
 
+    def wait_for_step_after(self, step):
+        self.nb.page.wait_for_function(
+            "([figure, step]) => Number(figure.dataset.step) > step",
+            arg=[self.pictures.first.element_handle(), step],
+        )
+
     def pixels(self, picture=0):
         height, width, *values = self.pictures.nth(picture).locator("canvas").evaluate(PIXELS)
         return np.array(values, np.uint8).reshape(height, width, 4)[:, :, :3]
@@ -59,10 +65,7 @@ def test_a_person_watches_a_channel_s_picture_grow_and_goes_other_ways(open_note
     widget.press("Start")
     expect(widget.pictures.first).not_to_have_attribute("data-step", "-1")
     early, step = widget.pixels(), widget.step()
-    nb.page.wait_for_function(
-        "([figure, step]) => Number(figure.dataset.step) > step + 15",
-        arg=[widget.pictures.first.element_handle(), step],
-    )
+    widget.wait_for_step_after(step + 15)
     assert np.abs(widget.pixels().astype(int) - early).mean() > 1
     nb.screenshot("running")
 
@@ -114,18 +117,18 @@ def test_a_person_watches_a_channel_s_picture_grow_and_goes_other_ways(open_note
     kernel.run("player.set(steps=5000)")
     widget.press("Start")
     kernel.wait_for("player.view.run == 4")
-    widget.press("Pause")
-    kernel.wait_for("player.state == 'paused'")
     nb.save()
     nb.reload()
     widget = Shown(nb)
+    expect(widget.pictures.first).not_to_have_attribute("data-step", "-1")
+    widget.wait_for_step_after(widget.step())
+    assert kernel.value("(player.state, player.view.run)") == ["running", 4]
+    widget.press("Pause")
+    kernel.wait_for("player.state == 'paused'")
     step = kernel.value("player.view.frame(4, -1).step")
     expect(widget.pictures.first).to_have_attribute("data-step", str(step))
     widget.press("Resume")
-    nb.page.wait_for_function(
-        "([figure, step]) => Number(figure.dataset.step) > step",
-        arg=[widget.pictures.first.element_handle(), step],
-    )
+    widget.wait_for_step_after(step)
     expect(widget.output).to_contain_text("features.3, channels 0-5")
     nb.screenshot("grid")
     widget.press("Stop")
