@@ -44,11 +44,13 @@ class Ascent:
     leaf
         The numbers that stand for them.
     values
-        By term: its value at each step, for each picture [steps, N]; that of a step is taken before the step.
+        By term: its value at each step, for each picture [steps, N]; that of a step is taken before the step. Of losses
+        that grew also at the steps that were undone.
     last
         By term: its value for each of the pictures ``x`` [N].
     steps
-        How many steps led to ``x``; one after which the value was NaN or had diverged is undone, and does not count.
+        How many steps led to ``x``; one after which the value was NaN or had diverged is undone, and does not count,
+        and so are those after the least loss where losses grew.
     ended
         Why before the last step, in words; empty if it was not.
     relaxed
@@ -187,12 +189,15 @@ def ascend(
     if fault:
         good, kept = course.best if losses else (good, len(history) - 1)
         image.leaf.copy_(good)
+        what, which = ("loss", "pictures of the least loss") if losses else ("value", "last good pictures")
         ended = (
-            f"the {'loss' if losses else 'value'} {fault} after step {first + len(history)}: these are the last good "
-            f"pictures, of step {first + kept}; lower the rate"
+            f"the {what} {fault} after step {first + len(history)}: these are the {which}, of step {first + kept}; "
+            "lower the rate"
         )
         last = history[kept]
-        del history[kept:]
+        history = history if losses else history[:kept]
+    else:
+        kept = len(history)
     with torch.no_grad():
         x = image.picture(image.leaf).detach().clone()
     empty = torch.zeros((0, len(x)))
@@ -204,7 +209,7 @@ def ascend(
             for name in terms
         },
         last={name: each.numpy() for name, each in last.items()},
-        steps=len(history),
+        steps=kept,
         ended=ended,
         relaxed=relaxed.numpy(),
         dead=(~evaluate.live).numpy(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.ascent import Ascent, ascend
+from cnnviz_widgets.engine.capture import apart
 from cnnviz_widgets.engine.class_odds import ClassImage, LogOdds
 from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.coarse_to_fine import checked_weight
@@ -52,8 +54,9 @@ _RATES: dict[str, tuple[float, float, float]] = {
     "lbfgs": (1.0, 1.0, 1.0),
 }
 _RELAXED_STEPS = 16
-# The natural-image prior of class images: units that stand for a class see the whole picture, and so does its noise.
-_CLASS_VARIATION, _CLASS_SMOOTHNESS = 0.1, 0.03
+# The natural-image prior of class images, for scores with a deviation of 1 over the classes: what stands for a class
+# sees the whole picture, and all of its noise.
+_CLASS_VARIATION, _CLASS_SMOOTHNESS = 0.04, 0.012
 _MOST_PICTURES = 256
 
 
@@ -205,8 +208,9 @@ def maximize(
     total_variation, weight_decay, smoothness
         Weights of what is subtracted from the target: `TotalVariation` with beta 2, `AlphaNorm` with alpha 2, and
         `Roughness`, the distance to the blurred picture. They judge pixels less the network's mean, where white is 1
-        above black, summed over the picture. Left out they are 0, but for class images, labels or indices alone, 0.1
-        for the total variation and 0.03 for the smoothness, if the parameterization is not ``"phase"``.
+        above black, summed over the picture. Left out they are 0, but for class images, labels or indices alone, 0.04
+        and 0.012 (variation, smoothness) times the deviation of a picture's class scores, measured on noise, if the
+        parameterization is not ``"phase"``.
     start
         Picture or pictures to begin with in place of noise, one for each picture; resized to ``size``.
     seed
@@ -253,9 +257,6 @@ def maximize(
     """
     check_network(net, "maximize")
     wanted = _wanted(target)
-    if parameterization != "phase" and all(isinstance(each, ClassImage) for each in wanted):
-        total_variation = _CLASS_VARIATION if total_variation is None else total_variation
-        smoothness = _CLASS_SMOOTHNESS if smoothness is None else smoothness
     options = checked_options(
         net,
         steps,
@@ -276,7 +277,6 @@ def maximize(
             f"{pictures} pictures at once are too many (at most {_MOST_PICTURES}); ask for them in parts"
         )
     chosen = _default_transforms(options) if transforms is None else checked_transforms(transforms)
-    penalties = _penalties(wanted, options)
     random = torch.Generator().manual_seed(options.seed)
     private = private_network(net)
     image = _begin(net, options, pictures, start, random)
@@ -284,6 +284,9 @@ def maximize(
         each = [one.bound(private, options.size) for one in wanted for _ in range(options.copies)]
         if options.size != net.input.size:
             judged(private, OneEach(each), image.picture(image.leaf).detach())
+    if options.parameterization != "phase" and all(isinstance(one, ClassImage) for one in wanted):
+        options = _with_prior(options, private, image, total_variation is None, smoothness is None)
+    penalties = _penalties(wanted, options)
     grown = yield from ascend(
         private,
         image,
@@ -346,7 +349,9 @@ def checked_options(
     seed: Any,
 ) -> _Options:
     """Return how pictures are optimized, or say which option is wrong."""
-    parameterization, optimizer = _checked_parameterization(parameterization), Optimizer(optimizer).name
+    if optimizer not in _RATES:
+        raise ValueError(f"optimizer is one of {', '.join(map(repr, _RATES))}; got {optimizer!r}")
+    parameterization = _checked_parameterization(parameterization)
     usual = _RATES[optimizer][_PARAMETERIZATIONS.index(parameterization)]
     return _Options(
         planned_steps=checked_whole("steps", steps),
@@ -363,6 +368,30 @@ def checked_options(
         smoothness=checked_weight("smoothness", 0.0 if smoothness is None else smoothness),
         seed=checked_whole("seed", seed, least=0),
     )
+
+
+def _with_prior(
+    options: _Options, net: Network, image: Parameterization, variation: bool, smoothness: bool
+) -> _Options:
+    """Return options with the weights of class images that were left out, by how far class scores lie apart."""
+    if not (variation or smoothness):
+        return options
+    like = image.picture(image.leaf)[:1]
+    noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
+    with apart(net), torch.no_grad():
+        spread = float(net.class_scores(noise).float().std(1).mean())
+    if not math.isfinite(spread):
+        return options
+    return replace(
+        options,
+        total_variation=_rounded(_CLASS_VARIATION * spread) if variation else options.total_variation,
+        smoothness=_rounded(_CLASS_SMOOTHNESS * spread) if smoothness else options.smoothness,
+    )
+
+
+def _rounded(weight: float) -> float:
+    """Return a weight as one would write it: three digits are the same on all machines."""
+    return float(f"{weight:.3g}")
 
 
 def _wanted(target: Any) -> list[Objective]:

@@ -288,7 +288,8 @@ class Player(Chooser):
     def _draw(self) -> None:
         self._are_curves_late = False
         with self.lock:
-            shown = [self._runs[each] for each in (self.view.run, self.view.other) if each in self._runs]
+            numbers = dict.fromkeys((self.view.run, self.view.other))
+            shown = [self._runs[each] for each in numbers if each in self._runs]
             steps, lines = curves_of(shown)
             self.parts.show_curves(steps, lines, looks_of(shown))
             self._show_numbers(shown[0] if shown else None)

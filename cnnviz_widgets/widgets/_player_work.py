@@ -30,6 +30,9 @@ class Worker(Viewer):
     """
 
     _method: ClassVar[Streamed[Any, Any]]
+    _may_go_back: ClassVar[bool] = (
+        False  # whether a result may be of an earlier step than the last, by its `steps`
+    )
     _runs: dict[int, Run]
     _wish: Call | None
     _stopping: bool
@@ -269,13 +272,15 @@ class Worker(Viewer):
             run.remarks, self._remarks[:] = [*run.remarks, *self._remarks], []
             if run.session is self._at_work:
                 self.view.finish(state, self._picture_now(run), getattr(result, "ended", ""))
+                if self._may_go_back and run.taken and result is not None:
+                    # Where losses grew, the result is of an earlier step: shown is what is kept next to it.
+                    good = run.call.first + getattr(result, "steps", 0)
+                    self.view.step = good if good < run.done else self.view.step
                 self._note_state()
 
     def _picture_now(self, run: Run) -> NDArray[np.uint8] | None:
-        """Return what a run has come to so far: where it went wrong, the last good picture of its result."""
-        if run.taken and not getattr(run.result, "ended", ""):
-            return picture_of(run.last)
-        return picture_of_result(run.result)
+        """Return what a run has come to so far."""
+        return picture_of(run.last) if run.taken else picture_of_result(run.result)
 
     def _note_pause(self) -> None:
         with self.lock:

@@ -34,6 +34,7 @@ class ScaledPlayer(PhotoPlayer):
     """Base of the players whose method takes ``scales`` and ``size``: what goes on takes the scales that remain."""
 
     _rules = Settings
+    _may_go_back = True
     _main: tuple[str, ...]  # the options whose fields stand in front; the others fold up
 
     def __init__(self, image: Any, options: Mapping[str, Any], label: str) -> None:

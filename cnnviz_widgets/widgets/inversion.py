@@ -74,6 +74,7 @@ class InversionPlayer(PhotoPlayer):
     """
 
     _method = invert
+    _may_go_back = True
     _call = "cv.invert"
     _rules = InversionOptions
     _curve = "loss"

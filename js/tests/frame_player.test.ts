@@ -631,6 +631,17 @@ describe("FramePlayerView", () => {
     model.receive({ run: 4 });
     await settle();
     expect([model.saved.length, model.get("step")]).toEqual([told, 5]);
+    // Nor does a run begin that was there when the page was loaded.
+    close();
+    const both: [RunInfo, number[]][] = [
+      [info(1, { latest: 20 }), [1, 20]],
+      [info(2, { latest: 20 }), [1, 20]],
+    ];
+    await show(traitsOf(both, { run: 1 }));
+    await press(slider(), "Home");
+    model.receive({ run: 2 });
+    await settle();
+    expect(model.get("step")).toBe(1);
   });
 
   it("has the marker of a chart where the step is, over both runs", async () => {

@@ -237,7 +237,7 @@ def test_losses_that_grow_end_with_the_picture_that_has_the_least(
     factors = np.cumprod([1.0, *(1 - rate for rate in rates)])
     torch.testing.assert_close(found.x, 5 * start() * factors[left])
     least = -0.5 * float((5 * start()).square().sum()) * factors**2
-    np.testing.assert_allclose(found.values["value"][:, 0], least[:left], rtol=1e-5)
+    np.testing.assert_allclose(found.values["value"][:, 0], least[:taken], rtol=1e-5)
     np.testing.assert_allclose(found.last["value"], least[left], rtol=1e-5)
     assert ("diverged" in found.ended) == ("of step 1" in found.ended) == (left == 1)
 

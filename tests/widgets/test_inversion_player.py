@@ -63,16 +63,24 @@ def test_a_run_is_the_call_with_the_photo_beside_it(net: cv.Network, player: Any
     assert (player.params["layer"], player.result.layer) == ("0", "0")
     player.compare(1)
     assert {"feature error, run 1", "feature error, run 2"} <= set(player.chart._lines)
+    player.view.run = 1  # beside itself, as its tab does
+    np.testing.assert_allclose(
+        player.chart._lines["feature error"], player.results[1].curves["feature error"][:, 0]
+    )
 
 
-def test_the_last_good_picture_stands_at_the_end_of_a_run_that_diverges(net: cv.Network, player: Any) -> None:
+def test_of_a_run_that_diverges_the_picture_of_the_least_loss_is_on_show(
+    net: cv.Network, player: Any
+) -> None:
     player.set(optimizer="adam", rate=100.0)
     player.start()
     check_call(net, player)
     result = player.result
     assert "diverged" in result.ended
-    assert (result.steps, player.view.frame(1, -1).step) == (0, 6)
-    np.testing.assert_array_equal(player.view.frame(1, -1).image, result.images[0])
+    assert (result.steps, player.view.step, player.view.frame(1, -1).step) == (0, 0, 6)
+    # The last one stays what it was, and the result tells of all steps.
+    assert not np.array_equal(player.view.frame(1, -1).image, result.images[0])
+    assert result.curves["feature error"].shape == (6, 1)
     assert result.ended in player.to_text()
 
 

@@ -79,7 +79,7 @@ export class Store {
   connected = false;
   /** What was asked for last and not heard yet. */
   asked = "";
-  /** The newest run that was shown. */
+  /** The newest run that is known from before, or was shown. */
   #followed: number;
   /** Whether a step was chosen since that run began. */
   #chose = false;
@@ -102,7 +102,6 @@ export class Store {
       this.#refresh();
     };
     const lose = () => this.#lose();
-    this.#followed = model.get("run");
     // The last one comes from ipywidgets when the kernel is started anew.
     const events = {
       "msg:custom": take,
@@ -124,6 +123,7 @@ export class Store {
     this.#cleanup.add(() => clearTimeout(this.#again));
     this.#cleanup.add(() => clearTimeout(this.#unheard));
     load();
+    this.#followed = Math.max(model.get("run"), this.runs.newest?.number ?? 0);
   }
 
   close(): void {
