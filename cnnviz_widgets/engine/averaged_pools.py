@@ -37,6 +37,16 @@ class AveragedPools(TorchFunctionMode):
 
     What lies beyond the edge of a map counts for a mean as little as for a maximum.
 
+    Parameters
+    ----------
+    captures
+        Those of the pass that is run inside: what they hold grows meanwhile.
+
+    Attributes
+    ----------
+    replaced
+        How many pools have returned means.
+
     Examples
     --------
     >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])
@@ -45,9 +55,27 @@ class AveragedPools(TorchFunctionMode):
     (3.0, 3.0)
     """
 
+    def __init__(self, captures: Sequence[Capture] = ()) -> None:
+        super().__init__()
+        self.replaced = 0
+        self._captures = captures
+        self._held_before = 0
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        instead = _INSTEAD.get(func, func)
+        instead = _INSTEAD.get(func)
+        if instead is None:
+            return func(*args, **(kwargs or {}))
+        if not self.replaced:
+            self._held_before = self._held()
+        self.replaced += 1
         return instead(*args, **(kwargs or {}))
+
+    def is_on_the_way(self) -> bool:
+        """Return whether a layer was captured after a pool had returned means: a pass may go on behind the layers."""
+        return self.replaced > 0 and self._held() > self._held_before
+
+    def _held(self) -> int:
+        return sum(map(len, self._captures))
 
 
 class AveragedNetwork(PrivateNetwork):
@@ -61,19 +89,31 @@ class AveragedNetwork(PrivateNetwork):
     Raises
     ------
     UnsupportedModuleError
-        The module can't be copied; on use: a max pool that has no average.
+        The module can't be copied; on use: a max pool that has no average; in the first pass with gradients, no max
+        pool on the way to what is captured.
     """
 
     def __init__(self, net: Network) -> None:
         super().__init__(net, "its pools are to take averages")
+        self._has_pools = False
 
     def stepping(self) -> AbstractContextManager[Any]:
         """Return what to keep open during a forward and a backward pass: checkpoints run again in the latter."""
         return AveragedPools()
 
     def _forward(self, x: Tensor, captures: Sequence[Capture], gradients: bool) -> tuple[Any, bool]:
-        with AveragedPools():
-            return super()._forward(x, captures, gradients)
+        with AveragedPools(captures) as pools:
+            found = super()._forward(x, captures, gradients)
+        # A pass without gradients may look at some of the layers that are compared, or at others.
+        if gradients and not self._has_pools:
+            self._has_pools = pools.is_on_the_way()
+            if not self._has_pools:
+                raise UnsupportedModuleError(
+                    f"{type(self.core).__name__} calls no two-dimensional max pool (nn.MaxPool2d, "
+                    "functional.max_pool2d, or an adaptive one) on the way to the layers that are compared, so that "
+                    "pooling='average' would change nothing; leave pooling out"
+                )
+        return found
 
 
 def _average(

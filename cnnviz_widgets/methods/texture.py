@@ -150,8 +150,10 @@ def synthesize_texture(
         What is optimized: ``"fourier"``, the spectrum of decorrelated colors, with which coarse structure comes as
         quickly as fine one, or the ``"pixels"`` themselves, as in the paper.
     pooling
-        What the network's max pools return, modules and functions both: the ``"max"`` of each window, or, in a copy of
-        the module, its ``"average"``, with which the paper found its pictures slightly cleaner.
+        What the network's two-dimensional max pools return, modules and functions both (``MaxPool2d``, ``max_pool2d``,
+        adaptive ones): the ``"max"`` of each window, or, in a copy of the module, its ``"average"``, with which the
+        paper found its pictures slightly cleaner. Maxima that are taken in another way, as by ``amax`` or
+        ``MaxPool1d``, stay what they are.
     steps
         How many, for all scales together; each takes an even share.
     match_histogram
@@ -180,7 +182,8 @@ def synthesize_texture(
     TargetError
         A layer whose values have no places, or are all 0 for the source.
     UnsupportedModuleError
-        Averages are asked for, and the module can't be copied, or has a max pool that returns places or is dilated.
+        Averages are asked for, and the module can't be copied, has a max pool that returns places or is dilated, or
+        calls no two-dimensional max pool on the way to the layers that are compared.
     ValueError
         Negative weights, or as many as there are no layers; other options that can't be.
     ZeroGradientError

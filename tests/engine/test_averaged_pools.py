@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,12 @@ def pooling(module: Any, x: Tensor) -> Tensor:
     return module.third(module.pool(x))
 
 
+def elsewise(module: Any, x: Tensor) -> Tensor:
+    """Take maxima, but by no pool in two dimensions."""
+    x = module.first(x).unflatten(2, (-1, 2)).amax(3)
+    return module.third(functional.max_pool1d(module.second(x)[0], 2)[None])
+
+
 def averaging(module: Any, x: Tensor) -> Tensor:
     x = nn.AvgPool2d(2)(module.first(x).relu())
     x = module.second(x).relu()
@@ -114,6 +121,36 @@ class Single(nn.Conv2d):
 
     def __deepcopy__(self, memo: Any) -> Single:
         return self
+
+
+@pytest.mark.parametrize(
+    ("forward", "layers", "said"),
+    [
+        (elsewise, "third", True),
+        # There is a pool, but behind what is compared.
+        (pooling, "first", True),
+        (pooling, ["first", "second"], False),
+        (lambda module, x: module.pool(module.first(x)), "pool", False),
+    ],
+)
+def test_averages_without_a_max_pool_on_the_way_are_refused(forward: Any, layers: Any, said: bool) -> None:
+    net, options = network(forward), {"layers": layers, "steps": 2, "scales": 1}
+    with (
+        pytest.raises(UnsupportedModuleError, match=r"Function calls no .* max pool .*; leave pooling out")
+        if said
+        else nullcontext()
+    ):
+        assert cv.synthesize_texture(net, PHOTO, pooling="average", **options).pooling == "average"
+    assert cv.synthesize_texture(net, PHOTO, **options).steps == 2
+
+
+def test_a_pool_on_the_way_to_one_of_the_losses_is_enough() -> None:
+    net = network(pooling)
+    options: dict[str, Any] = {"style_layers": "second", "content_layers": "first", "steps": 2, "scales": 1}
+    assert cv.transfer_style(net, PHOTO, OTHER, pooling="average", **options).pooling == "average"
+    # What has no weight is not compared.
+    with pytest.raises(UnsupportedModuleError, match="leave pooling out"):
+        cv.transfer_style(net, PHOTO, OTHER, pooling="average", style_weight=0, **options)
 
 
 @pytest.mark.parametrize(

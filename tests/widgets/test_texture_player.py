@@ -24,9 +24,8 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 20, 16, 3), np.uint8)
 def net() -> cv.Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        module = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, padding=1), nn.ReLU()
-        )
+        second = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1))
+        module = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), second, nn.ReLU())
     return cv.Network(module, input=cv.InputSpec(size=(20, 16), mean=0.5, std=0.2))
 
 
