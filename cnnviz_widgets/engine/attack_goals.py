@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cnnviz_widgets.engine.errors import InputError, TargetError
 from cnnviz_widgets.engine.targets import Target, as_target, class_index
@@ -52,7 +53,7 @@ def checked_goals(
     net
         The network.
     target
-        One class for all images, a list of one for each, or ``None``.
+        One class for all images, a list of one for each, or ``None``; arrays and tensors count as what they hold.
     current
         What the network takes them for.
     classes
@@ -69,6 +70,8 @@ def checked_goals(
     """
     if target is None:
         return None
+    # Those of no axes hold one class, and still count as what can be gone through.
+    target = target.tolist() if isinstance(target, np.ndarray | Tensor) else target
     if isinstance(target, str | Target) or not isinstance(target, Iterable):
         goals = np.full(len(current), checked_goal(net, target, classes), np.int64)
     else:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import cnnviz_widgets as cv
-from cnnviz_widgets.engine.errors import TargetError
+from cnnviz_widgets.engine.errors import InputError, TargetError
 
 IMAGES = [np.asarray(each) for each in cv.samples.fashion_mnist("test")[0][:4]]
 EPSILONS = [0, 8 / 255, 40 / 255]
@@ -72,6 +73,24 @@ def test_one_target_is_that_of_all_images(net: cv.Network) -> None:
     assert (plain.targets, plain.reached) == (None, None)
     # To a class that was chosen it is farther than to any.
     assert (one.accuracy >= plain.accuracy).all()
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_arrays_and_tensors_are_targets_as_numbers_and_lists_are(net: cv.Network, kind: Any) -> None:
+    given = [(kind(each), each) for each in (8, INDICES)]
+    for target, plain in given:
+        found = cv.attack_curve(net, IMAGES, [0.1], target=target, method="fgsm")
+        assert found == cv.attack_curve(net, IMAGES, [0.1], target=plain, method="fgsm")
+    with pytest.raises(InputError, match="each of the 4 images; got 3 of them"):
+        cv.attack_curve(net, IMAGES, target=kind(INDICES[:3]))
+    with pytest.raises(TypeError, match=r"a target is a label, an index or a function, got 8\.0"):
+        cv.attack_curve(net, IMAGES, target=kind(8.0))
+
+
+def test_an_array_of_labels_is_a_list_of_targets(net: cv.Network) -> None:
+    found = cv.attack_curve(net, IMAGES[:2], [0.1], target=np.array(["Bag", "Sandal"]), method="fgsm")
+    assert found.targets is not None
+    assert found.targets.tolist() == [8, 5]
 
 
 def test_what_is_reached_is_shown(net: cv.Network) -> None:
