@@ -78,10 +78,11 @@ def worth(probabilities: Tensor, aim: Aim) -> NDArray[np.float64]:
     A success is worth more than none, and then a small probability of the class to leave, or a large one of the class
     to reach.
     """
-    classes = torch.from_numpy(aim.classes).to(probabilities.device)
-    own = probabilities.double().gather(1, classes[:, None])[:, 0]
-    success = (probabilities.argmax(1) == classes) == aim.reach
-    found: NDArray[np.float64] = (2.0 * success + (own if aim.reach else -own)).cpu().numpy()
+    # Not every device has float64.
+    said, classes = probabilities.cpu(), torch.from_numpy(aim.classes)
+    own = said.double().gather(1, classes[:, None])[:, 0]
+    success = (said.argmax(1) == classes) == aim.reach
+    found: NDArray[np.float64] = (2.0 * success + (own if aim.reach else -own)).numpy()
     return found
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine.attack_goals import Aim
+from cnnviz_widgets.engine.attack_outcome import worth
 
 
 class Brightness(nn.Module):
@@ -32,6 +34,28 @@ def network(score: Callable[[Tensor], Tensor]) -> cv.Network:
 
 def gray(*levels: int) -> list[NDArray[np.uint8]]:
     return [np.full((2, 2), level, np.uint8) for level in levels]
+
+
+class Elsewhere(Tensor):
+    """On a device that has no float64, until it is moved to the CPU."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.double:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        return found.as_subclass(Tensor) if func is Tensor.cpu else found
+
+
+@pytest.mark.parametrize(("reach", "expected"), [(True, [0.25, 2.75]), (False, [1.75, -0.75])])
+def test_what_attacks_have_come_to_is_told_of_devices_without_float64(
+    reach: bool, expected: list[float]
+) -> None:
+    said = torch.tensor([[0.75, 0.25], [0.25, 0.75]]).as_subclass(Elsewhere)
+    with pytest.raises(TypeError, match="float64"):
+        said.double()
+    found = worth(said, Aim(np.array([1, 1]), reach))
+    assert (found.dtype, found.tolist()) == (np.float64, expected)
 
 
 @pytest.mark.parametrize("method", ["fgsm", "ifgsm"])
