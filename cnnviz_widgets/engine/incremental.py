@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ MEMORY_LIMIT = 512 * 2**20
 _AGREES = 1e-4
 # The plain way moves about as many numbers again as a whole pass holds: norms and rectifiers of their own.
 _PLAIN_OVERHEAD = 1.2
+
+_Batch = TypeVar("_Batch")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class WindowPasses:
     reason
         Why whole images are run; empty where only what changes is computed, unless that costs more.
     sets_by_way
-        How many sets of places went which way so far: ``"incremental"`` and ``"whole"``.
+        How many sets of places were begun which way so far: ``"incremental"`` and ``"whole"``.
 
     Notes
     -----
@@ -177,18 +179,23 @@ class WindowPasses:
                     and not self._pays(layout, places[0].size * places[1].size)
                 ):
                     layout = None
-                self.sets_by_way["whole" if layout is None else "incremental"] += 1
                 yield places, layout
 
         # Sets that follow each other are worked on as one: no processor waits for the end of a set.
         for is_quick, group in groupby(planned(), lambda each: each[1] is not None):
             if is_quick and intervals is not None:
-                parts = (part for _, layout in group if layout is not None for part in layout.batches())
+                layouts = (layout for _, layout in group if layout is not None)
+                parts = (part for each in layouts for part in self._counted("incremental", each.batches()))
                 work = functools.partial(self._quick_batch, starts, window, intervals)
                 yield from side_by_side(work, parts, workers=self._workers)
             else:
                 for places, _ in group:
-                    yield from self._plain_batches(starts, window, places)
+                    yield from self._counted("whole", self._plain_batches(starts, window, places))
+
+    def _counted(self, way: str, batches: Iterable[_Batch]) -> Iterator[_Batch]:
+        """Yield a set's batches; count the set when the first one is about to be run, since it may never be."""
+        self.sets_by_way[way] += 1
+        yield from batches
 
     def _quick_batch(
         self,

@@ -294,6 +294,23 @@ def test_sets_of_places_one_after_the_other_each_in_its_way(monkeypatch: pytest.
     assert made.sets_by_way == {"incremental": 3, "whole": 1}
 
 
+def test_a_set_counts_when_its_first_batch_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(1, 3, 41, 38, generator=torch.Generator().manual_seed(2))
+    with threads(2):  # so that it looks for a next part before the first one is there
+        made = passes(Wide().eval(), x)
+    assert not made.reason
+    starts, one, two, three = np.array([0, 8, 16]), *(np.array([each]) for each in range(3))
+    pays = iter([True, False, True])
+    monkeypatch.setattr(made, "_pays", lambda layout, places: next(pays))
+    batches = made.batches(starts, starts, (8, 8), [(one, one), (two, two), (three, three)])
+    expected = [(1, 0), (1, 1)]
+    for incremental, whole in expected:
+        next(batches)
+        assert made.sets_by_way == {"incremental": incremental, "whole": whole}
+    batches.close()  # type: ignore[attr-defined]
+    assert made.sets_by_way == {"incremental": 1, "whole": 1}
+
+
 class _Held(TorchDispatchMode):
     """Measures how much memory the tensors that are alive take, those that were there before aside."""
 
