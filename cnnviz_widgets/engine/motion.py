@@ -92,9 +92,9 @@ def resampled(
     size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Return a batch whose points, (x, y) in pixels from its middle, were at ``matrix @ point + middle``; bilinear."""
-    images, channels, rows, columns = x.shape
-    height, width = size or (rows, columns)
-    grid = _grid(matrix, middle, (rows, columns), (height, width)).to(x)
+    images, channels = x.shape[:2]
+    height, width = size or (x.shape[2], x.shape[3])
+    grid = _grid(x, matrix, middle, (height, width)).to(x)
     if images > 1 or height % 2 or torch.get_num_threads() == 1:
         return functional.grid_sample(x, grid.expand(images, -1, -1, -1), align_corners=False)
     # It spreads over threads by pictures. One picture goes in as two, for its upper and its lower half.
@@ -105,16 +105,16 @@ def resampled(
     return halves.permute(0, 2, 3, 1).reshape(1, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _grid(
-    matrix: Tensor, middle: tuple[float, float], before: tuple[int, int], after: tuple[int, int]
-) -> Tensor:
-    """Return where each point of a picture was, [1, height, width, 2], as `grid_sample` counts.
+def _grid(x: Tensor, matrix: Tensor, middle: tuple[float, float], size: tuple[int, int]) -> Tensor:
+    """Return where in a batch each point of a picture was, [1, height, width, 2], as `grid_sample` counts.
 
     That is from -1 to 1 along each side: what `affine_grid` returns, in a third of the time.
     """
-    (rows, columns), (height, width) = before, after
-    down, along = (torch.arange(length) - (length - 1) / 2 for length in after)
-    found = torch.empty(height, width, 2)
+    # In half precision, places would be too coarse.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    rows, columns = x.shape[2:]
+    down, along = (torch.arange(length, dtype=dtype, device=x.device) - (length - 1) / 2 for length in size)
+    found = torch.empty(*size, 2, dtype=dtype, device=x.device)
     for index, (turn, shift, length) in enumerate(zip(matrix.tolist(), middle, (columns, rows), strict=True)):
         start = (down * turn[1] + shift) * (2 / length)
         torch.add(start[:, None], along, alpha=turn[0] * 2 / length, out=found[..., index])

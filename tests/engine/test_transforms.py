@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cnnviz_widgets.engine.motion import resampled
 from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, Transform, transformed
 
 
@@ -116,6 +117,22 @@ def test_moves_in_a_row_do_what_they_do_one_by_one(
         (found * weight).sum().backward()
         (expected * weight).sum().backward()
         torch.testing.assert_close(x.grad, y.grad, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("images", "size"), [(1, (24, 30)), (2, (21, 17))])
+def test_pictures_of_float64_are_resampled_in_float64(images: int, size: tuple[int, int]) -> None:
+    x = torch.randn(images, 3, *size, generator=drawn(1), dtype=torch.float64)
+    turn = torch.tensor([[0.9, -0.3], [0.35, 1.1]], dtype=torch.float64)
+    right, down = 1.7, -2.3
+    # The same in halves of the sides, as torch counts.
+    height, width = size
+    half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
+    theta = torch.cat(
+        [turn * half / half[:, None], (torch.tensor([right, down], dtype=torch.float64) / half)[:, None]], 1
+    )
+    grid = torch.nn.functional.affine_grid(theta.expand(images, 2, 3), list(x.shape), align_corners=False)
+    expected = torch.nn.functional.grid_sample(x, grid, align_corners=False)
+    torch.testing.assert_close(resampled(x, turn, (right, down)), expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize(
