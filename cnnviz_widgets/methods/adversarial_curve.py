@@ -149,8 +149,8 @@ def attack_curve(
     labels
         What is right for each image, by label or index; left out, the network's own answers for the unchanged images.
     target
-        The class that images are to be taken for, by label or index: one for all of them, or a list with one for each;
-        left out, any other one than what is right.
+        The class that images are to be taken for, by label or index: one for all of them, or a list or
+        array with one for each; left out, any other one than what is right.
     method
         ``"fgsm"``, ``"ifgsm"`` or ``"pgd"``. (DeepFool knows no epsilon: see the norms in its result.)
     norm, steps, restarts, seed
