@@ -210,6 +210,23 @@ class Sum(Objective):
         )
 
 
+class ForSome(Objective):
+    """An objective for some of the pictures; it is 0 for the others."""
+
+    def __init__(self, objective: Objective, chosen: Sequence[bool]) -> None:
+        self.objective, self._chosen = objective, list(chosen)
+        self.layers, self.needs_output = objective.layers, objective.needs_output
+
+    def values(self, seen: Seen) -> Tensor:
+        """Return the objective of the chosen pictures."""
+        values = self.objective.values(seen)
+        return torch.where(torch.tensor(self._chosen, device=values.device), values, 0.0)
+
+    def channels(self, layer: LayerKey) -> frozenset[int] | None:
+        """Return those of the objective."""
+        return self.objective.channels(layer)
+
+
 class OneEach(Objective):
     """The first objective for the first picture, the second for the second, and so on: many in one batch."""
 

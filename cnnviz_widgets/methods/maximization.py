@@ -24,7 +24,7 @@ from cnnviz_widgets.engine.feature_code import size_said
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.objectives import Objective, OneEach, Sum, TargetObjective, as_objective
+from cnnviz_widgets.engine.objectives import ForSome, Objective, OneEach, Sum, TargetObjective, as_objective
 from cnnviz_widgets.engine.optimizers import Optimizer, OptimizerName
 from cnnviz_widgets.engine.parameterizations import Fourier, FourierPhase, Parameterization, Pixels
 from cnnviz_widgets.engine.private_network import private_network
@@ -56,7 +56,7 @@ _RATES: dict[str, tuple[float, float, float]] = {
 _RELAXED_STEPS = 16
 # The natural-image prior of class images, for scores with a deviation of 1 over the classes: what stands for a class
 # sees the whole picture, and all of its noise.
-_CLASS_VARIATION, _CLASS_SMOOTHNESS = 0.04, 0.012
+_CLASS_PRIOR = {"total_variation": 0.04, "smoothness": 0.012}
 _MOST_PICTURES = 256
 
 
@@ -208,9 +208,9 @@ def maximize(
     total_variation, weight_decay, smoothness
         Weights of what is subtracted from the target: `TotalVariation` with beta 2, `AlphaNorm` with alpha 2, and
         `Roughness`, the distance to the blurred picture. They judge pixels less the network's mean, where white is 1
-        above black, summed over the picture. Left out they are 0, but for class images, labels or indices alone, 0.04
-        and 0.012 (variation, smoothness) times the deviation of a picture's class scores, measured on noise, if the
-        parameterization is not ``"phase"``.
+        above black, summed over the picture. Left out they are 0, but for class images (targets that are labels or
+        indices) 0.04 and 0.012 (variation, smoothness) times the deviation of a picture's class scores, measured on
+        noise, if the parameterization is not ``"phase"``.
     start
         Picture or pictures to begin with in place of noise, one for each picture; resized to ``size``.
     seed
@@ -284,9 +284,13 @@ def maximize(
         each = [one.bound(private, options.size) for one in wanted for _ in range(options.copies)]
         if options.size != net.input.size:
             judged(private, OneEach(each), image.picture(image.leaf).detach())
-    if options.parameterization != "phase" and all(isinstance(one, ClassImage) for one in wanted):
-        options = _with_prior(options, private, image, total_variation is None, smoothness is None)
-    penalties = _penalties(wanted, options)
+    left_out = tuple(
+        name
+        for name, weight in (("total_variation", total_variation), ("smoothness", smoothness))
+        if weight is None
+    )
+    options = _with_prior(options, private, image, wanted, left_out)
+    penalties = _penalties(wanted, options, left_out)
     grown = yield from ascend(
         private,
         image,
@@ -371,10 +375,14 @@ def checked_options(
 
 
 def _with_prior(
-    options: _Options, net: Network, image: Parameterization, variation: bool, smoothness: bool
+    options: _Options,
+    net: Network,
+    image: Parameterization,
+    wanted: Sequence[Objective],
+    left_out: Sequence[str],
 ) -> _Options:
     """Return options with the weights of class images that were left out, by how far class scores lie apart."""
-    if not (variation or smoothness):
+    if not left_out or options.parameterization == "phase" or not any(map(_is_class_image, wanted)):
         return options
     like = image.picture(image.leaf)[:1]
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
@@ -382,16 +390,13 @@ def _with_prior(
         spread = float(net.class_scores(noise).float().std(1).mean())
     if not math.isfinite(spread):
         return options
-    return replace(
-        options,
-        total_variation=_rounded(_CLASS_VARIATION * spread) if variation else options.total_variation,
-        smoothness=_rounded(_CLASS_SMOOTHNESS * spread) if smoothness else options.smoothness,
-    )
+    # As one would write them: three digits are the same on all machines.
+    prior: dict[str, Any] = {name: float(f"{_CLASS_PRIOR[name] * spread:.3g}") for name in left_out}
+    return replace(options, **prior)
 
 
-def _rounded(weight: float) -> float:
-    """Return a weight as one would write it: three digits are the same on all machines."""
-    return float(f"{weight:.3g}")
+def _is_class_image(objective: Objective) -> bool:
+    return isinstance(objective, ClassImage)
 
 
 def _wanted(target: Any) -> list[Objective]:
@@ -447,7 +452,15 @@ def _default_transforms(options: _Options) -> tuple[Transform, ...]:
     return moved if min(size) >= 64 else (*moved, Blur(0.5))
 
 
-def _penalties(wanted: Sequence[Objective], options: _Options) -> dict[str, Objective]:
+def _penalties(
+    wanted: Sequence[Objective], options: _Options, left_out: Sequence[str]
+) -> dict[str, Objective]:
+    """Return what is subtracted; what was left out, and has a weight all the same, for class images alone."""
+    chosen = [_is_class_image(each) for each in wanted for _ in range(options.copies)]
+
+    def whose(name: str, objective: Objective) -> Objective:
+        return ForSome(objective, chosen) if name in left_out else objective
+
     found: dict[str, Objective] = {}
     if options.diversity:
         layers = {layer for each in wanted for layer in each.layers}
@@ -459,11 +472,11 @@ def _penalties(wanted: Sequence[Objective], options: _Options) -> dict[str, Obje
         groups = [index for index in range(len(wanted)) for _ in range(options.copies)]
         found["alikeness"] = -Alikeness(layers.pop(), groups, options.diversity)
     if options.total_variation:
-        found["total variation"] = -TotalVariation(options.total_variation)
+        found["total variation"] = whose("total_variation", -TotalVariation(options.total_variation))
     if options.weight_decay:
         found["weight decay"] = -AlphaNorm(options.weight_decay, alpha=2)
     if options.smoothness:
-        found["roughness"] = -Roughness(options.smoothness)
+        found["roughness"] = whose("smoothness", -Roughness(options.smoothness))
     return found
 
 

@@ -123,8 +123,8 @@ def test_a_run_streams_is_scrubbed_branched_and_found_again(open_notebook, tmp_p
     nb.screenshot("empty")
     widget.button("Start").click()
 
-    # Ten frames a second and more, none of them out of its place.
-    nb.page.wait_for_function(STREAMS, arg=[widget.pictures.first.element_handle(), 10], timeout=20_000)
+    # Ten frames a second and more, none of them out of its place; beside other tests it may take a while until then.
+    nb.page.wait_for_function(STREAMS, arg=[widget.pictures.first.element_handle(), 10], timeout=50_000)
     expect(widget.root).to_contain_text("steps a second")
     depth = widget.depth("Pause")
     nb.screenshot("running")

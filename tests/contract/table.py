@@ -819,7 +819,7 @@ TABLE: dict[str, Row] = {
             "empty": (
                 lambda method, s: method(s.net, s.image, []),
                 LookupError,
-                "layers is empty; name at least one layer$",
+                "layers is empty; name at least one",
             ),
             "unknown": (
                 lambda method, s: method(s.net, s.image, [s.layer, "nowhere"]),

@@ -318,7 +318,12 @@ def test_class_images_have_a_prior_unless_it_is_given() -> None:
     assert usual == weights([0, 1]) == pytest.approx((0.04 * spread, 0.012 * spread), rel=5e-3)
     assert weights("Bag", total_variation=0) == (0, usual[1])
     assert weights("Bag", total_variation=2.0, smoothness=0.0) == (2.0, 0)
-    assert weights(["Bag", cv.Target("Bag")]) == weights(cv.Target("Bag")) == (0, 0)
+    assert weights(cv.Target("Bag")) == (0, 0)
+    # Beside another target it is that of the class alone.
+    both = cv.maximize(net, ["Bag", cv.Target("Bag")], steps=1)
+    assert (both.total_variation, both.smoothness) == usual
+    for name in ("total variation", "roughness"):
+        assert both.curves[name][0, 0] > both.curves[name][0, 1] == 0
     assert weights("Bag", parameterization="phase") == (0, 0)
 
 
