@@ -270,7 +270,9 @@ def checked_layers(
         raise TypeError(f"{name} takes a layer's name or a list of them, got {type(layers).__name__}")
     if not layers:
         usual = (
-            f", such as {net.layers[-1].name!r}" if default is None else ", or leave it out for the usual ones"
+            f", such as {net.layers[-1].name!r}"
+            if default is None
+            else ", or leave it out for the usual ones"
         )
         raise LayerNotFoundError(f"{name} is empty; name at least one layer{usual}")
     for each in layers:
