@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Picturing = Callable[[Tensor], NDArray[np.uint8]]
 # A value that has fallen so many times its own size below the first one has diverged.
 _FALL = 1000.0
-# A loss has that is larger by so many times its first size in so many steps in a row, or is left larger by its first
+# So has a loss that is larger by so many times its first size in so many steps in a row, or ends larger by its first
 # size; by so much at least, since 1 is what losses are measured by.
 _GROWTH, _PATIENCE, _LEFT_OVER, _LEAST_GROWTH = 10.0, 10, 1.0, 0.1
 

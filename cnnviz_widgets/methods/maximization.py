@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,49 +13,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.ascent import Ascent, ascend
-from cnnviz_widgets.engine.capture import apart
-from cnnviz_widgets.engine.class_odds import ClassImage, LogOdds
 from cnnviz_widgets.engine.climber import judged
-from cnnviz_widgets.engine.coarse_to_fine import checked_weight
-from cnnviz_widgets.engine.diversity import Alikeness
-from cnnviz_widgets.engine.errors import InputError, TargetError, ZeroGradientError
+from cnnviz_widgets.engine.errors import ZeroGradientError
 from cnnviz_widgets.engine.feature_code import size_said
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
+from cnnviz_widgets.engine.maximization_task import (
+    ParameterizationName,
+    beginning,
+    checked_options,
+    default_transforms,
+    penalties_of,
+    wanted_objectives,
+    with_prior,
+)
 from cnnviz_widgets.engine.network import Network
-from cnnviz_widgets.engine.objectives import ForSome, Objective, OneEach, Sum, TargetObjective, as_objective
+from cnnviz_widgets.engine.objectives import Objective, OneEach, TargetObjective
 from cnnviz_widgets.engine.optimizers import Optimizer, OptimizerName
-from cnnviz_widgets.engine.parameterizations import Fourier, FourierPhase, Parameterization, Pixels
 from cnnviz_widgets.engine.private_network import private_network
-from cnnviz_widgets.engine.regularizers import AlphaNorm, Roughness, TotalVariation
 from cnnviz_widgets.engine.results import Result
 from cnnviz_widgets.engine.stream import Step, remark, streamed
 from cnnviz_widgets.engine.support import check_network
-from cnnviz_widgets.engine.targets import Target, TargetLike
-from cnnviz_widgets.engine.transforms import Blur, Jitter, Pad, Rotate, Scale, Transform, checked_transforms
-from cnnviz_widgets.engine.whole_numbers import checked_whole
+from cnnviz_widgets.engine.targets import TargetLike
+from cnnviz_widgets.engine.transforms import Transform, checked_transforms
 from cnnviz_widgets.render.captioned import captioned
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES, mosaic
 
-ParameterizationName = Literal["fourier", "phase", "pixels"]
 Wanted: TypeAlias = "Objective | TargetLike"
 
-_PARAMETERIZATIONS = ("fourier", "phase", "pixels")
-# Step sizes: of a spectrum whose numbers are near 1, of angles, of the network's numbers. Those of "momentum" are in
-# units of the gradient, and hang on the target.
-_RATES: dict[str, tuple[float, float, float]] = {
-    "adam": (0.05, 0.3, 0.05),
-    "sign": (0.05, 0.3, 0.05),
-    "normalized": (0.02, 0.02, 0.02),
-    "unit": (5.0, 5.0, 5.0),
-    "momentum": (0.01, 0.01, 0.001),
-    "lbfgs": (1.0, 1.0, 1.0),
-}
 _RELAXED_STEPS = 16
-# The natural-image prior of class images, for scores with a deviation of 1 over the classes: what stands for a class
-# sees the whole picture, and all of its noise.
-_CLASS_PRIOR = {"total_variation": 0.04, "smoothness": 0.012}
 _MOST_PICTURES = 256
 
 
@@ -256,7 +242,7 @@ def maximize(
     ((1, 64, 64, 3), True)
     """
     check_network(net, "maximize")
-    wanted = _wanted(target)
+    wanted = wanted_objectives(target)
     options = checked_options(
         net,
         steps,
@@ -276,10 +262,10 @@ def maximize(
         raise ValueError(
             f"{pictures} pictures at once are too many (at most {_MOST_PICTURES}); ask for them in parts"
         )
-    chosen = _default_transforms(options) if transforms is None else checked_transforms(transforms)
+    chosen = default_transforms(options) if transforms is None else checked_transforms(transforms)
     random = torch.Generator().manual_seed(options.seed)
     private = private_network(net)
-    image = _begin(net, options, pictures, start, random)
+    image = beginning(net, options, pictures, start, random)
     with nullcontext() if options.size == net.input.size else size_said(options.size):
         each = [one.bound(private, options.size) for one in wanted for _ in range(options.copies)]
         if options.size != net.input.size:
@@ -289,8 +275,8 @@ def maximize(
         for name, weight in (("total_variation", total_variation), ("smoothness", smoothness))
         if weight is None
     )
-    options = _with_prior(options, private, image, wanted, left_out)
-    penalties = _penalties(wanted, options, left_out)
+    options = with_prior(options, private, image, wanted, left_out)
+    penalties = penalties_of(wanted, options, left_out)
     grown = yield from ascend(
         private,
         image,
@@ -319,188 +305,6 @@ def maximize(
         start="noise" if start is None else "picture",
         **asdict(options),
     )
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What was asked for, checked, by the names of the result."""
-
-    planned_steps: int
-    size: tuple[int, int]
-    parameterization: ParameterizationName
-    optimizer: OptimizerName
-    rate: float
-    copies: int
-    diversity: float
-    total_variation: float
-    weight_decay: float
-    smoothness: float
-    seed: int
-
-
-def checked_options(
-    net: Network,
-    steps: Any,
-    size: Any,
-    parameterization: Any,
-    optimizer: Any,
-    rate: Any,
-    copies: Any,
-    diversity: Any,
-    total_variation: Any,
-    weight_decay: Any,
-    smoothness: Any,
-    seed: Any,
-) -> _Options:
-    """Return how pictures are optimized, or say which option is wrong."""
-    if optimizer not in _RATES:
-        raise ValueError(f"optimizer is one of {', '.join(map(repr, _RATES))}; got {optimizer!r}")
-    parameterization = _checked_parameterization(parameterization)
-    usual = _RATES[optimizer][_PARAMETERIZATIONS.index(parameterization)]
-    return _Options(
-        planned_steps=checked_whole("steps", steps),
-        size=_size(net, size),
-        parameterization=parameterization,
-        optimizer=optimizer,
-        rate=usual if rate is None else checked_weight("rate", rate, above=True),
-        copies=checked_whole("copies", copies),
-        diversity=checked_weight("diversity", diversity),
-        total_variation=checked_weight(
-            "total_variation", 0.0 if total_variation is None else total_variation
-        ),
-        weight_decay=checked_weight("weight_decay", weight_decay),
-        smoothness=checked_weight("smoothness", 0.0 if smoothness is None else smoothness),
-        seed=checked_whole("seed", seed, least=0),
-    )
-
-
-def _with_prior(
-    options: _Options,
-    net: Network,
-    image: Parameterization,
-    wanted: Sequence[Objective],
-    left_out: Sequence[str],
-) -> _Options:
-    """Return options with the weights of class images that were left out, by how far class scores lie apart."""
-    if not left_out or options.parameterization == "phase" or not any(map(_is_class_image, wanted)):
-        return options
-    like = image.picture(image.leaf)[:1]
-    noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
-    with apart(net), torch.no_grad():
-        spread = float(net.class_scores(noise).float().std(1).mean())
-    if not math.isfinite(spread):
-        return options
-    # As one would write them: three digits are the same on all machines.
-    prior: dict[str, Any] = {name: float(f"{_CLASS_PRIOR[name] * spread:.3g}") for name in left_out}
-    return replace(options, **prior)
-
-
-def _is_class_image(objective: Objective) -> bool:
-    return isinstance(objective, ClassImage)
-
-
-def _wanted(target: Any) -> list[Objective]:
-    several = isinstance(target, list | tuple | range) or (isinstance(target, np.ndarray) and target.ndim)
-    given = list(target) if several else [target]
-    if not given:
-        raise TargetError("maximize needs a target, got an empty list")
-    return [_objective(each) for each in given]
-
-
-def _objective(target: Any) -> Objective:
-    found = as_objective(target)
-    if isinstance(found, Sum):
-        return Sum({_chances(part): weight for part, weight in found.terms.items()})
-    if isinstance(found, TargetObjective) and not callable(target) and not isinstance(target, Target):
-        return ClassImage(found.target)
-    return _chances(found)
-
-
-def _chances(objective: Objective) -> Objective:
-    """Return log odds in place of a probability, whose gradient is lost where it is nearly 0 or 1."""
-    if isinstance(objective, TargetObjective) and objective.target.of == "probability":
-        return LogOdds(objective.target)
-    return objective
-
-
-def _checked_parameterization(name: Any) -> ParameterizationName:
-    if name not in _PARAMETERIZATIONS:
-        raise ValueError(
-            f"parameterization is one of {', '.join(map(repr, _PARAMETERIZATIONS))}; got {name!r}"
-        )
-    return cast(ParameterizationName, name)
-
-
-def _size(net: Network, size: Any) -> tuple[int, int]:
-    if size is None:
-        return net.input.size_or(224)
-    both = size if isinstance(size, tuple | list) else (size, size)
-    if len(both) != 2:
-        raise ValueError(f"size is one number, or height and width; got {size!r}")
-    height, width = (checked_whole("size", each) for each in both)
-    return height, width
-
-
-def _default_transforms(options: _Options) -> tuple[Transform, ...]:
-    """Return what Lucid does to pictures of 224 pixels, in proportion; nothing where no steps may differ."""
-    if options.optimizer == "lbfgs":
-        return ()
-    size = options.size
-    unit = min(size) / 224
-    pad, wide, small = (round(pixels * unit) for pixels in (12, 8, 4))
-    moved: tuple[Transform, ...] = (Pad(pad), Jitter(wide), Scale(0.9, 1.1), Rotate(5), Jitter(small))
-    return moved if min(size) >= 64 else (*moved, Blur(0.5))
-
-
-def _penalties(
-    wanted: Sequence[Objective], options: _Options, left_out: Sequence[str]
-) -> dict[str, Objective]:
-    """Return what is subtracted; what was left out, and has a weight all the same, for class images alone."""
-    chosen = [_is_class_image(each) for each in wanted for _ in range(options.copies)]
-
-    def whose(name: str, objective: Objective) -> Objective:
-        return ForSome(objective, chosen) if name in left_out else objective
-
-    found: dict[str, Objective] = {}
-    if options.diversity:
-        layers = {layer for each in wanted for layer in each.layers}
-        if options.copies < 2 or len(layers) != 1:
-            raise ValueError(
-                "diversity needs copies=2 or more, and targets of one layer, by whose maps the copies are compared; "
-                f"got diversity={options.diversity!r}, copies={options.copies}, {len(layers)} layers"
-            )
-        groups = [index for index in range(len(wanted)) for _ in range(options.copies)]
-        found["alikeness"] = -Alikeness(layers.pop(), groups, options.diversity)
-    if options.total_variation:
-        found["total variation"] = whose("total_variation", -TotalVariation(options.total_variation))
-    if options.weight_decay:
-        found["weight decay"] = -AlphaNorm(options.weight_decay, alpha=2)
-    if options.smoothness:
-        found["roughness"] = whose("smoothness", -Roughness(options.smoothness))
-    return found
-
-
-def _begin(
-    net: Network, options: _Options, pictures: int, start: Images | None, random: torch.Generator
-) -> Parameterization:
-    spec = net.input
-    like = torch.zeros(pictures, cast(int, spec.channels), *options.size, dtype=net.dtype, device=net.device)
-    begin: Tensor | None = None
-    if start is not None:
-        begin = replace(spec, size=options.size, resize=options.size).prepare(start).to(like)
-        if len(begin) not in (1, pictures):
-            raise InputError(f"{len(begin)} pictures to start from for {pictures}; give one, or one for each")
-        begin = begin.expand_as(like)
-    if options.parameterization == "phase":
-        return FourierPhase(spec, like, random=random, start=begin)
-    if options.parameterization == "fourier":
-        return Fourier(spec, like, random=random, start=begin)
-    if begin is None:
-        mean, deviation = spec.scaling()
-        # A faint noise about the network's mean; where it scales nothing that is black, and half would be cut off.
-        middle = (mean.clamp(0.25, 0.75) - mean) / deviation
-        begin = (middle + 0.1 * torch.randn(like.shape, generator=random)).to(like)
-    return Pixels(spec, begin)
 
 
 def _shown(net: Network, x: Tensor) -> NDArray[np.uint8]:

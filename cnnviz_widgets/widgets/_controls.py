@@ -58,3 +58,15 @@ def dropdown(
     return ipywidgets.Dropdown(
         options=options, description=label, style=PLAIN, layout={"width": "auto", **layout, **shown}
     )
+
+
+def text_field(label: str, placeholder: str, tooltip: str, *, width: str = "225px") -> ipywidgets.Text:
+    """Return a field for a few numbers."""
+    return ipywidgets.Text(
+        placeholder=placeholder,
+        description=label,
+        tooltip=tooltip,
+        continuous_update=False,
+        style=PLAIN,
+        layout={"width": width},
+    )

@@ -13,7 +13,7 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.views._closing import close_parts
 from cnnviz_widgets.views._text import as_html
-from cnnviz_widgets.widgets._controls import PLAIN, ROW, Filling
+from cnnviz_widgets.widgets._controls import PLAIN, ROW, Filling, text_field
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 from cnnviz_widgets.widgets._player_controls import number_text, typed_number
 
@@ -143,9 +143,11 @@ class _Line(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
             style=PLAIN,
             layout={"width": "185px"},
         )
-        self.channel = _text("Channel", "all", "Number of one channel; empty for all of them", "105px")
-        self.weight = _text(
-            "Weight", "1", "How much it counts, beside the others; below 0 it becomes less", "90px"
+        self.channel = text_field(
+            "Channel", "all", "Number of one channel; empty for all of them", width="105px"
+        )
+        self.weight = text_field(
+            "Weight", "1", "How much it counts, beside the others; below 0 it becomes less", width="90px"
         )
         self.remove = ipywidgets.Button(
             icon="times", tooltip="Leave this layer out", layout={"width": "34px"}
@@ -197,14 +199,3 @@ def weights_text(weights: Mapping[Any, float]) -> str:
             text = key_text(found[0]) + ("" if found[1] is None else f", channel {found[1]}")
         texts.append(text if weight == 1 else f"{weight:.4g} * {text}")
     return " + ".join(texts).replace(" + -", " - ")
-
-
-def _text(label: str, placeholder: str, tooltip: str, width: str) -> ipywidgets.Text:
-    return ipywidgets.Text(
-        placeholder=placeholder,
-        description=label,
-        tooltip=tooltip,
-        continuous_update=False,
-        style=PLAIN,
-        layout={"width": width},
-    )

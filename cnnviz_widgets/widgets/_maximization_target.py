@@ -12,9 +12,9 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.objectives import as_objective
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.views._text import as_html
-from cnnviz_widgets.widgets._controls import row
+from cnnviz_widgets.widgets._controls import row, text_field
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
-from cnnviz_widgets.widgets._target_fields import TargetFields, text_field
+from cnnviz_widgets.widgets._target_fields import TargetFields
 
 CHANNEL, CLASS, GRID, OTHER = "a channel", "a class", "several channels", "as given"
 GRID_UNITS = 6  # fill a mosaic of two rows

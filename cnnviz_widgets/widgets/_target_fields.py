@@ -14,7 +14,7 @@ from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.targets import Target, class_index
 from cnnviz_widgets.widgets._channel_picker import ChannelPicker
 from cnnviz_widgets.widgets._class_picker import ClassPicker, class_names
-from cnnviz_widgets.widgets._controls import PLAIN, Filling, dropdown
+from cnnviz_widgets.widgets._controls import PLAIN, Filling, dropdown, text_field
 from cnnviz_widgets.widgets._layer_choices import LayerChoice
 
 
@@ -117,18 +117,6 @@ class TargetFields(ipywidgets.VBox):  # type: ignore[misc, unused-ignore]
             self._on_error(error)
         if self._shown is not None:
             self.show(self._shown)
-
-
-def text_field(label: str, placeholder: str, tooltip: str) -> ipywidgets.Text:
-    """Return a field for a few numbers."""
-    return ipywidgets.Text(
-        placeholder=placeholder,
-        description=label,
-        tooltip=tooltip,
-        continuous_update=False,
-        style=PLAIN,
-        layout={"width": "225px"},
-    )
 
 
 def unit_position(text: str) -> tuple[int, int] | None:

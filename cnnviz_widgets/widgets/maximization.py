@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz_widgets.engine.covering import class_count
+from cnnviz_widgets.engine.maximization_task import checked_options
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.targets import Target
 from cnnviz_widgets.engine.window_grid import checked_pair
-from cnnviz_widgets.methods.maximization import Maximization, Wanted, checked_options, maximize
+from cnnviz_widgets.methods.maximization import Maximization, Wanted, maximize
 from cnnviz_widgets.render.mosaic import tiles_of
 from cnnviz_widgets.widgets._layer_choices import layer_choices, middle_layer
 from cnnviz_widgets.widgets._maximization_target import MaximizationTarget, target_text
