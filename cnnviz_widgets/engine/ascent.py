@@ -165,7 +165,7 @@ def ascend(
     good = here = image.leaf.detach().clone()
     try:
         for index in range(steps):
-            slope, draw = evaluate.drawn(relax=index < relax)
+            slope, draw = evaluate.drawn(here, relax=index < relax)
             last = slope.values
             if index == 0:
                 _check_first(slope)
@@ -179,7 +179,7 @@ def ascend(
             mover(index, slope.evaluated, partial(evaluate.elsewhere, draw))
             image.constrain()
             good, here = here, image.leaf.detach().clone()
-            yield _step(image, here, picturing, first + index, total or steps, last)
+            yield _step(partial(evaluate.picture, here), picturing, first + index, total or steps, last)
     except StopEarly:
         stopped = True
     if history and not fault and not ended:
@@ -262,8 +262,7 @@ def _check_first(slope: Slope) -> None:
 
 
 def _step(
-    image: Parameterization,
-    leaf: Tensor,
+    pictures: Callable[[], Tensor],
     picturing: Picturing | None,
     index: int,
     total: int,
@@ -275,6 +274,6 @@ def _step(
 
     def picture() -> Any:
         with torch.no_grad():
-            return picturing(image.picture(leaf))
+            return picturing(pictures())
 
     return PictureStep(index, total, picture, means)

@@ -86,10 +86,24 @@ class Evaluation:
         self._transforms, self._random = transforms, random
         self._asking = [name for name, each in terms.items() if each.asks_network]
         self._losses = losses
+        self._begun: tuple[Tensor, Tensor, Tensor] | None = None
         self.live = torch.zeros(len(image.leaf), dtype=torch.bool)
 
-    def drawn(self, *, relax: bool) -> tuple[Slope, Tensor | None]:
-        """Return what there is to follow, and the draw of the transforms that shows it; ``None`` for none of them."""
+    def picture(self, here: Tensor) -> Tensor:
+        """Return the pictures of a leaf; a step that begins there need not make them again."""
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = here.detach().requires_grad_()
+            picture = self._image.picture(leaf)
+        self._begun = here, leaf, picture
+        return picture.detach()
+
+    def drawn(self, here: Tensor, *, relax: bool) -> tuple[Slope, Tensor | None]:
+        """Return what there is to follow, and the draw of the transforms that shows it; ``None`` for none of them.
+
+        ``here`` is a copy of the leaf.
+        """
+        if self._begun is not None and self._begun[0] is not here:
+            self._begun = None  # somebody looked at an earlier step
         for _ in range(_DRAWS if self._transforms else 0):
             draw = self._random.get_state()
             slope = self(draw, relax=relax)
@@ -138,10 +152,14 @@ class Evaluation:
         self, draw: Tensor | None, rule: str, *, watch: bool
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Return the values, the gradient, and for which pictures the network was seen to have a part in that [N]."""
-        leaf = self._image.leaf.detach().requires_grad_()
+        begun, self._begun = self._begun, None
         arrived: list[Tensor] = []
         with self._climber.step(), ruled(rule):
-            picture = self._image.picture(leaf)
+            if begun is None:
+                leaf = self._image.leaf.detach().requires_grad_()
+                picture = self._image.picture(leaf)
+            else:
+                _, leaf, picture = begun
             # Only the network's part of the gradient comes by way of this: penalties judge the picture itself.
             looked = picture.view_as(picture)
             if watch and looked.requires_grad:

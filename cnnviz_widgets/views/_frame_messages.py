@@ -38,31 +38,26 @@ def kept(run: Run, frame: Frame, steps: Mapping[int, list[int]], rate: float | N
 
 def live(
     run: Run,
-    step: int,
-    values: Mapping[str, float],
-    image: NDArray[np.uint8] | None,
-    *,
-    kept: bool,
-) -> tuple[dict[str, Any], list[bytes]]:
-    """Tell how far a run is, with its picture as it is, but for very large ones, and whether it is kept."""
-    content: dict[str, Any] = {"kind": "live", "run": run.info(), "step": step, "values": _plain(values)}
-    content["kept"] = kept
-    if image is None:
-        return content, []
-    carried = _reduced(image)
-    return content | {"size": _size(image), "carried": _size(carried)}, [carried.tobytes()]
-
-
-def with_kept(
-    content: Mapping[str, Any],
-    buffers: Sequence[bytes],
-    more: Sequence[tuple[Run, Frame]],
+    frames: Sequence[Frame],
+    kept: Sequence[tuple[Run, Frame]],
     steps: Mapping[int, list[int]],
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """Have a message of a live frame take others along that were kept before it, and tell what else is kept."""
-    frames = [{"run": run.number, **_label(frame)} for run, frame in more]
-    content = {**content, "frames": frames, "steps": _by_run(steps)}
-    return content, [*(frame.encoded for _, frame in more), *buffers]
+    """Tell how far a run is, with its latest pictures as they are, but for very large ones, and with what is kept.
+
+    The files of ``kept`` come first; ``steps`` are those that are kept now of each run of which others are.
+    """
+    carried = [_reduced(frame.image) for frame in frames]
+    content = {
+        "kind": "live",
+        "run": run.info(),
+        "live": [
+            _label(frame) | {"carried": _size(small), "kept": run.frames.get(frame.step) is frame}
+            for frame, small in zip(frames, carried, strict=True)
+        ],
+        "frames": [{"run": of.number, **_label(frame)} for of, frame in kept],
+        "steps": _by_run(steps),
+    }
+    return content, [*(frame.encoded for _, frame in kept), *(small.tobytes() for small in carried)]
 
 
 def everything(page: str, runs: Sequence[Run], have: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:

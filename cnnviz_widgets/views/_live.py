@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 
-INTERVAL = 1 / 12.5
+INTERVAL = 1 / 11
 """Time between two live frames, in seconds: on the average, as they come when a step is done."""
 
 SLOWEST = 1 / 10
 """A live frame waits for the step of a kept one, which serves as both, if it is no rarer for that."""
+
+CARRIED = 2
+"""So many live frames go with one message at most: what else a message costs, it costs but once."""
+
+STALE = 0.25
+"""A frame that the page was not ready for after so many seconds is not sent any more: a newer one is."""
 
 SILENCE = 2.0
 """A page that has not painted for so many seconds what another one has painted is taken for closed."""
@@ -32,7 +38,7 @@ class LiveGate:
     def __init__(self) -> None:
         self._painted: dict[str, int] = {}  # by page that is seen: the last frame it has painted
         self._serial = 0
-        self._sent_at = self._due = -math.inf
+        self._sent_at = self._made_at = self._due = -math.inf
 
     def hear(self, page: str, *, visible: bool, painted: int | None = None) -> None:
         """Take note of what a page says of itself.
@@ -52,13 +58,26 @@ class LiveGate:
         """Whether any page is seen."""
         return bool(self._painted)
 
-    def is_open(self, now: float, *, early: bool = False) -> bool:
-        """Whether the next frame may be sent; ``early``, half the time before it is due."""
-        if not self._painted or now < self._due - (INTERVAL / 2 if early else 0):
-            return False
+    def is_due(self, now: float, *, early: bool = False) -> bool:
+        """Whether somebody waits for a next frame, sent or to be sent; ``early``, half the time before it is due."""
+        return bool(self._painted) and now >= self._due - (INTERVAL / 2 if early else 0)
+
+    def may_wait(self, now: float, seconds: float) -> bool:
+        """Whether the next frame comes often enough if it is made only so many seconds from now."""
+        return now + seconds - self._made_at <= SLOWEST
+
+    def make(self, now: float) -> None:
+        """Take note that a frame is made."""
+        self._made_at = now
+        # Counted from when it was due, unless that is long ago: else steps that take a while would make them rare.
+        late = now - self._due
+        self._due = now + INTERVAL - (late if late < INTERVAL else 0)
+
+    def is_open(self, now: float) -> bool:
+        """Whether the next message may be sent."""
         late = [page for page, painted in self._painted.items() if painted < self._serial]
         if not late:
-            return True
+            return bool(self._painted)
         if len(late) == len(self._painted):
             return now - self._sent_at >= PATIENCE
         if now - self._sent_at < SILENCE:
@@ -67,16 +86,10 @@ class LiveGate:
             del self._painted[page]
         return True
 
-    def may_wait(self, now: float, seconds: float) -> bool:
-        """Whether the next frame comes often enough if it is sent only so many seconds from now."""
-        return now + seconds - self._sent_at <= SLOWEST
-
     def send(self, now: float) -> int:
-        """Take note that a frame is sent, and return its serial number."""
+        """Take note that a message is sent, and return its serial number."""
         self._serial += 1
         self._sent_at = now
-        # Counted from when it was due, unless that is long ago: else steps that take a while would make them rare.
-        self._due = max(self._due, now - INTERVAL) + INTERVAL
         return self._serial
 
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnnviz_widgets.views import _frame_messages as messages
 from cnnviz_widgets.views._frames import Frame, Run
-from cnnviz_widgets.views._live import LiveGate, Speed
+from cnnviz_widgets.views._live import CARRIED, STALE, LiveGate, Speed
+
+
+class _Made(NamedTuple):
+    """A live frame that is to be sent, and when it was made; none where the page shows others."""
+
+    run: Run
+    frame: Frame | None
+    when: float
 
 
 class PageLink:
@@ -31,16 +39,18 @@ class PageLink:
         self.gate, self.speed = LiveGate(), Speed()
         self._tell = tell
         self._near: set[str] = set()  # pages
-        # The live ones: that on the page, and one on its way.
-        self._live: deque[tuple[int, Frame]] = deque(maxlen=2)
+        # The live ones: those on the page, and those on their way.
+        self._live: deque[tuple[int, Frame]] = deque(maxlen=2 * CARRIED)
+        self._outbox: deque[_Made] = deque()
         self._unsent: list[tuple[Run, Frame]] = []  # kept, and not on the page that watches
         self._untold: dict[int, list[int]] = {}  # of each run of which others are kept since: which
 
-    def hear(self, page: str, content: Mapping[str, Any]) -> None:
-        """Take note of whether a page is seen, and of what it has painted."""
+    def hear(self, page: str, content: Mapping[str, Any], now: float) -> None:
+        """Take note of whether a page is seen, and of what it has painted: what waits for that is sent."""
         painted = content.get("painted")
         painted = painted if isinstance(painted, int) else None
         self.gate.hear(page, visible=content["visible"] is True, painted=painted)
+        self._send_live(now)
         (self._near.add if content.get("near") is True else self._near.discard)(page)
 
     @property
@@ -68,13 +78,16 @@ class PageLink:
         self._tell(messages.kept(run, frame, steps, self.speed.rate), [frame.encoded])
 
     def is_due(self, run: Run, now: float, *, kept: bool) -> bool:
-        """Take note of a run's latest step, done now; return whether a live frame of it is to be sent.
+        """Take note of a run's latest step, done now; return whether a live frame of it is to be made.
 
         One that is not kept may as well be the next one that is.
         """
         self.speed.note(now, run.latest)
-        seconds = self.speed.seconds(run.steps_to_kept(run.latest))
-        return self.gate.is_open(now, early=kept) and (kept or not self.gate.may_wait(now, seconds))
+        if not self.gate.is_due(now, early=kept):
+            return False
+        if len(self._outbox) >= CARRIED and not self.gate.is_open(now):
+            return False
+        return kept or not self.gate.may_wait(now, self.speed.seconds(run.steps_to_kept(run.latest)))
 
     def note_kept(self, steps: Mapping[int, list[int]]) -> None:
         """Take note of the steps that are kept now of each run of which other ones are."""
@@ -86,23 +99,40 @@ class PageLink:
             self._unsent.append((run, frame))
 
     def drop_put_off(self) -> None:
-        """Send nothing of what was put off: the pages get it another way."""
+        """Send nothing of what was put off, nor what waits: the pages get it another way."""
         self._unsent.clear()
         self._untold = {}
+        self._outbox.clear()
 
-    def send_live(
-        self, run: Run, values: Mapping[str, float], frame: Frame | None, *, kept: bool, now: float
-    ) -> None:
-        """Send the latest frame, and what was put off; without picture where the page shows others."""
-        if frame is not None:
-            self._live.append((run.number, frame))
-        image = None if frame is None else frame.image
-        content, buffers = messages.live(run, run.latest, values, image, kept=kept)
-        more = [(of, each) for of, each in self._unsent if of.frames.get(each.step) is each]
-        content, buffers = messages.with_kept(content, buffers, more, self._untold)
+    def send_live(self, run: Run, frame: Frame | None, now: float) -> None:
+        """Send a live frame with what was put off; before the page has painted the last, have it wait for that.
+
+        ``None`` where the page shows others: it is told only how far the run is.
+        """
+        self.gate.make(now)
+        self._outbox.append(_Made(run, frame, now))
+        self._send_live(now)
+
+    def _send_live(self, now: float) -> None:
+        """Send what waits, if the page is ready; a frame that it was not ready for in time, no more."""
+        while self._outbox and now - self._outbox[0].when > STALE:
+            run, frame, _ = self._outbox.popleft()
+            if frame is not None and _is_kept(run, frame):
+                self.put_off(run, frame)
+        if not self._outbox or not self.gate.is_open(now):
+            return
+        run = self._outbox[-1].run
+        frames = [frame for _, frame, _ in self._outbox if frame is not None]
+        self._live.extend((run.number, frame) for frame in frames)
+        kept = [(of, frame) for of, frame in self._unsent if _is_kept(of, frame)]
+        content, buffers = messages.live(run, frames, kept, self._untold)
         self.drop_put_off()
         self._tell(content | {"serial": self.gate.send(now), "rate": self.speed.rate}, buffers)
 
     def live_frames(self, run: int) -> dict[int, Frame]:
         """Return the last frames of a run that were live, by step."""
         return {frame.step: frame for number, frame in self._live if number == run}
+
+
+def _is_kept(run: Run, frame: Frame) -> bool:
+    return run.frames.get(frame.step) is frame

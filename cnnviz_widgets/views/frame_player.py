@@ -161,7 +161,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             if kept and frame is not None:
                 self._link.note_kept(self._keep(run, frame))
             if live:
-                self._link.send_live(run, self._values, frame, kept=kept, now=now)
+                self._link.send_live(run, frame, now)
             elif frame is not None:
                 self._link.put_off(run, frame)
             if paused:
@@ -278,7 +278,7 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         page = content["page"]
         if "visible" in content:
             with self._lock:
-                self._link.hear(page, content)
+                self._link.hear(page, content, time.monotonic())
                 is_near = self._link.is_near
             self.is_near = is_near
         if isinstance(content.get("have"), dict):

@@ -237,14 +237,28 @@ describe("FramePlayerView", () => {
         serial,
         run: info(1, { latest: step }),
         rate: 20,
-        carried: [1, 1],
-        kept: kept !== undefined,
+        live: picture ? [{ carried: [1, 1], kept: kept !== undefined, ...label(step) }] : [],
         frames: [],
         steps: kept ?? {},
-        ...label(step),
       },
       picture ? [new DataView(new Uint8Array([step, 0, 0]).buffer)] : [],
     );
+
+  const both = (serial: number, ...steps: [number, number]) =>
+    model.tell(
+      {
+        kind: "live",
+        serial,
+        run: info(1, { latest: steps[1] }),
+        rate: 20,
+        live: steps.map((step) => ({ carried: [1, 1], kept: step === 8, ...label(step) })),
+        frames: [],
+        steps: {},
+      },
+      steps.map((step) => new DataView(new Uint8Array([step, 0, 0]).buffer)),
+    );
+  /** Until the page asks for the next live frames. */
+  const asked = () => vi.advanceTimersByTimeAsync(250);
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -297,13 +311,52 @@ describe("FramePlayerView", () => {
     expect(model.sent.slice(before)).toMatchObject([{ visible: true, painted: 1 }]);
     live(2, 6);
     live(3, 7);
-    await settle();
+    await asked();
     expect(model.sent.slice(before + 1)).toMatchObject([{ painted: 3 }]);
     expect(steps()).toEqual([7]);
     live(4, 8, false); // nothing but how far it is
-    await settle();
+    await asked();
     expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 4 });
     expect(steps()).toEqual([7]);
+  });
+
+  it("shows two live frames one after another, and asks for the next when both are painted", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    const asks = () => model.sent.filter((each) => "painted" in (each as object)).length;
+    const until = async (happened: () => boolean) => {
+      while (!happened()) {
+        await vi.advanceTimersByTimeAsync(1);
+      }
+      return performance.now();
+    };
+    live(1, 3);
+    const asked = await until(() => asks() === 1);
+    both(2, 5, 8);
+    const first = await until(() => drawn.includes(5));
+    expect([drawn, steps()]).toEqual([[3, 5], [5]]);
+    expect(text()).toContain("step 8 of 100");
+    const second = await until(() => drawn.includes(8));
+    expect([drawn, steps(), asks()]).toEqual([[3, 5, 8], [8], 1]);
+    expect(Math.abs(second - first - 90)).toBeLessThan(20);
+    const again = await until(() => asks() === 2);
+    expect(Math.abs(again - asked - 180)).toBeLessThan(20);
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 2 });
+  });
+
+  it("shows no live frame after what is newer", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    both(1, 5, 8);
+    model.tell({ kind: "runs", runs: [info(1, { state: "done", latest: 9 })] });
+    await settle();
+    expect(steps()).toEqual([8]);
+    const frame = { run: 1, ...label(9) };
+    both(2, 8, 9);
+    const told = { kind: "kept", run: info(1, { latest: 9 }), rate: 20, steps: {}, frame };
+    model.tell(told, [file(9)]);
+    await asked();
+    expect(steps()).toEqual([9]);
+    await press(slider(), "Home");
+    expect(steps()).toEqual([8]); // it was kept, too, and not shown for long
   });
 
   it("keeps a live frame that is kept, and shows it again without its file", async () => {
@@ -335,15 +388,11 @@ describe("FramePlayerView", () => {
       serial: 3,
       run: info(1, { latest: 9 }),
       rate: 20,
-      carried: [1, 1],
+      live: [{ carried: [1, 1], kept: false, ...label(9) }],
     };
     const raw = new DataView(new Uint8Array([9, 0, 0]).buffer);
     drawn = [];
-    model.tell({ ...told, kept: false, frames: before, steps: { "1": [4, 8] }, ...label(9) }, [
-      file(4),
-      file(8),
-      raw,
-    ]);
+    model.tell({ ...told, frames: before, steps: { "1": [4, 8] } }, [file(4), file(8), raw]);
     await settle();
     expect(drawn).toEqual([9]);
     await press(slider(), "Home");
@@ -657,6 +706,19 @@ describe("FramePlayerView", () => {
     await settle();
     expect(place()).toBeCloseTo(0.5, 12);
     expect(model.saved).toEqual([]); // Python has no use for it
+  });
+
+  it("leaves the marker at the end while a run is followed, so that nothing linked to it is told", async () => {
+    await show(traitsOf([[info(1, { latest: 3 }), [1]]], { state: "running" }));
+    const places = new Set<number>();
+    for (let step = 4; step < 60; step += 3) {
+      both(step, step, step + 2);
+      await settle();
+      places.add(model.get("marker_low"));
+      await asked();
+      places.add(model.get("marker_low"));
+    }
+    expect([...places]).toEqual([MARGIN - 1]);
   });
 
   it("asks for what the buttons say, once, and for nothing without a kernel", async () => {

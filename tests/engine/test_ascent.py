@@ -20,7 +20,8 @@ from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.gram import ContentDistance
 from cnnviz_widgets.engine.objectives import Objective, OneEach, Seen, as_objective
 from cnnviz_widgets.engine.optimizers import Optimizer
-from cnnviz_widgets.engine.parameterizations import Pixels
+from cnnviz_widgets.engine.parameterizations import Fourier, Pixels
+from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.transforms import Jitter, Rotate, Transform
 from tests.random_networks import RandomNetwork
 from tests.untouched import untouched
@@ -485,6 +486,47 @@ def test_pictures_of_steps_are_made_when_they_are_looked_at() -> None:
     assert steps[3].image[0, 0, 0] == 2
     # Each is that of its own step, although the pictures have moved on since.
     assert torch.all(made[0] < made[1])
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_who_looks_at_pictures_changes_nothing(name: Any) -> None:
+    net, made = network(), []
+
+    def run(look: Callable[[list[Step]], None]) -> Ascent:
+        image = Fourier(SPEC, start(2), random=torch.Generator().manual_seed(3), deviation=0.3)
+        steps = ascend(
+            net,
+            image,
+            {"target": as_objective(2)},
+            steps=5,
+            optimizer=Optimizer(name, 0.2),
+            random=torch.Generator().manual_seed(2),
+            transforms=[Jitter(1)] if name == "adam" else [],
+            picturing=lambda x: net.restore(x)[0],
+            relax=3,
+        )
+        taken: list[Step] = []
+        while True:
+            try:
+                taken.append(next(steps))
+            except StopIteration as end:
+                return end.value
+            look(taken)
+
+    def now(taken: list[Step]) -> None:
+        with torch.inference_mode():
+            made.append(taken[-1].image)
+
+    later: list[Step] = []
+    alone = run(lambda taken: None)
+    watched = run(now)
+    run(lambda taken: later.extend(taken) if len(taken) == 5 else None)
+    late = run(lambda taken: taken[len(taken) // 2].image)
+    for other in (watched, late):
+        assert torch.equal(other.x, alone.x)
+        np.testing.assert_array_equal(other.values["target"], alone.values["target"])
+    for one, other in zip(made, later, strict=True):
+        np.testing.assert_array_equal(one, other.image)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,10 @@ class FakePage:
     def messages(self, kind: str) -> list[tuple[dict[str, Any], list[bytes]]]:
         return [(content, buffers) for content, buffers in self.inbox if content["kind"] == kind]
 
+    def live_steps(self) -> list[list[int]]:
+        """The steps of the live frames of each message."""
+        return [[live["step"] for live in content["live"]] for content, _ in self.messages("live")]
+
     def paint(self) -> None:
         """Say that the last live frame is painted."""
         self.say(visible=True, painted=self.messages("live")[-1][0]["serial"])
@@ -230,7 +234,8 @@ def test_very_large_live_frames_are_sent_smaller(clock: Clock) -> None:
     )  # each mean of four is one of its values
     player.show(1, {}, lambda: image)
     ((content, (raw,)),) = page.messages("live")
-    assert (content["size"], content["carried"]) == ([700, 700], [350, 350])
+    (live,) = content["live"]
+    assert (live["size"], live["carried"]) == ([700, 700], [350, 350])
     np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(350, 350, 3), noise(0, 350))
 
 
@@ -271,26 +276,25 @@ def test_a_removed_run_leaves_the_page_and_another_is_shown() -> None:
 # What is sent when.
 
 
-def test_a_slow_page_is_sent_one_frame_and_no_more_before_it_has_painted_it(clock: Clock) -> None:
+def test_a_slow_page_is_sent_one_message_and_no_more_before_it_has_painted_it(clock: Clock) -> None:
     player = FramePlayer()
     player.begin(total=100_000)
     page = FakePage(player)
     looked = run_steps(player, range(1, 1001), clock)
-    assert [content["step"] for content, _ in page.messages("live")] == [1]
-    assert looked == [1]  # nor is any picture made for nothing
+    assert page.live_steps() == [[1]]
+    # Two more pictures wait for it, and nothing else is made for nothing.
+    assert looked == [1, pytest.approx(92, abs=2), pytest.approx(183, abs=2)]
     page.paint()
-    run_steps(player, range(1001, 1301), clock)
-    (content, (raw,)) = page.messages("live")[1]
-    assert len(page.messages("live")) == 2
-    assert (content["step"], content["size"], content["carried"]) == (
-        1001,
-        [6, 6],
-        [6, 6],
-    )  # the newest, not the next
+    assert len(page.messages("live")) == 1  # by now they are old
+    assert run_steps(player, range(1001, 1050), clock) == [1001]
+    _, (content, (raw,)) = page.messages("live")
+    (live,) = content["live"]
+    # The newest, not the next.
+    assert (live["step"], live["size"], live["carried"]) == (1001, [6, 6], [6, 6])
     np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(1001))
 
 
-def test_a_quick_page_is_sent_some_twelve_frames_a_second(clock: Clock) -> None:
+def test_a_quick_page_is_sent_some_ten_frames_a_second(clock: Clock) -> None:
     player = FramePlayer()
     player.begin(total=100_000)
     page = FakePage(player)
@@ -298,8 +302,45 @@ def test_a_quick_page_is_sent_some_twelve_frames_a_second(clock: Clock) -> None:
         run_steps(player, [step], clock)
         if page.messages("live"):
             page.paint()
-    assert 3 * 11 <= len(page.messages("live")) <= 3 * 13
+    assert 3 * 10 <= len(page.messages("live")) <= 3 * 11 + 1
+    assert {len(steps) for steps in page.live_steps()} == {1}
     assert page.messages("live")[-1][0]["rate"] == pytest.approx(1000, rel=0.02)
+
+
+@pytest.mark.parametrize("pace", [0.008, 0.036, 0.06])
+def test_a_page_that_takes_its_time_is_sent_two_frames_at_once_the_moment_it_asks(
+    clock: Clock, pace: float
+) -> None:
+    player = FramePlayer()
+    player.begin(total=100_000)
+    page = FakePage(player)
+    ask, steps = clock.now + 0.18, int(6 / pace)
+    for step in range(1, steps + 1):
+        run_steps(player, [step], clock, pace)
+        if clock.now >= ask:
+            ask += 0.18
+            page.paint()
+    assert 10 * 6 <= sum(map(len, page.live_steps())) <= 11 * 6 + 2
+    assert len(page.messages("live")) <= 1 + 6 / 0.18
+    assert max(map(len, page.live_steps())) == 2
+    shown = [step for steps in page.live_steps() for step in steps]
+    assert shown == sorted(set(shown))
+    for content, buffers in page.messages("live")[-5:]:
+        for live, raw in zip(content["live"], buffers, strict=True):
+            np.testing.assert_array_equal(
+                np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(live["step"])
+            )
+
+
+def test_what_waits_for_a_page_is_not_sent_once_the_run_is_over(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=100_000)
+    page = FakePage(player)
+    run_steps(player, range(1, 190), clock)
+    player.finish("stopped", picture(189))
+    page.paint()
+    assert page.live_steps() == [[1]]
+    assert [content["frame"]["step"] for content, _ in page.messages("kept")] == [189]
 
 
 def test_a_hidden_page_and_a_closed_one_cost_no_live_frames(clock: Clock) -> None:
@@ -340,7 +381,7 @@ def test_a_page_that_was_closed_does_not_block_the_next_one(clock: Clock) -> Non
         run_steps(player, [step], clock)
         if page.messages("live"):
             page.paint()
-    assert len(page.messages("live")) >= 11
+    assert len(page.messages("live")) >= 10
 
 
 def test_a_page_that_comes_into_sight_with_nothing_painted_is_sent_live_frames(clock: Clock) -> None:
@@ -384,15 +425,16 @@ def test_one_picture_is_live_and_kept_where_both_are_due_within_a_few_steps(
         if page.inbox[-1][0]["kind"] == "live":
             page.paint()
     lives = page.messages("live")
-    assert 10 * 240 * pace <= len(lives) <= 12.5 * 240 * pace + 3
+    assert 10 * 240 * pace <= len(lives) <= 11 * 240 * pace + 3
     # All 61 are kept; live ones come between where these are fewer than ten a second.
     assert {1, *range(4, 241, 4)} <= set(looked)
     assert len(looked) <= 61 + (8 if pace < 0.025 else 32)
     for content, (*_, raw) in lives:
-        assert content["kept"] == (content["step"] % 4 == 0 or content["step"] == 1)
-        assert np.array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(content["step"]))
+        (live,) = content["live"]
+        assert live["kept"] == (live["step"] % 4 == 0 or live["step"] == 1)
+        assert np.array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(live["step"]))
     assert {content["kind"] for content, _ in page.inbox} == {"all", "live"}
-    sent = [content["step"] for content, _ in lives if content["kept"]]
+    sent = [live["step"] for content, _ in lives for live in content["live"] if live["kept"]]
     for content, buffers in lives:
         assert len(buffers) == 1 + len(content["frames"])
         for label, buffer in zip(content["frames"], buffers, strict=False):
@@ -426,7 +468,7 @@ def test_what_is_seen_are_also_the_last_live_frames(clock: Clock) -> None:
         run_steps(player, [step], clock)
         if page.messages("live"):
             page.paint()
-    *_, shown, on_its_way = [content["step"] for content, _ in page.messages("live")]
+    *_, (shown,), (on_its_way,) = page.live_steps()
     assert player.frame(1, on_its_way).step == 1
     assert (player.seen(1, shown).step, player.seen(1, -1).step) == (shown, on_its_way)
     np.testing.assert_array_equal(player.seen(1, shown).image, picture(shown))
@@ -493,7 +535,7 @@ def test_while_an_earlier_frame_is_on_show_the_page_is_told_but_sent_no_picture(
     page = FakePage(player)
     assert run_steps(player, range(2, 100), clock) == []
     ((content, buffers),) = page.messages("live")
-    assert (content["run"]["latest"], buffers) == (2, [])
+    assert (content["run"]["latest"], content["live"], buffers) == (2, [], [])
 
 
 def test_numbers_that_json_lacks_are_sent_as_none(clock: Clock) -> None:
@@ -504,7 +546,7 @@ def test_numbers_that_json_lacks_are_sent_as_none(clock: Clock) -> None:
     player.finish("failed", text="it\ndiverged")
     for content, _ in [*page.messages("live"), *page.messages("runs")]:
         json.dumps(content, allow_nan=False)
-    assert page.messages("live")[0][0]["values"] == {"loss": None, "<i>": None, "fine": 0.333333}
+    assert page.messages("live")[0][0]["live"][0]["values"] == {"loss": None, "<i>": None, "fine": 0.333333}
     assert player._kept["runs"][0]["ended"] == "it diverged"
     assert math.isnan(player.frame(1, 1).values["loss"])
 

@@ -20,15 +20,21 @@ interface Labeled extends Label {
   run: number;
 }
 
-interface LiveMessage extends Label {
+interface Live extends Label {
+  /** As many pixels as come; where none do, the message tells only how far the run is. */
+  carried?: Size;
+  /** Whether it is kept, too. */
+  kept: boolean;
+}
+
+interface LiveMessage {
   kind: "live";
   serial: number;
   run: RunInfo;
   rate: number | null;
-  carried: Size;
-  /** Whether it is kept, too. */
-  kept: boolean;
-  /** Frames kept before it; their files come first. */
+  /** In the order of their steps; their pixels come last. */
+  live: Live[];
+  /** Frames kept before; their files come first. */
   frames: Labeled[];
   /** Which are kept, of each run of which others are now. */
   steps: Record<string, number[]>;
@@ -68,6 +74,10 @@ const GREETING = 3000;
 const GREETINGS = 5;
 /** What was asked for and is not heard for so long may never be: the kernel may be another one. */
 const UNHEARD = 10_000;
+/** Live frames are shown so long, in milliseconds. */
+const PACE = 90;
+/** And asked for so often: what it costs to ask and be answered it costs once for two of them. */
+const ASKING = 180;
 
 export class Store {
   readonly runs = new Runs();
@@ -88,6 +98,11 @@ export class Store {
   #cleanup = new Cleanup();
   #onlookers = new Set<Onlooker>();
   #serial = 0;
+  /** Live frames to be shown yet. */
+  #queue: (LiveFrame & { kept: boolean })[] = [];
+  #later: ReturnType<typeof setTimeout> | undefined;
+  /** When some were asked for last. */
+  #asked = Number.NEGATIVE_INFINITY;
   #visible: boolean | undefined;
   #near = false;
   #answered = false;
@@ -122,6 +137,7 @@ export class Store {
     this.#cleanup.listen(window, "pageshow", () => this.tellSeen());
     this.#cleanup.add(() => clearTimeout(this.#again));
     this.#cleanup.add(() => clearTimeout(this.#unheard));
+    this.#cleanup.add(() => clearTimeout(this.#later));
     load();
     this.#followed = Math.max(model.get("run"), this.runs.newest?.number ?? 0);
   }
@@ -234,6 +250,7 @@ export class Store {
 
   #take(message: Message, buffers: DataView[]): void {
     this.connected = true;
+    this.#hurry();
     switch (message.kind) {
       case "runs":
         message.runs.map((info) => this.runs.note(info));
@@ -276,25 +293,52 @@ export class Store {
     this.runs.add(run, { ...label, bytes: asUint8(buffer) });
   }
 
-  /** Take a frame; one without a picture only tells how far it is. */
+  /** Take live frames, and show them one after another. */
   #takeLive(message: LiveMessage, buffers: DataView[]): void {
-    const { serial, rate, run, carried, step, size, values } = message;
+    const { serial, rate, run, live, frames, steps } = message;
     this.#serial = serial;
     this.rate = rate;
     this.runs.note(run);
-    message.frames.forEach((frame, index) => {
+    frames.forEach((frame, index) => {
       this.#keep(frame, buffers[index]);
     });
-    const buffer = buffers[message.frames.length];
-    if (buffer !== undefined) {
-      const frame = { step, size, values, carried, bytes: asUint8(buffer) };
-      this.live = { run: run.number, ...frame };
-      if (message.kept) {
-        this.runs.add(run.number, frame);
+    this.runs.thin(steps);
+    this.#queue = live.flatMap(({ kept, ...frame }, index) => {
+      const buffer = buffers[frames.length + index];
+      return buffer === undefined
+        ? []
+        : [{ ...frame, run: run.number, bytes: asUint8(buffer), kept }];
+    });
+    this.#showNext();
+  }
+
+  /** Show the next live frame; once the last one is painted, Python may send others. */
+  #showNext(): void {
+    const next = this.#queue.shift();
+    if (next !== undefined) {
+      const { kept, ...frame } = next;
+      this.live = frame;
+      if (kept) {
+        this.runs.add(frame.run, frame);
       }
     }
-    this.runs.thin(message.steps);
-    this.#tellPainted();
+    if (this.#queue.length > 0) {
+      this.#later = setTimeout(() => {
+        this.#showNext();
+        this.#refresh();
+      }, PACE);
+    } else {
+      this.#tellPainted();
+    }
+  }
+
+  /** Skip to the last live frame: something newer comes. */
+  #hurry(): void {
+    clearTimeout(this.#later);
+    while (this.#queue.length > 0) {
+      this.#showNext();
+      clearTimeout(this.#later);
+    }
   }
 
   /** Tell Python, which sends no live frame before, once what came up to now is painted: never while hidden. */
@@ -302,11 +346,13 @@ export class Store {
     const serial = this.#serial;
     // The views draw in the next frame, before this.
     requestAnimationFrame(() => {
-      setTimeout(() => {
+      const report = () => {
         if (this.#visible === true && serial === this.#serial) {
+          this.#asked = performance.now();
           this.#report(serial);
         }
-      });
+      };
+      setTimeout(report, Math.max(0, this.#asked + ASKING - performance.now()));
     });
   }
 

@@ -27,6 +27,6 @@ export function markerEnds(
   const first = steps[0] ?? 0;
   const span = (steps[steps.length - 1] ?? 0) - first;
   const step = steps[nearestStep(steps, value)] ?? 0;
-  const share = span > 0 ? MARGIN + ((1 - 2 * MARGIN) * (step - first)) / span : 0.5;
+  const share = span > 0 ? MARGIN + (1 - 2 * MARGIN) * ((step - first) / span) : 0.5;
   return { marker_low: -share, marker_high: 1 - share };
 }
