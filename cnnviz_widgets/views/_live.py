@@ -1,10 +1,10 @@
-"""When the page may be sent the next live frame: only when it has painted the last, and somebody sees it."""
+"""When the page may be sent the next live frames: only when it has painted the last, and somebody sees it."""
 
 from __future__ import annotations
 
 import math
 
-INTERVAL = 1 / 11
+INTERVAL = 1 / 10.5
 """Time between two live frames, in seconds: on the average, as they come when a step is done."""
 
 SLOWEST = 1 / 10
@@ -27,16 +27,16 @@ SMOOTHING = 2.0
 
 
 class LiveGate:
-    """Opens when every page that is seen has painted the last live frame, at most so often a second.
+    """Opens when every page that is seen has painted what it was sent last.
 
-    A page that is slow, or that is not heard because the kernel is busy, gets no further frame before it has
-    painted the last one: nothing ever waits in a queue. A page that was closed can't say so reliably: it is given up
-    once another page paints and it does not. Where none does, a frame now and then finds out whether one is there.
+    A page that is slow, or that is not heard because the kernel is busy, gets no further message before it has
+    painted the last one: there is never a queue. A page that was closed can't say so reliably: it is given up once
+    another page paints and it does not. Where none does, a message now and then finds out whether one is there.
     Times are in seconds, of any clock.
     """
 
     def __init__(self) -> None:
-        self._painted: dict[str, int] = {}  # by page that is seen: the last frame it has painted
+        self._painted: dict[str, int] = {}  # by page that is seen: the last message
         self._serial = 0
         self._sent_at = self._made_at = self._due = -math.inf
 

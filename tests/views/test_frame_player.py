@@ -283,7 +283,7 @@ def test_a_slow_page_is_sent_one_message_and_no_more_before_it_has_painted_it(cl
     looked = run_steps(player, range(1, 1001), clock)
     assert page.live_steps() == [[1]]
     # Two more pictures wait for it, and nothing else is made for nothing.
-    assert looked == [1, pytest.approx(92, abs=2), pytest.approx(183, abs=2)]
+    assert looked == [1, pytest.approx(96, abs=2), pytest.approx(191, abs=2)]
     page.paint()
     assert len(page.messages("live")) == 1  # by now they are old
     assert run_steps(player, range(1001, 1050), clock) == [1001]
@@ -314,14 +314,14 @@ def test_a_page_that_takes_its_time_is_sent_two_frames_at_once_the_moment_it_ask
     player = FramePlayer()
     player.begin(total=100_000)
     page = FakePage(player)
-    ask, steps = clock.now + 0.18, int(6 / pace)
+    ask, steps = clock.now + 0.19, int(6 / pace)
     for step in range(1, steps + 1):
         run_steps(player, [step], clock, pace)
         if clock.now >= ask:
-            ask += 0.18
+            ask += 0.19
             page.paint()
     assert 10 * 6 <= sum(map(len, page.live_steps())) <= 11 * 6 + 2
-    assert len(page.messages("live")) <= 1 + 6 / 0.18
+    assert len(page.messages("live")) <= 1 + 6 / 0.19
     assert max(map(len, page.live_steps())) == 2
     shown = [step for steps in page.live_steps() for step in steps]
     assert shown == sorted(set(shown))
