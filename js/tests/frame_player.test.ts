@@ -258,7 +258,7 @@ describe("FramePlayerView", () => {
       steps.map((step) => new DataView(new Uint8Array([step, 0, 0]).buffer)),
     );
   /** Until the page asks for the next live frames. */
-  const asked = () => vi.advanceTimersByTimeAsync(250);
+  const asked = () => vi.advanceTimersByTimeAsync(350);
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -337,9 +337,9 @@ describe("FramePlayerView", () => {
     expect(text()).toContain("step 8 of 100");
     const second = await until(() => drawn.includes(8));
     expect([drawn, steps(), asks()]).toEqual([[3, 5, 8], [8], 1]);
-    expect(Math.abs(second - first - 95)).toBeLessThan(20);
+    expect(Math.abs(second - first - 90)).toBeLessThan(20);
     const again = await until(() => asks() === 2);
-    expect(Math.abs(again - asked - 190)).toBeLessThan(20);
+    expect(Math.abs(again - asked - 270)).toBeLessThan(20);
     expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 2 });
   });
 

@@ -75,9 +75,9 @@ const GREETINGS = 5;
 /** What was asked for and is not heard for so long may never be: the kernel may be another one. */
 const UNHEARD = 10_000;
 /** Live frames are shown so long, in milliseconds. */
-const PACE = 95;
-/** And asked for so often: what it costs to ask and be answered it costs once for two of them. */
-const ASKING = 190;
+const PACE = 90;
+/** And asked for so often: what it costs to ask and be answered it costs once for three of them. */
+const ASKING = 270;
 
 export class Store {
   readonly runs = new Runs();
