@@ -339,7 +339,7 @@ describe("FramePlayerView", () => {
     expect([drawn, steps(), asks()]).toEqual([[3, 5, 8], [8], 1]);
     expect(Math.abs(second - first - 90)).toBeLessThan(20);
     const again = await until(() => asks() === 2);
-    expect(Math.abs(again - asked - 270)).toBeLessThan(20);
+    expect(Math.abs(again - asked - 240)).toBeLessThan(20);
     expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 2 });
   });
 

@@ -314,14 +314,14 @@ def test_a_page_that_takes_its_time_is_sent_three_frames_at_once_the_moment_it_a
     player = FramePlayer()
     player.begin(total=100_000)
     page = FakePage(player)
-    ask, steps = clock.now + 0.27, int(6 / pace)
+    ask, steps = clock.now + 0.24, int(6 / pace)
     for step in range(1, steps + 1):
         run_steps(player, [step], clock, pace)
         if clock.now >= ask:
-            ask += 0.27
+            ask += 0.24
             page.paint()
     assert 10 * 6 <= sum(map(len, page.live_steps())) <= 11 * 6 + 2
-    assert len(page.messages("live")) <= 1 + 6 / 0.27
+    assert len(page.messages("live")) <= 1 + 6 / 0.24
     assert max(map(len, page.live_steps())) == 3
     shown = [step for steps in page.live_steps() for step in steps]
     assert shown == sorted(set(shown))

@@ -77,7 +77,7 @@ const UNHEARD = 10_000;
 /** Live frames are shown so long, in milliseconds. */
 const PACE = 90;
 /** And asked for so often: what it costs to ask and be answered it costs once for three of them. */
-const ASKING = 270;
+const ASKING = 240;
 
 export class Store {
   readonly runs = new Runs();
