@@ -49,7 +49,11 @@ def _row(page: str, steps: list[tuple[float, bool]], frames: int, note: str) -> 
     # Each begins with steps that the change falls into; the first of all, with the watched pass of a run.
     whole = [part[5:] for part in parts[1:] if len(part) > PART // 2]
     means = [(part[0][1], (part[-1][0] - part[0][0]) / (len(part) - 1)) for part in whole]
-    ratios = [other / one if watched else one / other for (watched, one), (_, other) in pairwise(means)]
+    ratios = [
+        other / one if watched else one / other
+        for (watched, one), (other_is, other) in pairwise(means)
+        if other_is != watched
+    ]
     seen = sum(part[-1][0] - part[0][0] for part in parts if part[0][1])
     return Row(
         f"a step of maximization of SqueezeNet's {LAYER}, 224 pixels, streaming to {page}",

@@ -110,8 +110,9 @@ def ascend(
 ) -> Generator[Step, None, Ascent]:
     """Change pictures so that the sum of some terms grows; a generator of `Step` that returns an `Ascent`.
 
-    Nothing is held across a step. A step's ``image`` is made when it is looked at; its ``values`` are those of the
-    terms (means over the pictures) before the step. `StopEarly`, thrown in, ends it with what there is.
+    Across a step nothing of the network is held, but the pictures are of a step that was looked at. A step's ``image``
+    is made when it is looked at; its ``values`` are those of the terms (means over the pictures) before the step.
+    `StopEarly`, thrown in, ends it with what there is.
 
     A value or gradient that is NaN or infinite ends it with the pictures before that; so does a value that has fallen
     a thousand times its size below the first one, and a gradient that is zero for all pictures. Losses end it
@@ -179,9 +180,13 @@ def ascend(
             mover(index, slope.evaluated, partial(evaluate.elsewhere, draw))
             image.constrain()
             good, here = here, image.leaf.detach().clone()
-            yield _step(partial(evaluate.picture, here), picturing, first + index, total or steps, last)
+            yield _step(
+                partial(evaluate.looked.picture, here), picturing, first + index, total or steps, last
+            )
     except StopEarly:
         stopped = True
+    finally:
+        evaluate.looked.close()
     if history and not fault and not ended:
         last = evaluate.values()
         peak = float(image.leaf.abs().max())

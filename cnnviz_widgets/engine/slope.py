@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnviz_widgets.engine.climber import Climber
-from cnnviz_widgets.engine.input_gradients import sent_back
+from cnnviz_widgets.engine.input_gradients import leaf_of, sent_back
 from cnnviz_widgets.engine.objectives import Objective
 from cnnviz_widgets.engine.optimizers import Evaluated
 from cnnviz_widgets.engine.parameterizations import Parameterization
@@ -57,6 +57,43 @@ class Slope:
         return float(_peaks(self.gradient).max())
 
 
+class Looked:
+    """Pictures of a leaf that somebody looked at, kept for the step that begins there; knows nothing of the network.
+
+    May be looked at from any thread, whatever the loop does meanwhile.
+
+    Parameters
+    ----------
+    image
+        Makes them.
+    """
+
+    def __init__(self, image: Parameterization) -> None:
+        self._image = image
+        self._made: tuple[Tensor, Tensor, Tensor] | None = None
+        self._open = True
+
+    def picture(self, here: Tensor) -> Tensor:
+        """Return the pictures of a leaf."""
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = leaf_of(here)
+            picture = self._image.picture(leaf)
+        self._made = here, leaf, picture
+        if not self._open:
+            self._made = None
+        return picture.detach()
+
+    def take(self, here: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return a leaf and its pictures, once, if those of ``here`` were looked at last."""
+        made, self._made = self._made, None
+        return made[1:] if made is not None and made[0] is here else None
+
+    def close(self) -> None:
+        """Keep nothing any more: no step follows."""
+        self._open = False
+        self._made = None
+
+
 class Evaluation:
     """The value of some terms, and its gradient with respect to the numbers that stand for pictures.
 
@@ -71,6 +108,8 @@ class Evaluation:
     ----------
     live
         Which pictures have had a gradient by way of the network [N].
+    looked
+        The pictures that steps are shown with.
     """
 
     def __init__(
@@ -86,31 +125,23 @@ class Evaluation:
         self._transforms, self._random = transforms, random
         self._asking = [name for name, each in terms.items() if each.asks_network]
         self._losses = losses
-        self._begun: tuple[Tensor, Tensor, Tensor] | None = None
+        self.looked = Looked(image)
         self.live = torch.zeros(len(image.leaf), dtype=torch.bool)
-
-    def picture(self, here: Tensor) -> Tensor:
-        """Return the pictures of a leaf; a step that begins there need not make them again."""
-        with torch.inference_mode(False), torch.enable_grad():
-            leaf = here.detach().requires_grad_()
-            picture = self._image.picture(leaf)
-        self._begun = here, leaf, picture
-        return picture.detach()
 
     def drawn(self, here: Tensor, *, relax: bool) -> tuple[Slope, Tensor | None]:
         """Return what there is to follow, and the draw of the transforms that shows it; ``None`` for none of them.
 
         ``here`` is a copy of the leaf.
         """
-        if self._begun is not None and self._begun[0] is not here:
-            self._begun = None  # somebody looked at an earlier step
+        begun = self.looked.take(here)
         for _ in range(_DRAWS if self._transforms else 0):
             draw = self._random.get_state()
-            slope = self(draw, relax=relax)
+            slope = self(draw, relax=relax, begun=begun)
+            begun = None
             if not self.is_stuck(slope):
                 return slope, draw
         # What moves and turns may have hidden.
-        return self(None, relax=relax), None
+        return self(None, relax=relax, begun=begun), None
 
     def is_stuck(self, slope: Slope) -> bool:
         """Return whether no picture has anything to follow: penalties lead nowhere where the network is silent."""
@@ -122,11 +153,16 @@ class Evaluation:
         # A loss that is 0 is no fault: what is left is to make the penalties small.
         return not (self._losses and left <= REACHED)
 
-    def __call__(self, draw: Tensor | None, *, relax: bool = False) -> Slope:
-        """Return the values, and the gradient of their sum; where that is zero, with relaxed rectifiers if wanted."""
+    def __call__(
+        self, draw: Tensor | None, *, relax: bool = False, begun: tuple[Tensor, Tensor] | None = None
+    ) -> Slope:
+        """Return the values, and the gradient of their sum; where that is zero, with relaxed rectifiers if wanted.
+
+        ``begun`` is the leaf with its pictures, where these are known.
+        """
         # Once each picture has had one, only what relaxed rectifiers may help needs to know of this step's.
         knows = not relax and bool(self.live.all())
-        values, gradient, live = self._once(draw, "plain", watch=not knows)
+        values, gradient, live = self._once(draw, "plain", watch=not knows, begun=begun)
         self.live |= live
         revived = torch.zeros_like(live)
         if relax and not bool(live.all()):
@@ -149,17 +185,21 @@ class Evaluation:
             return _numbers(self._climber.values(picture, picture))
 
     def _once(
-        self, draw: Tensor | None, rule: str, *, watch: bool
+        self,
+        draw: Tensor | None,
+        rule: str,
+        *,
+        watch: bool,
+        begun: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Return the values, the gradient, and for which pictures the network was seen to have a part in that [N]."""
-        begun, self._begun = self._begun, None
         arrived: list[Tensor] = []
         with self._climber.step(), ruled(rule):
             if begun is None:
                 leaf = self._image.leaf.detach().requires_grad_()
                 picture = self._image.picture(leaf)
             else:
-                _, leaf, picture = begun
+                leaf, picture = begun
             # Only the network's part of the gradient comes by way of this: penalties judge the picture itself.
             looked = picture.view_as(picture)
             if watch and looked.requires_grad:

@@ -30,7 +30,7 @@ class LiveGate:
     """Opens when every page that is seen has painted what it was sent last.
 
     A page that is slow, or that is not heard because the kernel is busy, gets no further message before it has
-    painted the last one: there is never a queue. A page that was closed can't say so reliably: it is given up once
+    painted the last one: no queue ever grows. A page that was closed can't say so reliably: it is given up once
     another page paints and it does not. Where none does, a message now and then finds out whether one is there.
     Times are in seconds, of any clock.
     """

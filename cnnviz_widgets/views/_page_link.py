@@ -69,6 +69,8 @@ class PageLink:
     def send_begun(self, run: Run, runs: Sequence[Run]) -> None:
         """Tell that a run begins, and send the frame of its parent that it begins with."""
         self.speed = Speed()
+        while self._outbox:
+            self._give_up()
         self.send_runs(runs)
         for frame in run.frames.values():
             self.send_kept(run, frame, {})
@@ -110,15 +112,15 @@ class PageLink:
         ``None`` where the page shows others: it is told only how far the run is.
         """
         self.gate.make(now)
+        if len(self._outbox) == CARRIED:
+            self._give_up()
         self._outbox.append(_Made(run, frame, now))
         self._send_live(now)
 
     def _send_live(self, now: float) -> None:
         """Send what waits, if the page is ready; a frame that it was not ready for in time, no more."""
         while self._outbox and now - self._outbox[0].when > STALE:
-            run, frame, _ = self._outbox.popleft()
-            if frame is not None and _is_kept(run, frame):
-                self.put_off(run, frame)
+            self._give_up()
         if not self._outbox or not self.gate.is_open(now):
             return
         run = self._outbox[-1].run
@@ -128,6 +130,12 @@ class PageLink:
         content, buffers = messages.live(run, frames, kept, self._untold)
         self.drop_put_off()
         self._tell(content | {"serial": self.gate.send(now), "rate": self.speed.rate}, buffers)
+
+    def _give_up(self) -> None:
+        """Send the frame that waits longest as a kept one, if it is one, or not at all."""
+        run, frame, _ = self._outbox.popleft()
+        if frame is not None and _is_kept(run, frame):
+            self.put_off(run, frame)
 
     def live_frames(self, run: int) -> dict[int, Frame]:
         """Return the last frames of a run that were live, by step."""

@@ -705,6 +705,10 @@ describe("FramePlayerView", () => {
     model.receive({ run: 1, other: 2, step: 51 });
     await settle();
     expect(place()).toBeCloseTo(0.5, 12);
+    // The latest of the run on show; the other one is further.
+    model.receive({ run: 2, other: 1, step: -1 });
+    await settle();
+    expect(place()).toBeCloseTo(MARGIN + (1 - 2 * MARGIN) * 0.2, 12);
     expect(model.saved).toEqual([]); // Python has no use for it
   });
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import cnnviz_widgets as cv
+from cnnviz_widgets.engine import climber
 from cnnviz_widgets.engine.ascent import Ascent, ascend
 from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.errors import OutputError
@@ -527,6 +530,63 @@ def test_who_looks_at_pictures_changes_nothing(name: Any) -> None:
         np.testing.assert_array_equal(other.values["target"], alone.values["target"])
     for one, other in zip(made, later, strict=True):
         np.testing.assert_array_equal(one, other.image)
+
+
+def test_who_looks_while_a_step_is_taken_changes_nothing_either() -> None:
+    net = network()
+    taken: list[Step] = []
+
+    class Peeking(Objective):
+        """Another thread may look at any moment, also within a line search."""
+
+        asks_network = True
+
+        def values(self, seen: Seen) -> Tensor:
+            if taken:
+                taken[-1].__dict__["_picture"]()
+            return -(seen.picture - 0.3).square().flatten(1).sum(1)
+
+    def run(*, peek: bool) -> Ascent:
+        taken.clear()
+        image = Fourier(SPEC, start(2), random=torch.Generator().manual_seed(3), deviation=0.3)
+        steps = ascend(
+            net,
+            image,
+            {"target": Peeking()},
+            steps=6,
+            optimizer=Optimizer("lbfgs", 1.0),
+            random=torch.Generator(),
+            picturing=lambda x: net.restore(x)[0],
+        )
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return end.value
+            if peek:
+                taken.append(step)
+
+    assert torch.equal(run(peek=True).x, run(peek=False).x)
+
+
+def test_a_step_that_is_kept_does_not_keep_the_networks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = []
+    real = climber.private_network
+
+    def noted(net: cv.Network) -> cv.Network:
+        copied = real(net)
+        copies.append(weakref.ref(copied.core))
+        return copied
+
+    monkeypatch.setattr(climber, "private_network", noted)
+    net = network()
+    ascent, steps = climb(net, start(), as_objective(2), picturing=lambda x: net.restore(x)[0])
+    kept = steps[-1]
+    assert kept.image is not None
+    del ascent, steps
+    gc.collect()
+    assert [copied() for copied in copies] == [None]
+    assert kept.image.shape == (6, 6, 3)
 
 
 @pytest.mark.parametrize(

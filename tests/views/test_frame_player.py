@@ -343,6 +343,21 @@ def test_what_waits_for_a_page_is_not_sent_once_the_run_is_over(clock: Clock) ->
     assert [content["frame"]["step"] for content, _ in page.messages("kept")] == [189]
 
 
+def test_what_waits_for_a_page_when_another_run_begins_is_not_taken_for_its_own(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=640)
+    page = FakePage(player)
+    run_steps(player, range(1, 5), clock, 0.1)  # the first is sent, three wait
+    player.begin(total=640)
+    run_steps(player, [1], clock, 0.1)
+    page.paint()
+    assert page.live_steps() == [[1], [1]]
+    assert [content["run"]["number"] for content, _ in page.messages("live")] == [1, 2]
+    with pytest.raises(ValueError, match="ascend"):
+        player.show(0, {}, lambda: picture(0))
+    assert player.seen(2, 4).step == 1
+
+
 def test_a_hidden_page_and_a_closed_one_cost_no_live_frames(clock: Clock) -> None:
     player = FramePlayer()
     player.begin(total=100_000)

@@ -76,7 +76,7 @@ const GREETINGS = 5;
 const UNHEARD = 10_000;
 /** Live frames are shown so long, in milliseconds. */
 const PACE = 90;
-/** And asked for so often: what it costs to ask and be answered it costs once for three of them. */
+/** And asked for so often: what it costs to ask and be answered it costs once for some of them. */
 const ASKING = 240;
 
 export class Store {
@@ -113,6 +113,7 @@ export class Store {
   constructor(private readonly model: AnyModel<Traits>) {
     const take = (message: Message, buffers: DataView[]) => this.#take(message, buffers);
     const load = () => {
+      this.#hurry();
       this.runs.load(model.get("_kept"));
       this.#refresh();
     };
@@ -143,6 +144,7 @@ export class Store {
   }
 
   close(): void {
+    this.#visible = false; // nothing is told any more
     this.#cleanup.run();
     this.bitmaps.close();
   }

@@ -186,8 +186,9 @@ export class FramePlayerView implements Onlooker {
     const shown = [run, other].filter((each) => each !== undefined);
     const low = Math.min(...shown.map(({ first }) => first + 1));
     const high = Math.max(...shown.map(({ latest }) => latest));
-    // The latest frame is shown at the end, though steps may have been done since it was made.
-    const step = this.model.get("step") < 0 ? high : Math.min(Math.max(at, low), high);
+    // The latest frame stands for where its run is, though steps may have been done since it was made.
+    const meant = this.model.get("step") < 0 ? (run?.latest ?? at) : at;
+    const step = Math.min(Math.max(meant, low), high);
     const ends = markerEnds(shown.length > 0 ? [low, step, high] : [], step);
     if (this.model.get("marker_low") !== ends.marker_low) {
       this.model.set("marker_low", ends.marker_low);
