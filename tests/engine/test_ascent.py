@@ -539,8 +539,6 @@ def test_who_looks_while_a_step_is_taken_changes_nothing_either() -> None:
     class Peeking(Objective):
         """Another thread may look at any moment, also within a line search."""
 
-        asks_network = True
-
         def values(self, seen: Seen) -> Tensor:
             if taken:
                 taken[-1].__dict__["_picture"]()
@@ -566,7 +564,9 @@ def test_who_looks_while_a_step_is_taken_changes_nothing_either() -> None:
             if peek:
                 taken.append(step)
 
-    assert torch.equal(run(peek=True).x, run(peek=False).x)
+    found, alone = run(peek=True), run(peek=False)
+    assert alone.steps == 6
+    assert torch.equal(found.x, alone.x)
 
 
 def test_a_step_that_is_kept_does_not_keep_the_networks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
