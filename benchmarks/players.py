@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import statistics
 import time
 from itertools import pairwise
@@ -13,8 +14,9 @@ from jupyter_client.manager import start_new_kernel
 from benchmarks._page import open_page
 from benchmarks._timing import Row
 
-LAYER, CHANNEL, STEPS, PART = "features.5", 3, 1500, 60
+LAYER, CHANNEL, STEPS = "features.5", 3, 1500
 FRAMES_A_SECOND = 10
+SECONDS, LEAST_STEPS = 2.5, 20  # of a part
 # The page is in turn seen and hidden, a part of the run each: so a machine that slows down slows both.
 CELL = f"""
 import json, time
@@ -28,8 +30,6 @@ show, send = player.view.show, player.view.send
 def noted(step, values, picture):
     show(step, values, picture)
     steps.append((time.perf_counter(), player.view._link.gate.is_watched))
-    if step % {PART} == 0:
-        send({{"kind": "part"}}, [])
 
 def counted(content, *more):
     frames.extend(content.get("live", []))
@@ -47,7 +47,7 @@ def _row(page: str, steps: list[tuple[float, bool]], frames: int, note: str) -> 
             parts.append([])
         parts[-1].append((when, watched))
     # Each begins with steps that the change falls into; the first of all, with the watched pass of a run.
-    whole = [part[5:] for part in parts[1:] if len(part) > PART // 2]
+    whole = [part[5:] for part in parts[1:] if len(part) >= LEAST_STEPS]
     means = [(part[0][1], (part[-1][0] - part[0][0]) / (len(part) - 1)) for part in whole]
     ratios = [
         other / one if watched else one / other
@@ -62,12 +62,11 @@ def _row(page: str, steps: list[tuple[float, bool]], frames: int, note: str) -> 
         statistics.median(mean for watched, mean in means if not watched),
         statistics.median(ratios),
         target=0.95,
-        note=f"{STEPS} steps, some {PART} of each in turn, {frames / seen:.1f} frames a second of the "
+        note=f"{STEPS} steps, {SECONDS} s of each in turn, {frames / seen:.1f} frames a second of the "
         f"{FRAMES_A_SECOND} asked for; {note}",
     )
 
 
-SECONDS = 2.5
 HIDE = """hidden => {
     Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -103,9 +102,15 @@ class _LonePage:
     def watch(self) -> tuple[list[tuple[float, bool]], int]:
         """Have the run go on to its end; return when each step was done, whether watched, and the number of frames."""
         self._say(visible=True, near=True, have={})
-        request, seen = self._client.execute("player.start()"), True
+        request, seen, turn = self._client.execute("player.start()"), True, time.monotonic() + SECONDS
         while True:
-            message = self._client.get_iopub_msg(timeout=60)
+            if time.monotonic() >= turn:
+                seen, turn = not seen, turn + SECONDS
+                self._say(visible=seen, near=seen, **({"have": {}} if seen else {}))
+            try:
+                message = self._client.get_iopub_msg(timeout=max(0.0, turn - time.monotonic()))
+            except queue.Empty:
+                continue
             content = message["content"]
             if message["msg_type"] == "error" and message["parent_header"]["msg_id"] == request:
                 raise RuntimeError("\n".join(content["traceback"]))
@@ -117,9 +122,6 @@ class _LonePage:
                 self._asked = time.monotonic()
                 if seen:
                     self._say(visible=True, near=True, painted=told["serial"])
-            elif told.get("kind") == "part":
-                seen = not seen
-                self._say(visible=seen, near=seen, **({"have": {}} if seen else {}))
             elif content["data"].get("state", {}).get("state") == "done":
                 steps, frames = json.loads(self._run("print(json.dumps([steps, len(frames)]))"))
                 return [tuple(step) for step in steps], frames

@@ -51,7 +51,7 @@ def live(
         "kind": "live",
         "run": run.info(),
         "live": [
-            _label(frame) | {"carried": _size(small), "kept": run.frames.get(frame.step) is frame}
+            _label(frame) | {"carried": _size(small), "kept": run.has_kept(frame)}
             for frame, small in zip(frames, carried, strict=True)
         ],
         "frames": [{"run": of.number, **_label(frame)} for of, frame in kept],

@@ -145,6 +145,10 @@ class Run:
         if len(self.frames) > FRAMES_A_RUN + 2:
             self.thin()
 
+    def has_kept(self, frame: Frame) -> bool:
+        """Whether a frame is kept, and not another of its step."""
+        return self.frames.get(frame.step) is frame
+
     def thin(self) -> bool:
         """Drop every second frame, never the first nor the last; return whether any was there to drop."""
         before = len(self.frames)

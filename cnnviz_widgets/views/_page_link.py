@@ -126,7 +126,7 @@ class PageLink:
         run = self._outbox[-1].run
         frames = [frame for _, frame, _ in self._outbox if frame is not None]
         self._live.extend((run.number, frame) for frame in frames)
-        kept = [(of, frame) for of, frame in self._unsent if _is_kept(of, frame)]
+        kept = [(of, frame) for of, frame in self._unsent if of.has_kept(frame)]
         content, buffers = messages.live(run, frames, kept, self._untold)
         self.drop_put_off()
         self._tell(content | {"serial": self.gate.send(now), "rate": self.speed.rate}, buffers)
@@ -134,13 +134,9 @@ class PageLink:
     def _give_up(self) -> None:
         """Send the frame that waits longest as a kept one, if it is one, or not at all."""
         run, frame, _ = self._outbox.popleft()
-        if frame is not None and _is_kept(run, frame):
+        if frame is not None and run.has_kept(frame):
             self.put_off(run, frame)
 
     def live_frames(self, run: int) -> dict[int, Frame]:
         """Return the last frames of a run that were live, by step."""
         return {frame.step: frame for number, frame in self._live if number == run}
-
-
-def _is_kept(run: Run, frame: Frame) -> bool:
-    return run.frames.get(frame.step) is frame

@@ -21,8 +21,8 @@ interface Labeled extends Label {
 }
 
 interface Live extends Label {
-  /** As many pixels as come; where none do, the message tells only how far the run is. */
-  carried?: Size;
+  /** As many pixels as come. */
+  carried: Size;
   /** Whether it is kept, too. */
   kept: boolean;
 }
@@ -32,7 +32,7 @@ interface LiveMessage {
   serial: number;
   run: RunInfo;
   rate: number | null;
-  /** In the order of their steps; their pixels come last. */
+  /** In the order of their steps; their pixels come last. None where others are on show. */
   live: Live[];
   /** Frames kept before; their files come first. */
   frames: Labeled[];
@@ -99,7 +99,7 @@ export class Store {
   #onlookers = new Set<Onlooker>();
   #serial = 0;
   /** Live frames to be shown yet. */
-  #queue: (LiveFrame & { kept: boolean })[] = [];
+  #queue: (LiveFrame & Live)[] = [];
   #later: ReturnType<typeof setTimeout> | undefined;
   /** When some were asked for last. */
   #asked = Number.NEGATIVE_INFINITY;
@@ -305,25 +305,15 @@ export class Store {
       this.#keep(frame, buffers[index]);
     });
     this.runs.thin(steps);
-    this.#queue = live.flatMap(({ kept, ...frame }, index) => {
-      const buffer = buffers[frames.length + index];
-      return buffer === undefined
-        ? []
-        : [{ ...frame, run: run.number, bytes: asUint8(buffer), kept }];
+    this.#queue = live.map((frame, index) => {
+      return { ...frame, run: run.number, bytes: asUint8(buffers[frames.length + index]) };
     });
     this.#showNext();
   }
 
   /** Show the next live frame; once the last one is painted, Python may send others. */
   #showNext(): void {
-    const next = this.#queue.shift();
-    if (next !== undefined) {
-      const { kept, ...frame } = next;
-      this.live = frame;
-      if (kept) {
-        this.runs.add(frame.run, frame);
-      }
-    }
+    this.#showLive(this.#queue.shift());
     if (this.#queue.length > 0) {
       this.#later = setTimeout(() => {
         this.#showNext();
@@ -337,9 +327,21 @@ export class Store {
   /** Skip to the last live frame: something newer comes. */
   #hurry(): void {
     clearTimeout(this.#later);
-    while (this.#queue.length > 0) {
-      this.#showNext();
-      clearTimeout(this.#later);
+    if (this.#queue.length > 0) {
+      for (const frame of this.#queue.splice(0)) {
+        this.#showLive(frame);
+      }
+      this.#tellPainted();
+    }
+  }
+
+  #showLive(next: (LiveFrame & Live) | undefined): void {
+    if (next !== undefined) {
+      const { kept, ...frame } = next;
+      this.live = frame;
+      if (kept) {
+        this.runs.add(frame.run, frame);
+      }
     }
   }
 
