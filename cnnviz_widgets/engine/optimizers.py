@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from cnnviz_widgets.engine.norm_balls import steepest
 
@@ -67,21 +68,46 @@ def mover_of(optimizer: Optimizer, leaf: Tensor) -> Mover:
         return _lbfgs_mover(optimizer, leaf)
     if optimizer.name == "adaptive":
         return _adaptive_mover(optimizer, leaf)
-    chosen: torch.optim.Optimizer
     # In one pass over the numbers, where there is a kernel for it.
     fused = leaf.device.type in ("cpu", "cuda")
     if optimizer.name == "adam":
-        chosen = torch.optim.Adam([leaf], lr=1.0, maximize=True, foreach=False, fused=fused)
-    else:
-        chosen = torch.optim.SGD(
-            [leaf], lr=1.0, momentum=optimizer.momentum, maximize=True, foreach=False, fused=fused
-        )
+        return _adam_mover(optimizer, leaf, fused)
+    chosen = torch.optim.SGD(
+        [leaf], lr=1.0, momentum=optimizer.momentum, maximize=True, foreach=False, fused=fused
+    )
 
     def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
         chosen.param_groups[0]["lr"] = optimizer.at(index)
         leaf.grad = here[1].contiguous()
         chosen.step()
         leaf.grad = None
+
+    return move
+
+
+def _adam_mover(optimizer: Optimizer, leaf: Tensor, fused: bool) -> Mover:
+    # What `torch.optim.Adam` calls in the end, without what that does for hooks, profilers and compilers.
+    mean, square = torch.zeros_like(leaf), torch.zeros_like(leaf)
+    steps = torch.zeros((), dtype=torch.float32, device=leaf.device if fused else "cpu")
+
+    def move(index: int, here: Evaluated, evaluate: Callable[[], Evaluated]) -> None:
+        adam(
+            [leaf],
+            [here[1].contiguous()],
+            [mean],
+            [square],
+            [],
+            [steps],
+            lr=optimizer.at(index),
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=True,
+            foreach=False,
+            fused=fused,
+        )
 
     return move
 

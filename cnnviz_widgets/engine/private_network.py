@@ -62,7 +62,8 @@ class PrivateNetwork(Network):
         kind = self._kind
         known = self._steady.get(kind)
         if known is not None:
-            with same_chance(), computing(gradients=gradients):
+            # What draws numbers of Python's or NumPy's is not predictable.
+            with same_chance(of_torch=True), computing(gradients=gradients):
                 yield known
             return
         with evaluation(self.core, gradients=gradients) as state:

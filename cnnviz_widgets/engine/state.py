@@ -186,14 +186,18 @@ class _TensorCopy:
 
 def _random_states() -> list[Callable[[], object]]:
     """Return calls that set every global random state back to what it is now."""
-    torch_state = torch.get_rng_state()
     numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 -- the global one is meant
     python_state = random.getstate()
-    calls: list[Callable[[], object]] = [
-        lambda: torch.set_rng_state(torch_state),
+    return [
+        *_torch_states(),
         lambda: np.random.set_state(numpy_state),  # noqa: NPY002
         lambda: random.setstate(python_state),
     ]
+
+
+def _torch_states() -> list[Callable[[], object]]:
+    torch_state = torch.get_rng_state()
+    calls: list[Callable[[], object]] = [lambda: torch.set_rng_state(torch_state)]
     if torch.cuda.is_initialized():
         cuda_states = torch.cuda.get_rng_state_all()
         calls.append(lambda: torch.cuda.set_rng_state_all(cuda_states))
@@ -286,9 +290,9 @@ def computing(*, gradients: bool) -> Iterator[None]:
 
 
 @contextmanager
-def same_chance() -> Iterator[None]:
-    """See the global random states afterwards as before."""
-    states = _random_states()
+def same_chance(*, of_torch: bool = False) -> Iterator[None]:
+    """See the global random states afterwards as before; those of torch alone where nothing else draws inside."""
+    states = _torch_states() if of_torch else _random_states()
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import weakref
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
@@ -142,6 +143,35 @@ def assert_same_fields(found: Any, expected: Any) -> None:
             assert_same_fields(found[key], expected[key])
     else:
         np.testing.assert_array_equal(found, expected)
+
+
+class Chancy(nn.Module):
+    """A module that draws numbers in each pass."""
+
+    def __init__(self, draw: Callable[[], object]) -> None:
+        super().__init__()
+        self.draw = draw
+        self.inner = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.draw()
+        found: Tensor = self.inner(x)
+        return found
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda: torch.rand(3), lambda: torch.manual_seed(3), random.random, lambda: np.random.rand(2)],  # noqa: NPY002
+    ids=["torch", "torch seeded", "python", "numpy"],
+)
+def test_a_steady_pass_takes_no_numbers_of_anyone(draw: Callable[[], object]) -> None:
+    """Also when the copy is known to stay as it is, and little is watched over."""
+    module = Chancy(draw)
+    with untouched(module):
+        found = cv.maximize(
+            cv.Network(module, input=SPEC), cv.Target(layer="inner", channel=1), steps=6, transforms=[]
+        )
+    assert found.steps == 6
 
 
 def test_a_copy_that_shares_nothing_is_one() -> None:
