@@ -10,10 +10,10 @@ INTERVAL = 1 / 10.5
 SLOWEST = 1 / 10
 """A live frame waits for the step of a kept one, which serves as both, if it is no rarer for that."""
 
-CARRIED = 3
+CARRIED = 6
 """So many live frames go with one message at most: what else a message costs, it costs but once."""
 
-STALE = 0.4
+STALE = 0.65
 """A frame that the page was not ready for after so many seconds is not sent any more: a newer one is."""
 
 SILENCE = 2.0

@@ -280,18 +280,18 @@ def test_a_slow_page_is_sent_one_message_and_no_more_before_it_has_painted_it(cl
     player = FramePlayer()
     player.begin(total=100_000)
     page = FakePage(player)
-    looked = run_steps(player, range(1, 1001), clock)
+    looked = run_steps(player, range(1, 1301), clock)
     assert page.live_steps() == [[1]]
-    # Three more pictures wait for it, and nothing else is made for nothing.
-    assert looked == [1, *(pytest.approx(later, abs=2) for later in (96, 191, 286))]
+    # Six more pictures wait for it, and nothing else is made for nothing.
+    assert looked == [1, *(pytest.approx(later, abs=2) for later in (96, 191, 286, 382, 477, 572))]
     page.paint()
     assert len(page.messages("live")) == 1  # by now they are old
-    assert run_steps(player, range(1001, 1050), clock) == [1001]
+    assert run_steps(player, range(1301, 1350), clock) == [1301]
     _, (content, (raw,)) = page.messages("live")
     (live,) = content["live"]
     # The newest, not the next.
-    assert (live["step"], live["size"], live["carried"]) == (1001, [6, 6], [6, 6])
-    np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(1001))
+    assert (live["step"], live["size"], live["carried"]) == (1301, [6, 6], [6, 6])
+    np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(1301))
 
 
 def test_a_quick_page_is_sent_some_ten_frames_a_second(clock: Clock) -> None:

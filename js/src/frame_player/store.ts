@@ -77,7 +77,7 @@ const UNHEARD = 10_000;
 /** Live frames are shown so long, in milliseconds. */
 const PACE = 90;
 /** And asked for so often: what it costs to ask and be answered it costs once for some of them. */
-const ASKING = 240;
+const ASKING = 480;
 
 export class Store {
   readonly runs = new Runs();
@@ -103,6 +103,7 @@ export class Store {
   #later: ReturnType<typeof setTimeout> | undefined;
   /** When some were asked for last. */
   #asked = Number.NEGATIVE_INFINITY;
+  #asking: ReturnType<typeof setTimeout> | undefined;
   #visible: boolean | undefined;
   #near = false;
   #answered = false;
@@ -139,6 +140,7 @@ export class Store {
     this.#cleanup.add(() => clearTimeout(this.#again));
     this.#cleanup.add(() => clearTimeout(this.#unheard));
     this.#cleanup.add(() => clearTimeout(this.#later));
+    this.#cleanup.add(() => clearTimeout(this.#asking));
     load();
     this.#followed = Math.max(model.get("run"), this.runs.newest?.number ?? 0);
   }
@@ -253,6 +255,9 @@ export class Store {
   #take(message: Message, buffers: DataView[]): void {
     this.connected = true;
     this.#hurry();
+    if (message.kind !== "live") {
+      this.#askNow();
+    }
     switch (message.kind) {
       case "runs":
         message.runs.map((info) => this.runs.note(info));
@@ -347,17 +352,28 @@ export class Store {
 
   /** Tell Python, which sends no live frame before, once what came up to now is painted: never while hidden. */
   #tellPainted(): void {
+    clearTimeout(this.#asking);
     const serial = this.#serial;
     // The views draw in the next frame, before this.
     requestAnimationFrame(() => {
-      const report = () => {
+      clearTimeout(this.#asking);
+      const wait = Math.max(0, this.#asked + ASKING - performance.now());
+      this.#asking = setTimeout(() => {
+        this.#asking = undefined;
         if (this.#visible === true && serial === this.#serial) {
           this.#asked = performance.now();
           this.#report(serial);
         }
-      };
-      setTimeout(report, Math.max(0, this.#asked + ASKING - performance.now()));
+      }, wait);
     });
+  }
+
+  /** Let the next live frames not wait: something has happened, such as the beginning of a run. */
+  #askNow(): void {
+    this.#asked = Number.NEGATIVE_INFINITY;
+    if (this.#asking !== undefined) {
+      this.#tellPainted();
+    }
   }
 
   #report(painted?: number): void {
