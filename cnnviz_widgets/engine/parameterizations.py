@@ -180,7 +180,7 @@ class Fourier(Parameterization):
         self._scale = torch.stack([falling, falling], dim=-1)
         if start is not None:
             spectrum = torch.fft.rfft2(self._colors.planes(start.to(kind)), norm="ortho")
-            self.leaf = torch.view_as_real(spectrum) / self._scale
+            self.leaf = (torch.view_as_real(spectrum) / self._scale).contiguous()
         elif random is not None:
             drawn = torch.randn((batch, channels, height, width // 2 + 1, 2), generator=random)
             self.leaf = (drawn * deviation).to(kind)

@@ -13,15 +13,16 @@ from cnnviz_widgets.engine.capture import Capture
 from cnnviz_widgets.engine.errors import UnsupportedModuleError
 from cnnviz_widgets.engine.network import Network
 from cnnviz_widgets.engine.private_copy import private_copy
-from cnnviz_widgets.engine.state import HasMemory, computing, evaluation, same_chance
+from cnnviz_widgets.engine.state import HasMemory, chance, computing, evaluation, moved_chance, same_chance
 from cnnviz_widgets.engine.survey import PassKind, Survey, Surveys
 
 
 class PrivateNetwork(Network):
     """A network over a copy of another one's module, in evaluation mode, for one user.
 
-    The copy is guarded and put back after a pass until one has left it as it was, and all passes of its kind are known
-    to do the same operations: then the next ones leave it as it is, too.
+    The copy is guarded and put back after a pass until one has left it as it was, and drawn no number of Python's or
+    NumPy's, and all passes of its kind are known to do the same operations: then the next ones do so, too. Torch's
+    random state is put back after each.
 
     Parameters
     ----------
@@ -62,14 +63,15 @@ class PrivateNetwork(Network):
         kind = self._kind
         known = self._steady.get(kind)
         if known is not None:
-            # What draws numbers of Python's or NumPy's is not predictable.
-            with same_chance(of_torch=True), computing(gradients=gradients):
+            with same_chance(only_torch=True), computing(gradients=gradients):
                 yield known
             return
         with evaluation(self.core, gradients=gradients) as state:
-            yield state
             survey = self._surveys.find(kind)
-            if survey is not None and survey.predictable and state.is_as_noted():
+            moved = None if survey is None else moved_chance()
+            yield state
+            # The watched pass may have left the random states as they were by chance, having seeded them.
+            if survey is not None and survey.predictable and moved == chance() and state.is_as_noted():
                 # Not the state itself: it has noted the captures that are open now, and what they hold.
                 self._steady[kind] = _Memory(state.memory)
 

@@ -196,6 +196,7 @@ def _random_states() -> list[Callable[[], object]]:
 
 
 def _torch_states() -> list[Callable[[], object]]:
+    """Return calls that set those of torch back."""
     torch_state = torch.get_rng_state()
     calls: list[Callable[[], object]] = [lambda: torch.set_rng_state(torch_state)]
     if torch.cuda.is_initialized():
@@ -289,10 +290,26 @@ def computing(*, gradients: bool) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
+def chance() -> tuple[Any, ...]:
+    """Return the random states of Python and NumPy: they differ once somebody has drawn."""
+    _, key, *rest = np.random.get_state()  # noqa: NPY002 -- the global one is meant
+    return random.getstate(), np.asarray(key).tobytes(), *rest
+
+
+def moved_chance() -> tuple[Any, ...]:
+    """Draw once from Python and NumPy, and return their random states then.
+
+    Who seeds them anew may set them to what they were, but not to this.
+    """
+    random.random()
+    np.random.random()  # noqa: NPY002
+    return chance()
+
+
 @contextmanager
-def same_chance(*, of_torch: bool = False) -> Iterator[None]:
+def same_chance(*, only_torch: bool = False) -> Iterator[None]:
     """See the global random states afterwards as before; those of torch alone where nothing else draws inside."""
-    states = _torch_states() if of_torch else _random_states()
+    states = _torch_states() if only_torch else _random_states()
     try:
         yield
     finally:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -19,7 +17,7 @@ from cnnviz_widgets.engine.dispatch_mode import DispatchMode
 from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.layers import LayerKey, Place, main_tensor, split_key
 from cnnviz_widgets.engine.rectifiers import find_place, rectifier_calls
-from cnnviz_widgets.engine.state import CONTAINERS, same_content
+from cnnviz_widgets.engine.state import CONTAINERS, chance, same_content
 from cnnviz_widgets.engine.support import check_supported
 
 PassKind: TypeAlias = tuple[tuple[int, ...], bool]
@@ -141,7 +139,7 @@ def watched(module: nn.Module) -> Iterator[Survey]:
 
     handles = [each.register_forward_hook(note) for each in module.modules()]
     handles.append(module.register_forward_pre_hook(note_image))
-    before = _draws()
+    before = chance()
     try:
         with _WatchOperations(survey), _WatchLeaks(survey), watch, rectifier_calls(module, note_function):
             yield survey
@@ -149,7 +147,7 @@ def watched(module: nn.Module) -> Iterator[Survey]:
         for handle in handles:
             handle.remove()
     _put_channels_first(survey, axes)
-    if _draws() != before:
+    if chance() != before:
         # Chance may have steered it. (torch's own chance is seen when its numbers are looked at.)
         survey.predictable = False
 
@@ -163,11 +161,6 @@ def _put_channels_first(survey: Survey, axes: Mapping[Place, Sequence[Axis]]) ->
             if axis.is_last and shape is not None:
                 survey.channels_last.add((place, call))
                 shapes[call] = (shape[-1], *shape[:-1])
-
-
-def _draws() -> tuple[Any, ...]:
-    _, key, *rest = np.random.get_state()  # noqa: NPY002 -- the global one is meant
-    return random.getstate(), np.asarray(key).tobytes(), *rest
 
 
 def _shape(output: Any) -> tuple[int, ...] | None:

@@ -344,19 +344,58 @@ describe("FramePlayerView", () => {
   });
 
   it("asks at once where something has happened, such as the beginning of a run", async () => {
-    await show(traitsOf([[info(1), []]], { state: "running" }));
+    await show(traitsOf([[info(1), [1, 2]]], { state: "running" }));
     const asks = () => model.sent.filter((each) => "painted" in (each as object)).length;
     live(1, 3);
     await settle();
     live(2, 5);
     await vi.advanceTimersByTimeAsync(60);
     expect([asks(), steps()]).toEqual([1, [5]]); // painted, and to wait
-    model.tell({ kind: "runs", runs: [info(1, { state: "stopped", latest: 5 }), info(2)] });
+    const begun = { kind: "runs", runs: [info(1, { state: "stopped", latest: 5 }), info(2)] };
+    model.tell(begun);
     await vi.advanceTimersByTimeAsync(60);
     expect(asks()).toBe(2);
     expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 2 });
+    model.tell(begun);
     await asked();
     expect(asks()).toBe(2); // once
+    live(3, 6);
+    await vi.advanceTimersByTimeAsync(60);
+    live(4, 7);
+    await vi.advanceTimersByTimeAsync(60);
+    expect([asks(), steps()]).toEqual([3, [7]]);
+    await vi.advanceTimersByTimeAsync(330);
+    both(5, 8, 9); // sent to another page, or out of patience: nothing is asked for before both are painted
+    await vi.advanceTimersByTimeAsync(60);
+    expect(asks()).toBe(3);
+    await vi.advanceTimersByTimeAsync(200);
+    expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 5 });
+    live(6, 10);
+    await vi.advanceTimersByTimeAsync(60);
+    expect(asks()).toBe(4);
+    await press(slider(), "End"); // to the latest, which may be another by now
+    await vi.advanceTimersByTimeAsync(60);
+    expect(asks()).toBe(5);
+  });
+
+  it("asks for nothing once it is hidden, or closed", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    live(1, 3);
+    await settle();
+    live(2, 5);
+    await vi.advanceTimersByTimeAsync(60);
+    const told = model.sent.length;
+    const hidden = vi.spyOn(document, "hidden", "get").mockReturnValue(true);
+    document.dispatchEvent(new Event("visibilitychange"));
+    await asked();
+    expect(model.sent.slice(told)).toMatchObject([{ visible: false }]);
+    expect(model.sent[model.sent.length - 1]).not.toHaveProperty("painted");
+    hidden.mockRestore();
+    document.dispatchEvent(new Event("visibilitychange"));
+    live(3, 7);
+    close(); // with its frame of the page to come
+    close = () => {};
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it("shows no live frame after what is newer", async () => {

@@ -308,21 +308,21 @@ def test_a_quick_page_is_sent_some_ten_frames_a_second(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("pace", [0.008, 0.036, 0.06])
-def test_a_page_that_takes_its_time_is_sent_three_frames_at_once_the_moment_it_asks(
+def test_a_page_that_takes_its_time_is_sent_some_frames_at_once_the_moment_it_asks(
     clock: Clock, pace: float
 ) -> None:
     player = FramePlayer()
     player.begin(total=100_000)
     page = FakePage(player)
-    ask, steps = clock.now + 0.24, int(6 / pace)
+    ask, steps = clock.now + 0.48, int(6 / pace)
     for step in range(1, steps + 1):
         run_steps(player, [step], clock, pace)
         if clock.now >= ask:
-            ask += 0.24
+            ask += 0.48
             page.paint()
     assert 10 * 6 <= sum(map(len, page.live_steps())) <= 11 * 6 + 2
-    assert len(page.messages("live")) <= 1 + 6 / 0.24
-    assert max(map(len, page.live_steps())) == 3
+    assert len(page.messages("live")) <= 1 + 6 / 0.48
+    assert max(map(len, page.live_steps())) in (5, 6)
     shown = [step for steps in page.live_steps() for step in steps]
     assert shown == sorted(set(shown))
     for content, buffers in page.messages("live")[-5:]:

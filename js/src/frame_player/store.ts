@@ -101,8 +101,10 @@ export class Store {
   /** Live frames to be shown yet. */
   #queue: (LiveFrame & Live)[] = [];
   #later: ReturnType<typeof setTimeout> | undefined;
-  /** When some were asked for last. */
-  #asked = Number.NEGATIVE_INFINITY;
+  /** When some were asked for last; long ago where the next ones need not wait. */
+  #askedAt = Number.NEGATIVE_INFINITY;
+  /** They are asked for at this frame of the page, and after this time. */
+  #painting = 0;
   #asking: ReturnType<typeof setTimeout> | undefined;
   #visible: boolean | undefined;
   #near = false;
@@ -140,7 +142,7 @@ export class Store {
     this.#cleanup.add(() => clearTimeout(this.#again));
     this.#cleanup.add(() => clearTimeout(this.#unheard));
     this.#cleanup.add(() => clearTimeout(this.#later));
-    this.#cleanup.add(() => clearTimeout(this.#asking));
+    this.#cleanup.add(() => this.#stopAsking());
     load();
     this.#followed = Math.max(model.get("run"), this.runs.newest?.number ?? 0);
   }
@@ -168,6 +170,9 @@ export class Store {
   choose(chosen: Partial<Traits>): void {
     this.#chose ||= chosen.step !== undefined;
     setTraits(this.model, chosen);
+    if (chosen.step === undefined || chosen.step < 0) {
+      this.#askNow();
+    }
   }
 
   /**
@@ -304,6 +309,7 @@ export class Store {
   #takeLive(message: LiveMessage, buffers: DataView[]): void {
     const { serial, rate, run, live, frames, steps } = message;
     this.#serial = serial;
+    this.#stopAsking();
     this.rate = rate;
     this.runs.note(run);
     frames.forEach((frame, index) => {
@@ -352,25 +358,29 @@ export class Store {
 
   /** Tell Python, which sends no live frame before, once what came up to now is painted: never while hidden. */
   #tellPainted(): void {
-    clearTimeout(this.#asking);
-    const serial = this.#serial;
+    this.#stopAsking();
     // The views draw in the next frame, before this.
-    requestAnimationFrame(() => {
-      clearTimeout(this.#asking);
-      const wait = Math.max(0, this.#asked + ASKING - performance.now());
+    this.#painting = requestAnimationFrame(() => {
+      const wait = Math.max(0, this.#askedAt + ASKING - performance.now());
       this.#asking = setTimeout(() => {
         this.#asking = undefined;
-        if (this.#visible === true && serial === this.#serial) {
-          this.#asked = performance.now();
-          this.#report(serial);
+        if (this.#visible === true) {
+          this.#askedAt = performance.now();
+          this.#report(this.#serial);
         }
       }, wait);
     });
   }
 
+  #stopAsking(): void {
+    cancelAnimationFrame(this.#painting);
+    clearTimeout(this.#asking);
+    this.#asking = undefined;
+  }
+
   /** Let the next live frames not wait: something has happened, such as the beginning of a run. */
   #askNow(): void {
-    this.#asked = Number.NEGATIVE_INFINITY;
+    this.#askedAt = Number.NEGATIVE_INFINITY;
     if (this.#asking !== undefined) {
       this.#tellPainted();
     }
