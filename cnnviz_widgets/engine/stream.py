@@ -8,13 +8,16 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -89,10 +92,14 @@ class Streamed(Protocol[P, R]):
     def finish(self, steps: Generator[Step, None, R]) -> R:
         """Stop a generator that `steps` gave, and return its result of what is done so far.
 
+        Of one that has come to its end, return the result as it is.
+
         Raises
         ------
+        TypeError
+            It is no such generator.
         ValueError
-            It has not yet taken a step, or the method has no result before its end: then close it.
+            It has not yet taken a step, was closed, or failed; or the method has no result before its end.
         """
         ...
 
@@ -100,8 +107,15 @@ class Streamed(Protocol[P, R]):
 _HELP = """
 Called, it shows how far it is after half a second, and clears that when it is done; start Python with
 ``TQDM_DISABLE=1`` in its environment to see nothing. ``{name}.steps(...)``, with the same arguments, returns a
-generator of `Step` instead, to be taken one by one.
+generator of `Step` instead, to be taken one by one; ``{name}.finish`` stops it and returns what it has come to.
 """
+_STEPS_HELP = """Return a generator of `Step`; its arguments are those of ``{name}``.
+
+Ask for a step with ``next``, or in a loop; pause by not asking. ``{name}.finish`` stops it and returns the result of
+what is done so far; ``close`` ends it without one.
+"""
+# What generators have returned, for as long as somebody has them.
+_results: WeakKeyDictionary[Generator[Step, None, Any], list[Any]] = WeakKeyDictionary()
 
 
 def _scalars(values: Mapping[str, float | NDArray[Any]]) -> dict[str, float]:
@@ -131,8 +145,16 @@ def streamed(function: Callable[P, Generator[Step, None, R]]) -> Streamed[P, R]:
         raise TypeError(f"@streamed needs a generator function, got {function!r}: yield a Step for each step")
 
     @functools.wraps(function)
+    def steps(*args: P.args, **kwargs: P.kwargs) -> Generator[Step, None, R]:
+        returned: list[R] = []
+        generator: Any = _taken(function(*args, **kwargs), returned)
+        generator.__name__, generator.__qualname__ = function.__name__, function.__qualname__
+        _results[generator] = returned
+        return cast(Generator[Step, None, R], generator)
+
+    @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        generator = function(*args, **kwargs)
+        generator = steps(*args, **kwargs)
         with tqdm(desc=function.__name__, delay=0.5, leave=False, file=progress_file()) as bar:
             try:
                 while True:
@@ -148,20 +170,58 @@ def streamed(function: Callable[P, Generator[Step, None, R]]) -> Streamed[P, R]:
 
     # A function, not an object that is called: `help` and ? tell the arguments and their defaults of functions.
     made: Any = run
-    made.steps, made.finish = function, _finish
+    made.steps, made.finish = steps, _finish
+    steps.__doc__ = _STEPS_HELP.format(name=function.__name__)
     # What the function is annotated to return is the generator, not what a call returns.
     made.__signature__ = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
     made.__doc__ = f"{inspect.getdoc(function) or ''}\n{_HELP.format(name=function.__name__)}".lstrip()
     return cast(Streamed[P, R], run)
 
 
+def _taken(steps: Generator[Step, None, R], returned: list[R]) -> Generator[Step, None, R]:
+    """Yield from steps, each of them taken outside of inference mode, where nothing has a gradient; note the result."""
+    go_on: Callable[[], Step] = functools.partial(next, steps)
+    advance = go_on
+    while True:
+        # To leave it turns gradients on, too: they stay as they were.
+        is_inference = torch.is_inference_mode_enabled()
+        try:
+            with (
+                torch.inference_mode(False) if is_inference else nullcontext(),
+                torch.no_grad() if is_inference else nullcontext(),
+            ):
+                taken = [advance()]
+        except StopIteration as end:
+            returned.append(end.value)
+            return returned[0]
+        advance = go_on
+        try:
+            yield taken.pop()  # nothing of it is held here
+        except GeneratorExit:
+            steps.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 -- handed on
+            advance = functools.partial(steps.throw, error)
+
+
 def _finish(steps: Generator[Step, None, R]) -> R:
+    given: Any = steps
+    if not isinstance(given, Generator) or given not in _results:
+        raise TypeError(f"finish takes the generator that .steps(...) gave, got {given!r}")
+    returned = _results[steps]
+    if returned:
+        result: R = returned[0]
+        return result
+    if inspect.getgeneratorstate(steps) == inspect.GEN_CLOSED:
+        raise ValueError("there is no result: the generator was closed, or a step of it failed")
     try:
         steps.throw(StopEarly())
-    except StopIteration as end:
-        result: R = end.value
-        return result
+    except StopIteration:
+        return cast(R, returned[0])
     except StopEarly:
         pass
     steps.close()
     raise ValueError("there is no result yet: no step was taken, or this method has one only at its end")
+
+
+_finish.__doc__ = Streamed.finish.__doc__

@@ -79,6 +79,15 @@ def check_untouched_and_repeatable(call: Run, make: Make) -> None:
     assert s.net.captures == []
 
 
+def check_same_in_inference_mode(call: Run, make: Make) -> None:
+    """Check promise 5 where somebody looks at a network as at test time, without autograd."""
+    expected = content(call(make()))
+    s = make()
+    with untouched(s.module, *inputs(s)), torch.inference_mode():
+        found = call(s)
+    assert content(found) == expected
+
+
 def check_module_that_raises(
     call: Run, make: Make, error: type[BaseException], *, runs: bool, remembers: bool = False
 ) -> None:

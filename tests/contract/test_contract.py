@@ -55,6 +55,11 @@ def test_promises_3_and_5_untouched_and_repeatable(name: str, network: str) -> N
     checks.check_untouched_and_repeatable(call_of(name), NETWORKS[network])
 
 
+@pytest.mark.parametrize(("name", "network"), [call for call in ALL_CALLS if call[1] in FEW])
+def test_promise_5_the_same_in_inference_mode(name: str, network: str) -> None:
+    checks.check_same_in_inference_mode(call_of(name), NETWORKS[network])
+
+
 @pytest.mark.parametrize(("name", "network", "error"), RAISING_CALLS)
 def test_promise_3_after_a_module_that_raises(name: str, network: str, error: type[BaseException]) -> None:
     row = TABLE[name]

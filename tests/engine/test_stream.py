@@ -8,17 +8,19 @@ import pydoc
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from tqdm import tqdm
 
 from cnnviz_widgets.engine import stream
 from cnnviz_widgets.engine.progress import progress_file
-from cnnviz_widgets.engine.stream import Step, streamed
+from cnnviz_widgets.engine.stream import Step, StopEarly, streamed
 
 LOG: list[str] = []
 
@@ -241,3 +243,87 @@ def test_a_bar_appears_for_long_work_only(monkeypatch: pytest.MonkeyPatch) -> No
         assert ("work" in output.getvalue()) is shown
         assert ("loss=0.25" in output.getvalue()) is shown
         assert ("2/3" in output.getvalue()) is shown
+
+
+@streamed
+def halved(value: float, *, steps: int = 3) -> Generator[Step, None, float]:
+    """Halve a number."""
+    index = 0
+    try:
+        for index in range(steps):
+            value = value / 2
+            yield Step(index, steps, values={"value": value})
+    except StopEarly:
+        return value
+    return value
+
+
+def test_finish_gives_the_result_whenever_there_is_one() -> None:
+    part = halved.steps(8.0)
+    next(part), next(part)
+    assert halved.finish(part) == halved.finish(part) == 2.0
+    whole = halved.steps(8.0)
+    assert len(list(whole)) == 3
+    assert halved.finish(whole) == 1.0  # a loop that looked for something, and did not find it
+
+
+def test_finish_says_why_there_is_no_result() -> None:
+    with pytest.raises(ValueError, match="no result yet: no step was taken"):
+        halved.finish(halved.steps(8.0))
+    closed = halved.steps(8.0)
+    next(closed)
+    closed.close()
+    with pytest.raises(ValueError, match="was closed, or a step of it failed"):
+        halved.finish(closed)
+    failed = count.steps(1, fail_at=1)
+    with pytest.raises(RuntimeError, match="step 1 failed"):
+        list(failed)
+    with pytest.raises(ValueError, match="was closed, or a step of it failed"):
+        count.finish(failed)
+    for other in ([1], (each for each in ())):
+        with pytest.raises(TypeError, match=r"the generator that \.steps\(\.\.\.\) gave, got "):
+            halved.finish(other)
+
+
+def test_what_a_generator_returned_goes_with_it() -> None:
+    class Large:
+        pass
+
+    @streamed
+    def made() -> Generator[Step, None, Large]:
+        yield Step(0, 1)
+        return Large()
+
+    steps = made.steps()
+    list(steps)
+    kept = weakref.ref(made.finish(steps))
+    assert kept() is not None
+    del steps
+    assert kept() is None
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_step_is_taken_outside_of_inference_mode(gradients: bool) -> None:
+    """Where nothing has a gradient; gradients are on or off as they were."""
+
+    @streamed
+    def modes() -> Generator[Step, None, tuple[bool, bool]]:
+        yield Step(0, 1, values={"inference": torch.is_inference_mode_enabled()})
+        return torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    with torch.set_grad_enabled(gradients):
+        assert modes() == (False, gradients)
+        with torch.inference_mode():
+            assert modes() == (False, False)
+            steps = modes.steps()
+            assert next(steps).values["inference"] is False
+            assert torch.is_inference_mode_enabled()
+            assert not torch.is_grad_enabled()
+            steps.close()
+        assert torch.is_grad_enabled() is gradients
+
+
+def test_help_tells_of_steps_and_finish() -> None:
+    assert "its arguments are those of ``count``" in pydoc.render_doc(count.steps)
+    assert "return its result of what is done so far" in pydoc.render_doc(count.finish)
+    assert list(inspect.signature(count.steps).parameters) == ["start", "steps", "fail_at"]
