@@ -76,8 +76,12 @@ class LogOdds(Objective):
     def values(self, seen: Seen) -> Tensor:
         """Return the log odds for each picture."""
         scores = seen.class_scores
-        index = class_index(seen.net, self.target.what, max(scores.shape[1], 2))
+        index = self.index(seen.net, max(scores.shape[1], 2))
         return log_odds(scores, torch.full((len(scores),), index, device=scores.device))
+
+    def index(self, net: Network, classes: int) -> int:
+        """Return which of so many classes it is."""
+        return class_index(net, self.target.what, classes)
 
     @property
     def text(self) -> str:

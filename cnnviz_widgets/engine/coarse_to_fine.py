@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from cnnviz_widgets.engine.ascent import Ascent, PictureStep, ascend
 from cnnviz_widgets.engine.averaged_pools import POOLINGS
-from cnnviz_widgets.engine.errors import InputError, ZeroGradientError
-from cnnviz_widgets.engine.input_gradients import one_image, pictures_of
+from cnnviz_widgets.engine.errors import InputError, ZeroGradientError, about
+from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.objectives import Objective
 from cnnviz_widgets.engine.optimizers import Optimizer
 from cnnviz_widgets.engine.parameterizations import Fourier, Parameterization, Pixels, frequencies
@@ -185,9 +185,8 @@ def scales_left(steps: int, scales: int, done: int) -> int:
 
 def prepared(net: Network, image: Images, size: tuple[int, int] | None, user: str) -> Tensor:
     """Return one picture [1, C, H, W]: as the network sees it, or of some size, scaled to cover it and cut."""
-    if size is None:
-        return one_image(net, image, user)
-    x = replace(net.input, size=size, resize=None).prepare(image)
+    with about(user):
+        x = net.prepare(image) if size is None else replace(net.input, size=size, resize=None).prepare(image)
     if len(x) != 1:
         raise InputError(f"{user} takes one image, got {len(x)}; call it once for each")
     return x.to(net.device, net.dtype)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class CnnvizError(Exception):
@@ -73,6 +74,15 @@ class MemoryLimitError(CnnvizError, ValueError):
 
 class ResultFileError(CnnvizError, ValueError):
     """The file holds no result of this package, or was cut short."""
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Say which of several images it is that is wrong."""
+    try:
+        yield
+    except (InputError, InputTypeError) as error:
+        raise type(error)(f"{what}: {error}") from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -164,7 +164,8 @@ def maps_of(net: Network, x: Tensor, layers: Sequence[LayerKey], what: str) -> d
         reason = str(error).splitlines()[0]
         raise InputError(
             f"the network fails for {what} of {height} x {width} pixels ({reason}); it may be too small for these "
-            "layers, or the network takes one size only: take a larger size, its own one, or fewer scales"
+            "layers, or the network takes one size only: take a larger size, or its own one, with one octave or scale "
+            "(octaves=1, scales=1)"
         ) from error
     for layer, maps in found.items():
         if maps.ndim < 3 or not maps.shape[2:].numel():

@@ -15,7 +15,7 @@ from cnnviz_widgets.engine.capture import apart
 from cnnviz_widgets.engine.class_odds import ClassImage, LogOdds
 from cnnviz_widgets.engine.coarse_to_fine import checked_weight
 from cnnviz_widgets.engine.diversity import Alikeness
-from cnnviz_widgets.engine.errors import InputError, TargetError
+from cnnviz_widgets.engine.errors import InputError, TargetError, about
 from cnnviz_widgets.engine.objectives import ForSome, Objective, Sum, TargetObjective, as_objective
 from cnnviz_widgets.engine.optimizers import OptimizerName
 from cnnviz_widgets.engine.parameterizations import Fourier, FourierPhase, Parameterization, Pixels
@@ -214,7 +214,8 @@ def beginning(
     like = torch.zeros(pictures, cast(int, spec.channels), *options.size, dtype=net.dtype, device=net.device)
     begin: Tensor | None = None
     if start is not None:
-        begin = replace(spec, size=options.size, resize=options.size).prepare(start).to(like)
+        with about("start"):
+            begin = replace(spec, size=options.size, resize=options.size).prepare(start).to(like)
         if len(begin) not in (1, pictures):
             raise InputError(f"{len(begin)} pictures to start from for {pictures}; give one, or one for each")
         begin = begin.expand_as(like)

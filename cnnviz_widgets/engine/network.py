@@ -350,7 +350,8 @@ class Network:
     def layers(self) -> tuple[LayerInfo, ...]:
         """Every module: name, kind, output shape, parameters, number of calls; in the order of definition.
 
-        Rectifiers that are called as functions (``"relu()"``, see `capture`) are layers, too, but no modules.
+        Rectifiers that are called as functions (``"relu()"``, see `capture`) are layers, too, but no modules: they are
+        not listed here; ``net.survey.functions`` has their names.
         Changes of the module are noticed, except for settings that lie deeper than its own attributes (inside
         a configuration object): make a new `Network` after these.
         """

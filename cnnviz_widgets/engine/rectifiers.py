@@ -157,9 +157,10 @@ def find_place(root: nn.Module, name: str) -> Place:
             raise LayerNotFoundError(f"{error}{_spelled(root, name)}") from None
     owner, _, function = name.removesuffix("()").rpartition(".")
     if function not in (*_ALWAYS, *_IF_ZERO):
+        known = [f"{each}()" for each in (*_ALWAYS, *_IF_ZERO)]
         raise LayerNotFoundError(
-            f"layer {name!r} not found: of functions only rectifiers are known by name, such as 'relu()'"
-            f"{did_you_mean(function, (*_ALWAYS, *_IF_ZERO))}"
+            f"layer {name!r} not found: of functions only rectifiers are known by name, such as 'relu()', also where "
+            f"they work in place{did_you_mean(function.rstrip('_') + '()', known)}"
         )
     module = find_module(root, owner)
     return _joined(next(own for own, each in root.named_modules() if each is module), function)

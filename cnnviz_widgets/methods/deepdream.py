@@ -137,7 +137,8 @@ def deepdream(
     steps
         For each octave.
     octaves, octave_scale
-        How many sizes, and how much larger each is than the one before. A network that takes one size only has one.
+        How many sizes, and how much larger each is than the one before. Give 1 octave for a network that takes one size
+        only.
     rate
         How far a pixel moves in a step, on average, in the network's numbers: 0.025 is about 1.5 of 255.
     jitter

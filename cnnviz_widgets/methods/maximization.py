@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.ascent import Ascent, ascend
+from cnnviz_widgets.engine.class_odds import ClassImage, class_probabilities
 from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.errors import ZeroGradientError
 from cnnviz_widgets.engine.feature_code import size_said
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
 from cnnviz_widgets.engine.maximization_task import (
+    MaximizationOptions,
     ParameterizationName,
     beginning,
     checked_options,
@@ -223,7 +225,8 @@ def maximize(
     Warns
     -----
     UserWarning
-        It ended early, a picture had a gradient of zero throughout, or a channel or unit stayed below 0.
+        It ended early, a picture had a gradient of zero throughout, a channel or unit stayed below 0, or the network
+        takes the picture of a label or index for another class.
 
     References
     ----------
@@ -289,9 +292,11 @@ def maximize(
         relax=_RELAXED_STEPS,
     )
     _check_begun(grown, each)
-    images, values = _as_shown(private, grown.x, each)
+    images, x = _as_shown(private, grown.x)
+    values = judged(private, OneEach(each), x)
     if not grown.ended and not grown.stopped:
-        _tell_silent(each, values)
+        _tell_silent(each, values, options.diversity)
+        _tell_mistaken(private, x, each, options)
     return Maximization(
         images=images,
         inputs=grown.x.float().cpu().numpy(),
@@ -327,7 +332,7 @@ def _check_begun(grown: Ascent, wanted: Sequence[Objective]) -> None:
         remark(f"nothing led to {', '.join(dead)}: the gradient was zero in all steps; {advice}")
 
 
-def _tell_silent(wanted: Sequence[Objective], values: NDArray[np.float32]) -> None:
+def _tell_silent(wanted: Sequence[Objective], values: NDArray[np.float32], diversity: float) -> None:
     """Say which channels and units were not brought above 0."""
     low = {
         one.text: float(value)
@@ -337,15 +342,37 @@ def _tell_silent(wanted: Sequence[Objective], values: NDArray[np.float32]) -> No
     if low:
         remark(
             f"below 0 after all steps: {', '.join(f'{text} {value:.3g}' for text, value in low.items())}; a rectifier "
-            "after that is silent wherever its input is below 0. Take more steps, another seed, or a photo as start="
+            f"that takes it returns 0 there. Take {'less diversity, ' if diversity else ''}more steps, another seed, "
+            "or a photo as start="
         )
 
 
-def _as_shown(
-    net: Network, x: Tensor, wanted: Sequence[Objective]
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return the pictures, and the value of each target for its picture as it is shown."""
+def _tell_mistaken(
+    net: Network, x: Tensor, wanted: Sequence[Objective], options: MaximizationOptions
+) -> None:
+    """Say which class images the network takes for another class, as they are shown."""
+    asked = [index for index, one in enumerate(wanted) if isinstance(one, ClassImage)]
+    if not asked:
+        return
+    told = []
+    for one, shares in zip(asked, class_probabilities(net, x[asked]).tolist(), strict=True):
+        objective = cast(ClassImage, wanted[one])
+        own, best = objective.index(net, len(shares)), shares.index(max(shares))
+        if own != best:
+            told.append(f"{objective.text} ({shares[own]:.2g}) for {net.label(best)!r} ({shares[best]:.2g})")
+    if told:
+        more = f", and {len(told) - 4} more" if len(told) > 4 else ""
+        prior = {"total_variation": options.total_variation, "smoothness": options.smoothness}
+        less = ", ".join(f"{name} below {weight:.3g}" for name, weight in prior.items() if weight)
+        remark(
+            f"taken for another class by the network (probability): {'; '.join(told[:4])}{more}. Take "
+            f"{f'{less}, ' if less else ''}more steps, another seed or another parameterization"
+        )
+
+
+def _as_shown(net: Network, x: Tensor) -> tuple[NDArray[np.uint8], Tensor]:
+    """Return the pictures, and what the network takes of them as they are shown."""
     images = pictures_of(net, x)
     if images.size:
         x = replace(net.input, size=None, resize=None).prepare(list(images)).to(x)
-    return images, judged(net, OneEach(wanted), x)
+    return images, x

@@ -20,7 +20,7 @@ from cnnviz_widgets.engine.coarse_to_fine import (
     resampled,
     sizes_of,
 )
-from cnnviz_widgets.engine.errors import InputError
+from cnnviz_widgets.engine.errors import InputError, about
 from cnnviz_widgets.engine.gram import checked_layers, texture_layers
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
@@ -172,7 +172,7 @@ def transfer_style(
         deviation of brightness, and the content's chroma is put back (Gatys et al., Preserving Color in Neural Artistic
         Style Transfer, arXiv:1606.05897, section 4).
     size
-        Of the picture, in pixels: (rows, columns), or one number for both; any that the layers can take. Content and
+        Of the picture, in pixels: (rows, columns), or one number for both; any that the network can take. Content and
         styles are scaled to cover it, and cut. Left out, they are as the network sees them.
     scales
         How many sizes to go through, each twice the one before. Left out, as many as keep the shorter side at 96 pixels
@@ -292,11 +292,16 @@ class _Plan:
                 f"keep_colors needs a network that sees colors; this one takes {net.input.channels} channels"
             )
         self._net, self._keep_colors = net, keep_colors
-        items = split_images(style, net.input.channels or 3)
+        with about("style"):
+            items = split_images(style, net.input.channels or 3)
         self.shares = checked_weights("blend", blend, len(items), "styles")
-        self.content = prepared(net, content, size, "transfer_style")
+        self.content = prepared(net, content, size, "content")
         self.size = (self.content.shape[2], self.content.shape[3])
-        styles = [prepared(net, each, size, "style") for each in items]
+        several = len(items) > 1
+        styles = [
+            prepared(net, each, size, f"style[{index}]" if several else "style")
+            for index, each in enumerate(items)
+        ]
         self.style_pictures = tuple(pictures_of(net, each)[0] for each in styles)
         used = [index for index, share in enumerate(self.shares) if share]
         self.styles = [styles[index] for index in used]

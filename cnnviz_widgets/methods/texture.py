@@ -134,7 +134,7 @@ def synthesize_texture(
         Whether E is divided by its value for a Gram matrix of zeros, so that it is the relative squared distance
         sum (G / M - A / M)^2 / sum (A / M)^2, alike for all layers and networks. ``False`` takes the paper's E.
     size
-        Of the texture, in pixels: (rows, columns), or one number for both; any that the layers can take. Left out,
+        Of the texture, in pixels: (rows, columns), or one number for both; any that the network can take. Left out,
         that of the source as the network sees it. What is seen of the source does not hang on it.
     scales
         How many sizes to go through, each twice the one before, together with a source that shrinks as well: structure

@@ -158,7 +158,7 @@ class PhotoViewer(Viewer):
 
     @property
     def image(self) -> Any:
-        """The photo. Set it to take another, or call `set_image` to give it a name, too."""
+        """The photo. Set it to take another, which may be a name in the list; or call `set_image` to name it, too."""
         return self._image
 
     @image.setter
@@ -166,8 +166,13 @@ class PhotoViewer(Viewer):
         self.set_image(image)
 
     def set_image(self, image: Any, name: str = "image") -> None:
-        """Show another photo; it joins the list under its name. Raises where it can't be used."""
+        """Show another photo; it joins the list under its name. Raises where it can't be used.
+
+        A name that is in the list stands for the photo there.
+        """
         with self.lock:
+            if isinstance(image, str) and image in self._photos.images:
+                image, name = self._photos.images[image], image
             self._take_image(image)
             self._photos.add(image, name)
             self._show_image()

@@ -11,6 +11,7 @@ import ipywidgets
 
 from cnnviz_widgets.engine.errors import InputError, TargetError
 from cnnviz_widgets.engine.network import Network
+from cnnviz_widgets.engine.whole_numbers import checked_whole
 from cnnviz_widgets.render.encode import png
 from cnnviz_widgets.render.mosaic import PNG_BYTES
 from cnnviz_widgets.views._pacing import Pacer
@@ -33,6 +34,9 @@ class Player(Chooser):
 
     Runs are numbered. One is on show, and what `params` and `result` tell is about that one. Options that are changed
     hold for the next run; after a pause, `resume` begins it from the picture on show, as `branch` does.
+
+    A run goes by the network as it was when the run began, on a copy: you may train your module, or change its weights
+    and hooks, meanwhile. The next run sees that.
 
     A subclass names its method and overrides what it needs of ``_inputs``, ``_make_controls``, ``_begin_from``,
     ``_title``, ``_said_of`` and ``_show_numbers``. It calls ``_take_network`` before ``super().__init__``.
@@ -165,10 +169,12 @@ class Player(Chooser):
             There is no such run, or it has no frame yet.
         TypeError
             An option that the method does not have.
+        ValueError
+            The step is no whole number from -1 on.
         """
         with self.lock:
             origin = self._run(self.view.run if run is None else run)
-            step = self.view.step if step is None else step
+            step = self.view.step if step is None else checked_whole("step", step, least=-1)
             self._choose_again(origin, changes)
             self._ask(self._branch_call(origin, step))
 

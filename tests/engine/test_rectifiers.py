@@ -180,7 +180,8 @@ def test_gradients_reach_a_function() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("part.rely()", "only rectifiers are known by name.*did you mean 'relu'"),
+        ("part.rely()", r"only rectifiers are known by name.*did you mean 'relu\(\)'"),
+        ("part.relu_()", r"also where they work in place; did you mean 'relu\(\)'"),
         ("port.relu()", "layer 'port' not found; did you mean 'part'"),
         ("relu()", r"never calls a rectifier 'relu\(\)'; did you mean 'part.relu\(\)'"),
     ],

@@ -302,6 +302,21 @@ def test_a_channel_that_stays_below_0_is_said() -> None:
         cv.maximize(net, -TARGET, steps=2)
 
 
+def test_a_picture_that_is_taken_for_another_class_is_said() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 3, 7), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with torch.no_grad():
+        module[0].bias.copy_(torch.tensor([1000.0, 0.0, 0.0]))
+    net = cv.Network(module, input=SPEC, labels=["sky", "cat", "dog"])
+    said = (
+        r"taken for another class by the network \(probability\): 'cat' \(0\) for 'sky' \(1\); 'dog' \(0\) for "
+        r"'sky' \(1\)\. Take total_variation below \d"
+    )
+    with pytest.warns(UserWarning, match=said):
+        cv.maximize(net, ["sky", "cat", "dog", cv.Target("cat")], steps=4)
+    with pytest.warns(UserWarning, match=r"'cat' \(0\) for 'sky' \(1\)\. Take more steps, another seed"):
+        cv.maximize(net, "cat", steps=4, parameterization="phase")
+
+
 def test_class_images_have_a_prior_unless_it_is_given() -> None:
     net = cv.samples.fashion_cnn()
 

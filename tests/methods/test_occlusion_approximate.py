@@ -50,6 +50,7 @@ def image() -> np.ndarray[Any, Any]:
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of so few layers would never reach the usual share."""
     monkeypatch.setattr(incremental_approximate, "SHARES", (0.3,))
+    monkeypatch.setattr(incremental_approximate, "faster_than_float32", lambda: None)
 
 
 @pytest.mark.usefixtures("narrow")
@@ -82,6 +83,7 @@ def test_convolutions_multiply_in_bfloat16_where_the_processor_does(
 ) -> None:
     net = network()
     monkeypatch.setattr(incremental_approximate, "SHARES", shares)
+    monkeypatch.setattr(incremental_approximate, "faster_than_float32", lambda: None)
     wide = cv.occlusion(net, image(), 1, exact=False, **OPTIONS)
     monkeypatch.setattr(incremental_approximate, "faster_than_float32", lambda: torch.bfloat16)
     found = cv.occlusion(net, image(), 1, exact=False, **OPTIONS)

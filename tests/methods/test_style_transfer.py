@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 import cnnviz_widgets as cv
 from benchmarks.quality.styles import describe, known_photos, neighbors
-from cnnviz_widgets.engine.errors import InputError, LayerNotFoundError
+from cnnviz_widgets.engine.errors import InputError, InputTypeError, LayerNotFoundError
 from cnnviz_widgets.engine.gram import maps_of, mean_grams
 from cnnviz_widgets.render.recolor import luminance
 from tests.small_networks import small
@@ -203,6 +204,29 @@ def test_what_can_not_be() -> None:
         cv.transfer_style(net, CONTENT, STYLE, style_layer_weights=[1])
     with pytest.raises(ValueError, match=r"variation_weight .* got nan"):
         cv.transfer_style(net, CONTENT, STYLE, variation_weight=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda net, bad: cv.transfer_style(net, bad, STYLE), "content: the image holds NaN"),
+        (lambda net, bad: cv.transfer_style(net, CONTENT, bad), "style: the image holds NaN"),
+        (lambda net, bad: cv.transfer_style(net, CONTENT, [STYLE, bad]), r"style\[1\]: the image holds NaN"),
+        (lambda net, bad: cv.transfer_style(net, CONTENT, []), "style: the list of images is empty"),
+        (lambda net, bad: cv.transfer_style(net, CONTENT, STYLE, start=bad), "start: the image holds NaN"),
+        (lambda net, bad: cv.synthesize_texture(net, STYLE, start=bad), "start: the image holds NaN"),
+        (lambda net, bad: cv.deepdream(net, CONTENT, "1", guide=bad), "guide: the image holds NaN"),
+        (lambda net, bad: cv.maximize(net, 0, start=bad), "start: the image holds NaN"),
+        (lambda net, bad: cv.invert(net, bad, "1"), "invert: the image holds NaN"),
+    ],
+)
+def test_of_several_images_the_one_that_is_wrong_is_named(
+    call: Callable[[cv.Network, NDArray[np.float64]], object], said: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{said}"):
+        call(net_of(), np.full((8, 8, 3), np.nan))
+    with pytest.raises(InputTypeError, match=r"^style: the image is of type NoneType"):
+        cv.transfer_style(net_of(), CONTENT, None)
 
 
 def test_the_content_stays_its_nearest_neighbor() -> None:

@@ -415,6 +415,11 @@ def test_setting_the_image_shows_it_under_a_name_of_its_own(browser: cv.LayerBro
     with pytest.raises(ValueError, match="empty"):
         browser.image = []
     _same_maps(browser, _photo(8))
+    browser.image = "image"  # by the name that it has there
+    assert browser.wait(SOON)
+    _same_maps(browser, _photo(7))
+    assert browser._photos.chosen == "image"
+    assert len(browser._photos.images) == 4
 
 
 def test_after_a_failure_nothing_old_is_left_on_show() -> None:

@@ -619,6 +619,8 @@ def test_wrong_uses_are_refused(net: cv.Network, player: CountPlayer, gate: Gate
     assert "there is no run 7" in player.status.value
     gate.begin(player, 1)
     gate.pause(player)
+    with pytest.raises(ValueError, match="step must be a whole number from -1, got 'x'"):
+        player.branch(step="x")
     with pytest.raises(ValueError, match="run 1 is under way"):
         player.remove(1)
 
