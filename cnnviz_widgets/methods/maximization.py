@@ -192,7 +192,8 @@ def maximize(
     copies
         How many pictures for each target.
     diversity
-        With copies: how much their being alike costs, in units of the target. The layer of the target compares them.
+        With copies: how much their being alike costs, in units of the target: beyond the target's own value they give
+        it up. The layer of the target compares them.
     total_variation, weight_decay, smoothness
         Weights of what is subtracted from the target: `TotalVariation` with beta 2, `AlphaNorm` with alpha 2, and
         `Roughness`, the distance to the blurred picture. They judge pixels less the network's mean, where white is 1
