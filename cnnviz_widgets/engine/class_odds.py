@@ -11,7 +11,13 @@ from torch.nn.functional import softplus
 from cnnviz_widgets.engine.batch_statistics import independent_parts
 from cnnviz_widgets.engine.capture import apart
 from cnnviz_widgets.engine.objectives import Objective, Seen
-from cnnviz_widgets.engine.targets import Target, are_probabilities, class_index, probabilities
+from cnnviz_widgets.engine.targets import (
+    Target,
+    are_probabilities,
+    checked_scores,
+    class_index,
+    probabilities,
+)
 
 if TYPE_CHECKING:
     from cnnviz_widgets.engine.network import Network
@@ -104,6 +110,24 @@ class ClassImage(LogOdds):
     def text(self) -> str:
         """The class as it was given."""
         return repr(self.target.what)
+
+
+def exclusive_probabilities(net: Network, x: Tensor) -> Tensor:
+    """Return the probabilities [N, K] of a prepared batch's classes, of which one at most is right.
+
+    NaN for pictures whose scores are not finite, and where scores are probabilities that do not sum to 1: those of
+    classes that do not exclude each other.
+    """
+    with apart(net):
+        parts = independent_parts(net.core, x.detach())
+        scores = torch.cat([checked_scores(net, net.scores(each), finite=False) for each in parts])
+    rows = scores.float()
+    alone = (rows >= 0).all(1) & (rows <= 1).all(1) & (rows.shape[1] > 1) & ((rows.sum(1) - 1).abs() > 1e-2)
+    told = rows.isfinite().all(1) & ~alone
+    found = torch.full((len(rows), max(2, rows.shape[1])), torch.nan)
+    if bool(told.any()):
+        found[told.cpu()] = probabilities(rows[told]).cpu()
+    return found
 
 
 def class_probabilities(net: Network, x: Tensor) -> Tensor:

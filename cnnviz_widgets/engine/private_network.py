@@ -68,10 +68,11 @@ class PrivateNetwork(Network):
             return
         with evaluation(self.core, gradients=gradients) as state:
             survey = self._surveys.find(kind)
-            moved = None if survey is None else moved_chance()
+            # The watched pass may have left the random states as they were by chance, having seeded them. One that
+            # draws from them is not predictable: all its passes are to draw the same.
+            moved = moved_chance() if survey is not None and survey.predictable else None
             yield state
-            # The watched pass may have left the random states as they were by chance, having seeded them.
-            if survey is not None and survey.predictable and moved == chance() and state.is_as_noted():
+            if moved is not None and moved == chance() and state.is_as_noted():
                 # Not the state itself: it has noted the captures that are open now, and what they hold.
                 self._steady[kind] = _Memory(state.memory)
 

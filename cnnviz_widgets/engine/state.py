@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from cnnviz_widgets.engine.errors import UnsupportedModuleError
+
 # One lock for the whole engine. Two widgets may run on two threads over one module (or over one module and
 # a part of it), and each would take the other's evaluation mode for the state to put back.
 engine_lock = threading.RLock()
@@ -119,7 +121,8 @@ class ModuleState:
             _restore_container(container, content)
         for parameter, (requires_grad, gradient) in zip(self.parameters, self._gradients, strict=True):
             if parameter.requires_grad != requires_grad:
-                parameter.requires_grad_(requires_grad)
+                with torch.inference_mode(parameter.is_inference()):
+                    parameter.requires_grad_(requires_grad)
             if parameter.grad is not gradient:
                 parameter.grad = gradient
         for array, numbers in self._arrays:
@@ -262,6 +265,11 @@ def evaluation(module: nn.Module, *, gradients: bool = False) -> Iterator[Module
         change the ``.grad`` of the user's model.
     """
     with _guarded(module) as state:
+        if gradients and any(each.is_inference() for each in (*state.parameters, *state.tensors)):
+            raise UnsupportedModuleError(
+                "the module was made inside of torch.inference_mode(), so no gradient can flow back through it; make "
+                "it outside, or take copy.deepcopy(module), made outside"
+            )
         for each in module.modules():
             # Not `.eval()`: some modules override it to merge or fuse their weights.
             if "training" in each.__dict__:

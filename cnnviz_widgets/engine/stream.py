@@ -7,8 +7,8 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Generator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +86,7 @@ class Streamed(Protocol[P, R]):
         ...
 
     def steps(self, *args: P.args, **kwargs: P.kwargs) -> Generator[Step, None, R]:
-        """Return the generator itself: ask for a step, pause by not asking, stop by closing it."""
+        """Return a generator instead: ask for a step, pause by not asking, stop by closing it."""
         ...
 
     def finish(self, steps: Generator[Step, None, R]) -> R:
@@ -98,6 +98,8 @@ class Streamed(Protocol[P, R]):
         ------
         TypeError
             It is no such generator.
+        RuntimeError
+            A step is being taken, on another thread.
         ValueError
             It has not yet taken a step, was closed, or failed; or the method has no result before its end.
         """
@@ -179,29 +181,38 @@ def streamed(function: Callable[P, Generator[Step, None, R]]) -> Streamed[P, R]:
 
 
 def _taken(steps: Generator[Step, None, R], returned: list[R]) -> Generator[Step, None, R]:
-    """Yield from steps, each of them taken outside of inference mode, where nothing has a gradient; note the result."""
+    """Yield from steps, each of them taken outside of inference mode, where nothing has a gradient; note the result.
+
+    Nothing of a step, nor of an error, is held meanwhile.
+    """
     go_on: Callable[[], Step] = functools.partial(next, steps)
-    advance = go_on
+    todo = [go_on]
     while True:
-        # To leave it turns gradients on, too: they stay as they were.
-        is_inference = torch.is_inference_mode_enabled()
         try:
-            with (
-                torch.inference_mode(False) if is_inference else nullcontext(),
-                torch.no_grad() if is_inference else nullcontext(),
-            ):
-                taken = [advance()]
+            with _outside_of_inference():
+                taken = [todo.pop()()]
         except StopIteration as end:
             returned.append(end.value)
             return returned[0]
-        advance = go_on
         try:
-            yield taken.pop()  # nothing of it is held here
+            yield taken.pop()
+            todo.append(go_on)
         except GeneratorExit:
-            steps.close()
+            with _outside_of_inference():
+                steps.close()
             raise
         except BaseException as error:  # noqa: BLE001 -- handed on
-            advance = functools.partial(steps.throw, error)
+            todo.append(functools.partial(steps.throw, error))
+
+
+@contextmanager
+def _outside_of_inference() -> Iterator[None]:
+    """Leave inference mode inside. That would turn gradients on, too: they stay off."""
+    if not torch.is_inference_mode_enabled():
+        yield
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _finish(steps: Generator[Step, None, R]) -> R:
@@ -212,6 +223,8 @@ def _finish(steps: Generator[Step, None, R]) -> R:
     if returned:
         result: R = returned[0]
         return result
+    if inspect.getgeneratorstate(steps) == inspect.GEN_RUNNING:
+        raise RuntimeError("a step is being taken, on another thread; wait for it, then finish")
     if inspect.getgeneratorstate(steps) == inspect.GEN_CLOSED:
         raise ValueError("there is no result: the generator was closed, or a step of it failed")
     try:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cnnviz_widgets.engine.ascent import Ascent, ascend
 from cnnviz_widgets.engine.coarse_to_fine import as_losses, prepared
-from cnnviz_widgets.engine.errors import InputError, ZeroGradientError
+from cnnviz_widgets.engine.errors import InputError, ZeroGradientError, about
 from cnnviz_widgets.engine.gram import checked_layers
 from cnnviz_widgets.engine.input_gradients import pictures_of
 from cnnviz_widgets.engine.inputs import Images
@@ -384,7 +384,8 @@ def _beginning(net: Network, x: Tensor, copies: int, start: Images | None) -> Te
     if start is None:
         return None
     size = (x.shape[2], x.shape[3])
-    begin = replace(net.input, size=size, resize=size).prepare(start).to(x)
+    with about("start"):
+        begin = replace(net.input, size=size, resize=size).prepare(start).to(x)
     if len(begin) not in (1, copies):
         raise InputError(f"{len(begin)} pictures to start from for {copies}; give one, or one for each")
     return begin.expand(copies, *x.shape[1:])

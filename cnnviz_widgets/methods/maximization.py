@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnviz_widgets.engine.ascent import Ascent, ascend
-from cnnviz_widgets.engine.class_odds import ClassImage, class_probabilities
+from cnnviz_widgets.engine.class_odds import ClassImage, exclusive_probabilities
 from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.errors import ZeroGradientError
 from cnnviz_widgets.engine.feature_code import size_said
@@ -192,8 +192,8 @@ def maximize(
     copies
         How many pictures for each target.
     diversity
-        With copies: how much their being alike costs, in units of the target: beyond the target's own value they give
-        it up. The layer of the target compares them.
+        With copies: how much their being alike costs, in units of the target: where it outweighs the target's own
+        value, copies give that up. The layer of the target compares them.
     total_variation, weight_decay, smoothness
         Weights of what is subtracted from the target: `TotalVariation` with beta 2, `AlphaNorm` with alpha 2, and
         `Roughness`, the distance to the blurred picture. They judge pixels less the network's mean, where white is 1
@@ -352,21 +352,22 @@ def _tell_mistaken(
     net: Network, x: Tensor, wanted: Sequence[Objective], options: MaximizationOptions
 ) -> None:
     """Say which class images the network takes for another class, as they are shown."""
-    asked = [index for index, one in enumerate(wanted) if isinstance(one, ClassImage)]
-    if not asked:
+    if not any(isinstance(one, ClassImage) for one in wanted):
         return
-    told = []
-    for one, shares in zip(asked, class_probabilities(net, x[asked]).tolist(), strict=True):
-        objective = cast(ClassImage, wanted[one])
-        own, best = objective.index(net, len(shares)), shares.index(max(shares))
-        if own != best:
-            told.append(f"{objective.text} ({shares[own]:.2g}) for {net.label(best)!r} ({shares[best]:.2g})")
+    told: dict[str, str] = {}
+    for one, shares in zip(wanted, exclusive_probabilities(net, x).tolist(), strict=True):
+        if not isinstance(one, ClassImage):
+            continue
+        own, most = shares[one.index(net, len(shares))], max(shares)
+        if own < most:
+            best = net.label(shares.index(most))
+            told.setdefault(one.text, f"{one.text} ({own:.2g}) for {best!r} ({most:.2g})")
     if told:
         more = f", and {len(told) - 4} more" if len(told) > 4 else ""
         prior = {"total_variation": options.total_variation, "smoothness": options.smoothness}
         less = ", ".join(f"{name} below {weight:.3g}" for name, weight in prior.items() if weight)
         remark(
-            f"taken for another class by the network (probability): {'; '.join(told[:4])}{more}. Take "
+            f"taken for another class by the network (probability): {'; '.join([*told.values()][:4])}{more}. Take "
             f"{f'{less}, ' if less else ''}more steps, another seed or another parameterization"
         )
 

@@ -106,6 +106,12 @@ class PhotoPicker(ipywidgets.HBox):  # type: ignore[misc, unused-ignore]
         """The name of the image on show, of a file without its folders."""
         return os.path.basename(self._chosen) or self._chosen
 
+    def named(self, image: Any) -> tuple[Any, str]:
+        """Return an image and its name: that of the list, if it is the name of one there."""
+        if isinstance(image, str) and image in self.images:
+            return self.images[image], image
+        return image, "image"
+
     def add(self, image: Any, name: str) -> None:
         """Put an image into the list, as the chosen one, without calling ``on_pick``.
 
@@ -163,16 +169,11 @@ class PhotoViewer(Viewer):
 
     @image.setter
     def image(self, image: Any) -> None:
-        self.set_image(image)
+        self.set_image(*self._photos.named(image))
 
     def set_image(self, image: Any, name: str = "image") -> None:
-        """Show another photo; it joins the list under its name. Raises where it can't be used.
-
-        A name that is in the list stands for the photo there.
-        """
+        """Show another photo; it joins the list under its name. Raises where it can't be used."""
         with self.lock:
-            if isinstance(image, str) and image in self._photos.images:
-                image, name = self._photos.images[image], image
             self._take_image(image)
             self._photos.add(image, name)
             self._show_image()

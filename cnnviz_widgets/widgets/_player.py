@@ -35,8 +35,8 @@ class Player(Chooser):
     Runs are numbered. One is on show, and what `params` and `result` tell is about that one. Options that are changed
     hold for the next run; after a pause, `resume` begins it from the picture on show, as `branch` does.
 
-    A run goes by the network as it was when the run began, on a copy: you may train your module, or change its weights
-    and hooks, meanwhile. The next run sees that.
+    A run goes by the network as it was when the run began, on a copy if `copy.deepcopy` can make one: you may train
+    your module, or change its weights and hooks, meanwhile. The next run sees that.
 
     A subclass names its method and overrides what it needs of ``_inputs``, ``_make_controls``, ``_begin_from``,
     ``_title``, ``_said_of`` and ``_show_numbers``. It calls ``_take_network`` before ``super().__init__``.

@@ -185,6 +185,33 @@ def test_a_steady_pass_takes_no_numbers_of_anyone(draw: Callable[[], object]) ->
     run.close()
 
 
+def test_all_passes_of_a_run_draw_the_same_numbers() -> None:
+    """As those of the network itself do: else a picture would be compared with what was seen of it otherwise."""
+    drawn: list[tuple[float, float]] = []
+
+    def draw() -> None:
+        drawn.append((random.random(), np.random.rand()))  # noqa: NPY002
+
+    net = cv.Network(Chancy(draw), input=SPEC)
+    cv.invert(net, PHOTO, "inner", steps=4)
+    cv.maximize(net, cv.Target(layer="inner", channel=1), steps=4)
+    assert len(drawn) > 8
+    assert len(set(drawn)) == 1
+
+
+def test_a_module_that_was_made_in_inference_mode() -> None:
+    """No gradient flows through it, but through a copy; it stays as it is."""
+    with torch.inference_mode():
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    net = cv.Network(module, input=SPEC)
+    for mode in (torch.inference_mode, torch.enable_grad):
+        with mode():
+            assert cv.maximize(net, cv.Target(layer="3", channel=1), steps=2).steps == 2
+            with pytest.raises(UnsupportedModuleError, match=r"made inside of torch\.inference_mode\(\)"):
+                cv.gradient_map(net, PHOTO, cv.Target(layer="3", channel=1))
+        assert all(each.requires_grad and each.grad is None for each in module.parameters())
+
+
 def test_a_copy_that_shares_nothing_is_one() -> None:
     module = nn.Sequential(Shared("nothing"), nn.BatchNorm2d(2))
     assert private_copy(module, "it is changed") is not module

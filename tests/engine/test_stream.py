@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
 import pydoc
@@ -300,6 +301,72 @@ def test_what_a_generator_returned_goes_with_it() -> None:
     assert kept() is not None
     del steps
     assert kept() is None
+
+
+@pytest.mark.parametrize("ending", ["finish", "throw", "close", "run"])
+def test_what_a_method_works_with_goes_when_it_ends(ending: str) -> None:
+    """At once, not when the garbage is collected: it may be a copy of a network."""
+
+    class Large:
+        pass
+
+    made: list[weakref.ref[Large]] = []
+
+    @streamed
+    def works() -> Generator[Step, None, int]:
+        large = Large()
+        made.append(weakref.ref(large))
+        try:
+            for index in range(3):
+                yield Step(index, 3)
+        except StopEarly:
+            pass
+        return 3
+
+    gc.collect()
+    gc.disable()
+    try:
+        steps = works.steps()
+        step: Any = next(steps)
+        held = weakref.ref(step)
+        del step
+        assert held() is None
+        if ending == "finish":
+            assert works.finish(steps) == 3
+        elif ending == "throw":
+            with pytest.raises(KeyError):
+                steps.throw(KeyError("x"))
+        elif ending == "close":
+            steps.close()
+        else:
+            list(steps)
+        assert made[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_finish_while_a_step_is_taken_says_so() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    @streamed
+    def slow() -> Generator[Step, None, int]:
+        yield Step(0, 2)
+        begun.set()
+        go_on.wait(10)
+        yield Step(1, 2)
+        return 2
+
+    steps = slow.steps()
+    next(steps)
+    worker = threading.Thread(target=next, args=(steps,))
+    worker.start()
+    try:
+        assert begun.wait(10)
+        with pytest.raises(RuntimeError, match="a step is being taken, on another thread"):
+            slow.finish(steps)
+    finally:
+        go_on.set()
+        worker.join()
 
 
 @pytest.mark.parametrize("gradients", [True, False])

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import cnnviz_widgets as cv
 from benchmarks.quality.channel_images import best_means, crops, network
+from cnnviz_widgets.engine.class_odds import exclusive_probabilities
 from cnnviz_widgets.engine.errors import InputError
 from cnnviz_widgets.engine.optimizers import OPTIMIZERS
 from cnnviz_widgets.engine.transforms import Jitter
@@ -313,8 +314,40 @@ def test_a_picture_that_is_taken_for_another_class_is_said() -> None:
     )
     with pytest.warns(UserWarning, match=said):
         cv.maximize(net, ["sky", "cat", "dog", cv.Target("cat")], steps=4)
-    with pytest.warns(UserWarning, match=r"'cat' \(0\) for 'sky' \(1\)\. Take more steps, another seed"):
-        cv.maximize(net, "cat", steps=4, parameterization="phase")
+    with pytest.warns(UserWarning, match=r": 'cat' \(0\) for 'sky' \(1\)\. Take more steps, another seed"):
+        cv.maximize(net, "cat", steps=4, parameterization="phase", copies=3)  # said once
+
+
+class Answers(nn.Module):
+    """Class scores that hang on the picture only a little."""
+
+    def __init__(self, *scores: float) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor(self.scores) + 1e-6 * x.mean((1, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize("scores", [(1.0, 1.0, 0.0), (1.0, 5.0, 0.0), (0.9, 0.5, 0.3), (2.0,)])
+def test_nothing_is_said_where_no_other_class_is_more_probable(scores: tuple[float, ...]) -> None:
+    """At a tie, and where classes do not exclude each other, either."""
+    net = cv.Network(Answers(*scores), input=SPEC)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cv.maximize(net, 1, steps=2, total_variation=0, smoothness=0)
+
+
+def test_probabilities_of_classes_that_exclude_each_other() -> None:
+    def told(*scores: float) -> Any:
+        return exclusive_probabilities(cv.Network(Answers(*scores), input=SPEC), torch.zeros(2, 3, 7, 7))
+
+    expected = torch.tensor([1.0, 5.0, 0.0]).softmax(0).expand(2, 3)
+    torch.testing.assert_close(told(1.0, 5.0, 0.0), expected)
+    torch.testing.assert_close(told(0.2, 0.7, 0.1), torch.tensor([0.2, 0.7, 0.1]).expand(2, 3))
+    torch.testing.assert_close(told(2.0), torch.tensor([-2.0, 2.0]).sigmoid().expand(2, 2))
+    assert told(0.9, 0.5, 0.3).isnan().all()
+    assert told(1.0, torch.nan, 0.0).isnan().all()
 
 
 def test_class_images_have_a_prior_unless_it_is_given() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -420,6 +421,21 @@ def test_setting_the_image_shows_it_under_a_name_of_its_own(browser: cv.LayerBro
     _same_maps(browser, _photo(7))
     assert browser._photos.chosen == "image"
     assert len(browser._photos.images) == 4
+
+
+def test_a_path_is_a_path_also_where_a_photo_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(_photo(5)).save(tmp_path / "cat.png")
+    monkeypatch.chdir(tmp_path)
+    browser = cv.LayerBrowser(_network(), {"cat.png": _photo(7)}, layer="first")
+    browser._photos._path.value = "cat.png"
+    assert browser.wait(SOON)
+    _same_maps(browser, _photo(5))
+    assert list(browser._photos.images) == ["cat.png", "cat.png (2)"]
+    browser.image = "cat.png"
+    assert browser.wait(SOON)
+    _same_maps(browser, _photo(7))
 
 
 def test_after_a_failure_nothing_old_is_left_on_show() -> None:
