@@ -164,7 +164,8 @@ class DeconvExplorer(Viewer):
 
     @image.setter
     def image(self, image: Any) -> None:
-        self.set_image(*(self._photos.named(image) if self._photos is not None else (image,)))
+        given = (image,) if self._photos is None else self._photos.named(image)
+        self.set_image(*given)
 
     def set_image(self, image: Any, name: str = "image") -> None:
         """Show another image; it joins the list under its name. Raises where it can't be used."""

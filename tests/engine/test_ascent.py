@@ -22,7 +22,7 @@ from cnnviz_widgets.engine.climber import judged
 from cnnviz_widgets.engine.errors import OutputError
 from cnnviz_widgets.engine.gram import ContentDistance
 from cnnviz_widgets.engine.objectives import Objective, OneEach, Seen, as_objective
-from cnnviz_widgets.engine.optimizers import Optimizer
+from cnnviz_widgets.engine.optimizers import Optimizer, _adam_mover
 from cnnviz_widgets.engine.parameterizations import Fourier, Pixels
 from cnnviz_widgets.engine.stream import Step
 from cnnviz_widgets.engine.transforms import Jitter, Rotate, Transform
@@ -111,6 +111,24 @@ def test_steps_are_those_of_the_optimizer(name: Any) -> None:
     np.testing.assert_allclose(
         judged(net, as_objective(2), found.x), net.module(found.x)[:, 2].detach(), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_of_adam_are_to_the_last_bit_those_of_torch(dtype: torch.dtype, fused: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    ours = torch.randn(2, 3, 5, 4, generator=random, dtype=dtype)
+    theirs = ours.clone()
+    move = _adam_mover(Optimizer("adam", lambda index: 0.1 / (index + 1)), ours, fused)
+    chosen = torch.optim.Adam([theirs], lr=1.0, maximize=True, foreach=False, fused=fused)
+    for index in range(20):
+        # As gradients of convolutions come.
+        gradient = torch.randn(2, 5, 4, 3, generator=random, dtype=dtype).permute(0, 3, 1, 2)
+        move(index, ({}, gradient), lambda: pytest.fail("it asks for nothing elsewhere"))
+        chosen.param_groups[0]["lr"] = 0.1 / (index + 1)
+        theirs.grad = gradient.contiguous()
+        chosen.step()
+        assert torch.equal(ours, theirs)
 
 
 def test_lbfgs_takes_the_steps_of_one_long_run() -> None:

@@ -311,6 +311,8 @@ def test_of_one_image_another_can_be_shown(net: cv.Network) -> None:
     with pytest.raises(cv.errors.InputTypeError):
         explorer.image = object()
     assert explorer.image is third
+    explorer.image = "first"  # by its name in the list
+    assert (explorer.wait(20), explorer.image is IMAGES[0]) == (True, True)
     explorer.close()
 
 
