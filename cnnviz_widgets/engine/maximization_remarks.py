@@ -65,8 +65,8 @@ def tell_mistaken(net: Network, x: Tensor, wanted: Sequence[Objective], options:
     if told:
         more = f", and {len(told) - 4} more" if len(told) > 4 else ""
         prior = {"total_variation": options.total_variation, "smoothness": options.smoothness}
-        less = ", ".join(f"{name} below {weight:.3g}" for name, weight in prior.items() if weight)
+        less = "".join(f", {name} below {weight:.3g}" for name, weight in prior.items() if weight)
         remark(
             f"taken for another class by the network (probability): {'; '.join([*told.values()][:4])}{more}. Take "
-            f"{f'{less}, ' if less else ''}more steps, another seed or another parameterization"
+            f"more steps{less}, another seed or another parameterization"
         )

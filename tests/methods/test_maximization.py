@@ -310,7 +310,7 @@ def test_a_picture_that_is_taken_for_another_class_is_said() -> None:
     net = cv.Network(module, input=SPEC, labels=["sky", "cat", "dog"])
     said = (
         r"taken for another class by the network \(probability\): 'cat' \(0\) for 'sky' \(1\); 'dog' \(0\) for "
-        r"'sky' \(1\)\. Take total_variation below \d"
+        r"'sky' \(1\)\. Take more steps, total_variation below \d"
     )
     with pytest.warns(UserWarning, match=said):
         cv.maximize(net, ["sky", "cat", "dog", cv.Target("cat")], steps=4)

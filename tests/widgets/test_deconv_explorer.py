@@ -312,7 +312,9 @@ def test_of_one_image_another_can_be_shown(net: cv.Network) -> None:
         explorer.image = object()
     assert explorer.image is third
     explorer.image = "first"  # by its name in the list
-    assert (explorer.wait(20), explorer.image is IMAGES[0]) == (True, True)
+    assert explorer.wait(20)
+    assert (explorer.parts.stage.image == IMAGES[0]).all()
+    assert explorer._photos.chosen == "first"
     explorer.close()
 
 
