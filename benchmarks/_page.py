@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.browser._jupyter import NotebookPage, Profile, launch_chromium
+from playwright.sync_api import BrowserContext, Playwright, sync_playwright
+
+from tests.browser._jupyter import (
+    CHROMIUM_OPTIONS,
+    VIEWPORT,
+    NotebookPage,
+    Profile,
+    find_chromium,
+    launch_chromium,
+)
 from tests.browser._server import JupyterServer
+
+START_TIMEOUT = 60.0  # seconds
 
 
 @contextmanager
@@ -25,3 +38,72 @@ def open_page(cell: str) -> Iterator[NotebookPage]:
             yield page
         finally:
             page.close()
+
+
+def run_unattended(cell: str, begin: Callable[[NotebookPage], None], result: str, timeout: float) -> str:
+    """Open a notebook of one cell in JupyterLab, run it, let go of the browser, and wait for a file.
+
+    A driver of a browser has it send a copy of each message of the page, and so takes processor time that no
+    person's browser takes: as much as all the rest of what a player streams. So, once it has begun, the page is alone.
+
+    Parameters
+    ----------
+    cell
+        Python, of which something writes the file some time after ``begin`` has returned.
+    begin
+        Is called with the page; what it starts goes on without it.
+    result
+        The name of the file, beside the notebook; it must come into being with all that it holds.
+    timeout
+        In seconds.
+    """
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        JupyterServer(Path(folder)) as server,
+    ):
+        with sync_playwright() as playwright:
+            chromium, address = _start_chromium(playwright, Path(folder) / "profile")
+            try:
+                browser = playwright.chromium.connect_over_cdp(address)
+                page = NotebookPage(
+                    _StayingProfile(server, browser), "benchmark", [cell], front_end="lab", own_page=True
+                )
+                page.run_all()
+                begin(page)
+            except BaseException:
+                chromium.kill()
+                raise
+        try:
+            found, until = server.root / result, time.monotonic() + timeout
+            while not found.exists():
+                if time.monotonic() > until:
+                    raise RuntimeError(f"{result} is not there after {timeout:g} s")
+                time.sleep(1.0)
+            return found.read_text("utf-8")
+        finally:
+            chromium.kill()
+            chromium.wait()
+
+
+class _StayingProfile(Profile):
+    """The profile that the browser has by itself: others end when nobody drives it any more."""
+
+    def _new_context(self) -> BrowserContext:
+        return self._browser.contexts[0]
+
+
+def _start_chromium(playwright: Playwright, profile: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start headless Chromium by itself; return it and the address to drive it by."""
+    command = [
+        *(find_chromium(playwright), "--headless=new", "--remote-debugging-port=0"),
+        *(f"--user-data-dir={profile}", f"--window-size={VIEWPORT['width']},{VIEWPORT['height']}"),
+        *(*CHROMIUM_OPTIONS, "about:blank"),
+    ]
+    chromium = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    port, until = profile / "DevToolsActivePort", time.monotonic() + START_TIMEOUT
+    while not (port.exists() and port.read_text("utf-8").count("\n")):
+        if chromium.poll() is not None or time.monotonic() > until:
+            chromium.kill()
+            raise RuntimeError("Chromium does not start")
+        time.sleep(0.1)
+    return chromium, f"http://127.0.0.1:{port.read_text('utf-8').splitlines()[0]}"

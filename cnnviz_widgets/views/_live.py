@@ -10,13 +10,16 @@ INTERVAL = 1 / 10.5
 SLOWEST = 1 / 10
 """A live frame waits for the step of a kept one, which serves as both, if it is no rarer for that."""
 
-CARRIED = 6
+CARRIED = 12
 """So many live frames go with one message at most: what else a message costs, it costs but once."""
 
-STALE = 0.65
+HEAVY = 4_000_000
+"""Frames of so many bytes wait for the page, and no more: it asks for the next at once where so much has come."""
+
+STALE = 1.3
 """A frame that the page was not ready for after so many seconds is not sent any more: a newer one is."""
 
-SILENCE = 2.0
+SILENCE = 3.0
 """A page that has not painted for so many seconds what another one has painted is taken for closed."""
 
 PATIENCE = 5.0

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cnnviz_widgets.views import _frame_messages as messages
 from cnnviz_widgets.views._frames import Frame, Run
-from cnnviz_widgets.views._live import CARRIED, STALE, LiveGate, Speed
+from cnnviz_widgets.views._live import CARRIED, HEAVY, STALE, LiveGate, Speed
 
 
 class _Made(NamedTuple):
@@ -39,8 +39,8 @@ class PageLink:
         self.gate, self.speed = LiveGate(), Speed()
         self._tell = tell
         self._near: set[str] = set()  # pages
-        # The live ones: those on the page, and those on their way.
-        self._live: deque[tuple[int, Frame]] = deque(maxlen=2 * CARRIED)
+        # The live ones of two messages, with their run: those on the page, and those on their way.
+        self._live: deque[tuple[int, list[Frame]]] = deque(maxlen=2)
         self._outbox: deque[_Made] = deque()
         self._unsent: list[tuple[Run, Frame]] = []  # kept, and not on the page that watches
         self._untold: dict[int, list[int]] = {}  # of each run of which others are kept since: which
@@ -87,7 +87,7 @@ class PageLink:
         self.speed.note(now, run.latest)
         if not self.gate.is_due(now, early=kept):
             return False
-        if len(self._outbox) >= CARRIED and not self.gate.is_open(now):
+        if self._is_full and not self.gate.is_open(now):
             return False
         return kept or not self.gate.may_wait(now, self.speed.seconds(run.steps_to_kept(run.latest)))
 
@@ -112,7 +112,7 @@ class PageLink:
         ``None`` where the page shows others: it is told only how far the run is.
         """
         self.gate.make(now)
-        if len(self._outbox) == CARRIED:
+        if self._is_full:
             self._give_up()
         self._outbox.append(_Made(run, frame, now))
         self._send_live(now)
@@ -125,11 +125,19 @@ class PageLink:
             return
         run = self._outbox[-1].run
         frames = [frame for _, frame, _ in self._outbox if frame is not None]
-        self._live.extend((run.number, frame) for frame in frames)
+        if frames:
+            self._live.append((run.number, frames))
         kept = [(of, frame) for of, frame in self._unsent if of.has_kept(frame)]
         content, buffers = messages.live(run, frames, kept, self._untold)
+        content |= {"rate": self.speed.rate, "full": self._is_full}
         self.drop_put_off()
-        self._tell(content | {"serial": self.gate.send(now), "rate": self.speed.rate}, buffers)
+        self._tell(content | {"serial": self.gate.send(now)}, buffers)
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether as many frames wait for the page as may go with one message."""
+        waiting = sum(made.frame.image.nbytes for made in self._outbox if made.frame is not None)
+        return len(self._outbox) >= CARRIED or waiting >= HEAVY
 
     def _give_up(self) -> None:
         """Send the frame that waits longest as a kept one, if it is one, or not at all."""
@@ -139,4 +147,4 @@ class PageLink:
 
     def live_frames(self, run: int) -> dict[int, Frame]:
         """Return the last frames of a run that were live, by step."""
-        return {frame.step: frame for number, frame in self._live if number == run}
+        return {frame.step: frame for number, frames in self._live if number == run for frame in frames}

@@ -170,6 +170,9 @@ describe("fromRaw", () => {
     vi.stubGlobal("ImageData", FakeImageData);
     const image = fromRaw(new Uint8Array([1, 2, 3, 4, 5, 6]), 2, 1);
     expect([...image.data]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
+    expect(fromRaw(new Uint8Array([7, 8, 9, 10, 11, 12]), 2, 1, image)).toBe(image);
+    expect([...image.data]).toEqual([7, 8, 9, 255, 10, 11, 12, 255]);
+    expect(fromRaw(new Uint8Array([1, 2, 3, 4, 5, 6]), 1, 2, image)).not.toBe(image);
     expect(() => fromRaw(new Uint8Array(5), 2, 1)).toThrow("no picture of 2 x 1");
     vi.unstubAllGlobals();
   });
@@ -237,6 +240,7 @@ describe("FramePlayerView", () => {
         serial,
         run: info(1, { latest: step }),
         rate: 20,
+        full: false,
         live: picture ? [{ carried: [1, 1], kept: kept !== undefined, ...label(step) }] : [],
         frames: [],
         steps: kept ?? {},
@@ -244,13 +248,15 @@ describe("FramePlayerView", () => {
       picture ? [new DataView(new Uint8Array([step, 0, 0]).buffer)] : [],
     );
 
-  const both = (serial: number, ...steps: [number, number]) =>
+  const both = (serial: number, ...steps: [number, number]) => several(serial, steps);
+  const several = (serial: number, steps: number[], full = false) =>
     model.tell(
       {
         kind: "live",
         serial,
-        run: info(1, { latest: steps[1] }),
+        run: info(1, { latest: steps[steps.length - 1] }),
         rate: 20,
+        full,
         live: steps.map((step) => ({ carried: [1, 1], kept: step === 8, ...label(step) })),
         frames: [],
         steps: {},
@@ -258,7 +264,7 @@ describe("FramePlayerView", () => {
       steps.map((step) => new DataView(new Uint8Array([step, 0, 0]).buffer)),
     );
   /** Until the page asks for the next live frames. */
-  const asked = () => vi.advanceTimersByTimeAsync(600);
+  const asked = () => vi.advanceTimersByTimeAsync(1200);
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -320,15 +326,16 @@ describe("FramePlayerView", () => {
     expect(steps()).toEqual([7]);
   });
 
+  const asks = () => model.sent.filter((each) => "painted" in (each as object)).length;
+  const until = async (happened: () => boolean) => {
+    while (!happened()) {
+      await vi.advanceTimersByTimeAsync(1);
+    }
+    return performance.now();
+  };
+
   it("shows two live frames one after another, and asks for the next when both are painted", async () => {
     await show(traitsOf([[info(1), []]], { state: "running" }));
-    const asks = () => model.sent.filter((each) => "painted" in (each as object)).length;
-    const until = async (happened: () => boolean) => {
-      while (!happened()) {
-        await vi.advanceTimersByTimeAsync(1);
-      }
-      return performance.now();
-    };
     live(1, 3);
     const asked = await until(() => asks() === 1);
     both(2, 5, 8);
@@ -337,15 +344,40 @@ describe("FramePlayerView", () => {
     expect(text()).toContain("step 8 of 100");
     const second = await until(() => drawn.includes(8));
     expect([drawn, steps(), asks()]).toEqual([[3, 5, 8], [8], 1]);
-    expect(Math.abs(second - first - 90)).toBeLessThan(20);
+    expect(Math.abs(second - first - 480)).toBeLessThan(20); // half the time until the next ones
     const again = await until(() => asks() === 2);
-    expect(Math.abs(again - asked - 480)).toBeLessThan(20);
+    expect(Math.abs(again - asked - 960)).toBeLessThan(20);
     expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 2 });
+  });
+
+  it("shows many live frames one after another just as they were made, some ten a second", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    const asked = performance.now();
+    const all = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+    several(1, all);
+    const times = [];
+    for (const step of all) {
+      times.push(await until(() => drawn.includes(step)));
+    }
+    for (const [index, time] of times.entries()) {
+      expect(Math.abs(time - (times[0] ?? 0) - 96 * index)).toBeLessThan(20);
+    }
+    expect(drawn).toEqual(all);
+    live(2, 11);
+    expect(Math.abs((await until(() => asks() === 1)) - asked)).toBeLessThan(1000);
+  });
+
+  it("asks for the next at once where others could not come with these", async () => {
+    await show(traitsOf([[info(1), []]], { state: "running" }));
+    live(1, 3);
+    const asked = await until(() => asks() === 1);
+    several(2, [5, 8, 9], true);
+    expect(Math.abs((await until(() => asks() === 2)) - asked - 2 * 90)).toBeLessThan(50);
+    expect(drawn).toEqual([3, 5, 8, 9]);
   });
 
   it("asks at once where something has happened, such as the beginning of a run", async () => {
     await show(traitsOf([[info(1), [1, 2]]], { state: "running" }));
-    const asks = () => model.sent.filter((each) => "painted" in (each as object)).length;
     live(1, 3);
     await settle();
     live(2, 5);
@@ -364,11 +396,11 @@ describe("FramePlayerView", () => {
     live(4, 7);
     await vi.advanceTimersByTimeAsync(60);
     expect([asks(), steps()]).toEqual([3, [7]]);
-    await vi.advanceTimersByTimeAsync(330);
+    await vi.advanceTimersByTimeAsync(810);
     both(5, 8, 9); // sent to another page, or out of patience: nothing is asked for before both are painted
     await vi.advanceTimersByTimeAsync(60);
     expect(asks()).toBe(3);
-    await vi.advanceTimersByTimeAsync(200);
+    await vi.advanceTimersByTimeAsync(500);
     expect(model.sent[model.sent.length - 1]).toMatchObject({ painted: 5 });
     live(6, 10);
     await vi.advanceTimersByTimeAsync(60);
@@ -474,6 +506,11 @@ describe("FramePlayerView", () => {
     model.set("step", 4);
     await settle();
     expect(made).toHaveBeenCalledTimes(1);
+    model.set("step", -1);
+    live(4, 7);
+    await settle();
+    expect(drawn[drawn.length - 1]).toBe(7);
+    expect(made).toHaveBeenCalledTimes(1); // the next one takes its place
   });
 
   it("greets until it is answered, and again when it is not heard", async () => {

@@ -57,7 +57,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
-from playwright.sync_api import Browser, FloatRect, Locator, Page, ViewportSize, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FloatRect,
+    Locator,
+    Page,
+    Playwright,
+    ViewportSize,
+    sync_playwright,
+)
 
 from tests.browser._server import JupyterServer, Kernel
 
@@ -100,17 +109,24 @@ class CellError(AssertionError):
     """A cell of the notebook raised; the message is its traceback."""
 
 
+def find_chromium(playwright: Playwright) -> str:
+    """Return the path of Debian's or Google's Chromium if there is one, otherwise of Playwright's own."""
+    found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), playwright.chromium.executable_path)
+    if not Path(found).exists():
+        raise RuntimeError(
+            "No Chromium for the browser tests. `make test` installs one; by hand, install your system's "
+            "`chromium` package or run `.venv/bin/playwright install chromium`."
+        )
+    return found
+
+
 @contextmanager
 def launch_chromium() -> Iterator[Browser]:
-    """Start headless Chromium: Debian's or Google's if there is one, otherwise Playwright's own."""
+    """Start headless Chromium."""
     with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), playwright.chromium.executable_path)
-        if not Path(found).exists():
-            raise RuntimeError(
-                "No Chromium for the browser tests. `make test` installs one; by hand, install your system's "
-                "`chromium` package or run `.venv/bin/playwright install chromium`."
-            )
-        browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_OPTIONS))
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(playwright), args=list(CHROMIUM_OPTIONS)
+        )
         try:
             yield browser
         finally:
@@ -127,11 +143,14 @@ class Profile:
 
     def _open(self) -> None:
         self._idle_lab: Page | None = None
-        self._context = self._browser.new_context()
+        self._context = self._new_context()
         # A page that stays: the process, and what it has compiled, would end with the last page.
         self._keeper = self._context.new_page()
         self._keeper.goto(f"{self.server.url}/api", timeout=OPEN_TIMEOUT)
         self._control = self._context.new_cdp_session(self._keeper)
+
+    def _new_context(self) -> BrowserContext:
+        return self._browser.new_context()
 
     def new_page(self) -> Page:
         """Open an empty page."""

@@ -278,20 +278,43 @@ def test_a_removed_run_leaves_the_page_and_another_is_shown() -> None:
 
 def test_a_slow_page_is_sent_one_message_and_no_more_before_it_has_painted_it(clock: Clock) -> None:
     player = FramePlayer()
-    player.begin(total=100_000)
+    player.begin(total=1_000_000)
     page = FakePage(player)
-    looked = run_steps(player, range(1, 1301), clock)
+    looked = run_steps(player, range(1, 2601), clock)
     assert page.live_steps() == [[1]]
-    # Six more pictures wait for it, and nothing else is made for nothing.
-    assert looked == [1, *(pytest.approx(later, abs=2) for later in (96, 191, 286, 382, 477, 572))]
+    # Twelve more pictures wait for it, and nothing else is made for nothing.
+    assert looked == [1, *(pytest.approx(1 + round(count / 0.0105), abs=2) for count in range(1, 13))]
     page.paint()
     assert len(page.messages("live")) == 1  # by now they are old
-    assert run_steps(player, range(1301, 1350), clock) == [1301]
+    assert run_steps(player, range(2601, 2650), clock) == [2601]
     _, (content, (raw,)) = page.messages("live")
     (live,) = content["live"]
     # The newest, not the next.
-    assert (live["step"], live["size"], live["carried"]) == (1301, [6, 6], [6, 6])
-    np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(1301))
+    assert (live["step"], live["size"], live["carried"]) == (2601, [6, 6], [6, 6])
+    np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(2601))
+
+
+def test_large_pictures_that_wait_for_a_page_are_few_and_say_so(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=100_000)
+    page = FakePage(player)
+    looked = []
+    for step in range(1, 50):
+        clock.now += 0.02
+        player.show(step, {}, lambda step=step: (looked.append(step), noise(step, 640))[1])
+    assert len(looked) == 1 + 4  # of 1.2 MB each
+    page.paint()
+    (first, _), (second, buffers) = page.messages("live")
+    assert (first["full"], second["full"]) == (False, True)
+    assert [live["step"] for live in second["live"]] == looked[1:]
+    assert 4_000_000 <= sum(map(len, buffers)) < 5_300_000
+    # What went with the last two messages is exact still, and nothing before.
+    assert {looked[0], *looked[1:]} <= set(player._link.live_frames(1))
+    for _ in range(2):
+        page.paint()
+        clock.now += 0.2
+        player.show(step := step + 1, {}, lambda step=step: noise(step, 640))
+    assert set(player._link.live_frames(1)) == {step - 1, step}
 
 
 def test_a_quick_page_is_sent_some_ten_frames_a_second(clock: Clock) -> None:
@@ -314,15 +337,15 @@ def test_a_page_that_takes_its_time_is_sent_some_frames_at_once_the_moment_it_as
     player = FramePlayer()
     player.begin(total=100_000)
     page = FakePage(player)
-    ask, steps = clock.now + 0.48, int(6 / pace)
+    ask, steps = clock.now + 0.96, int(6 / pace)
     for step in range(1, steps + 1):
         run_steps(player, [step], clock, pace)
         if clock.now >= ask:
-            ask += 0.48
+            ask += 0.96
             page.paint()
     assert 10 * 6 <= sum(map(len, page.live_steps())) <= 11 * 6 + 2
-    assert len(page.messages("live")) <= 1 + 6 / 0.48
-    assert max(map(len, page.live_steps())) in (5, 6)
+    assert len(page.messages("live")) <= 1 + 6 / 0.96
+    assert max(map(len, page.live_steps())) in (10, 11)
     shown = [step for steps in page.live_steps() for step in steps]
     assert shown == sorted(set(shown))
     for content, buffers in page.messages("live")[-5:]:
@@ -391,7 +414,7 @@ def test_a_page_that_was_closed_does_not_block_the_next_one(clock: Clock) -> Non
     assert len(closed.messages("live")) == 1  # and is never acknowledged
     page = FakePage(player, "next")
     run_steps(player, range(101, 201), clock)
-    clock.now += 2.5
+    clock.now += 3.5
     for step in range(201, 1201):
         run_steps(player, [step], clock)
         if page.messages("live"):

@@ -10,12 +10,17 @@ export function decode(bytes: Uint8Array): Promise<ImageBitmap> {
   return createImageBitmap(new Blob([bytes as Uint8Array<ArrayBuffer>], { type }));
 }
 
-/** A picture of red, green and blue as they are. */
-export function fromRaw(bytes: Uint8Array, width: number, height: number): ImageData {
+/** A picture of red, green and blue as they are; `old` is overwritten where it has the size. */
+export function fromRaw(
+  bytes: Uint8Array,
+  width: number,
+  height: number,
+  old?: ImageData,
+): ImageData {
   if (bytes.byteLength !== 3 * width * height) {
     throw new RangeError(`${bytes.byteLength} bytes are no picture of ${width} x ${height} pixels`);
   }
-  const image = new ImageData(width, height);
+  const image = old?.width === width && old.height === height ? old : new ImageData(width, height);
   // Four bytes at once, the first of them lowest, as everywhere in lib/buffers.ts.
   const target = new Uint32Array(image.data.buffer);
   for (let from = 0, to = 0; from < bytes.length; from += 3, to += 1) {

@@ -49,6 +49,8 @@ export class Picture {
   /** Of the picture that is drawn. */
   #source: Uint8Array | undefined;
   #size: Size | undefined;
+  /** For live frames, one after another: each anew would have the browser collect garbage all the time. */
+  #pixels: ImageData | undefined;
 
   constructor() {
     const measured = element("div", { class: "cvz-player-measured" }, this.#when, this.#values);
@@ -90,7 +92,7 @@ export class Picture {
       return;
     }
     const { bytes, carried } = frame;
-    const picture = carried === undefined ? bitmaps.get(bytes) : fromRaw(bytes, ...carried);
+    const picture = carried === undefined ? bitmaps.get(bytes) : this.#unpack(bytes, carried);
     if (picture === undefined) {
       return;
     }
@@ -110,6 +112,11 @@ export class Picture {
     this.#source = bytes;
     this.#size = frame.size;
     this.drawn = frame.step;
+  }
+
+  #unpack(bytes: Uint8Array, carried: Size): ImageData {
+    this.#pixels = fromRaw(bytes, ...carried, this.#pixels);
+    return this.#pixels;
   }
 
   #resize(room: number): void {

@@ -32,6 +32,8 @@ interface LiveMessage {
   serial: number;
   run: RunInfo;
   rate: number | null;
+  /** Whether others could not come with these. */
+  full: boolean;
   /** In the order of their steps; their pixels come last. None where others are on show. */
   live: Live[];
   /** Frames kept before; their files come first. */
@@ -74,10 +76,10 @@ const GREETING = 3000;
 const GREETINGS = 5;
 /** What was asked for and is not heard for so long may never be: the kernel may be another one. */
 const UNHEARD = 10_000;
-/** Live frames are shown so long, in milliseconds. */
+/** Live frames are asked for so often, in milliseconds: what asking costs it costs once for all that come then. */
+const ASKING = 960;
+/** They are shown one after another until the next ones come, each of them so long at least. */
 const PACE = 90;
-/** And asked for so often: what it costs to ask and be answered it costs once for some of them. */
-const ASKING = 480;
 
 export class Store {
   readonly runs = new Runs();
@@ -307,9 +309,12 @@ export class Store {
 
   /** Take live frames, and show them one after another. */
   #takeLive(message: LiveMessage, buffers: DataView[]): void {
-    const { serial, rate, run, live, frames, steps } = message;
+    const { serial, rate, full, run, live, frames, steps } = message;
     this.#serial = serial;
     this.#stopAsking();
+    if (full) {
+      this.#askedAt = Number.NEGATIVE_INFINITY;
+    }
     this.rate = rate;
     this.runs.note(run);
     frames.forEach((frame, index) => {
@@ -319,17 +324,17 @@ export class Store {
     this.#queue = live.map((frame, index) => {
       return { ...frame, run: run.number, bytes: asUint8(buffers[frames.length + index]) };
     });
-    this.#showNext();
+    this.#showNext(full ? PACE : Math.max(PACE, ASKING / live.length));
   }
 
-  /** Show the next live frame; once the last one is painted, Python may send others. */
-  #showNext(): void {
+  /** Show the next live frame, for so long; once the last one is painted, Python may send others. */
+  #showNext(pace: number): void {
     this.#showLive(this.#queue.shift());
     if (this.#queue.length > 0) {
       this.#later = setTimeout(() => {
-        this.#showNext();
+        this.#showNext(pace);
         this.#refresh();
-      }, PACE);
+      }, pace);
     } else {
       this.#tellPainted();
     }
