@@ -254,7 +254,7 @@ describe("FramePlayerView", () => {
       {
         kind: "live",
         serial,
-        run: info(1, { latest: steps[steps.length - 1] }),
+        run: info(1, { latest: Math.max(...steps) }),
         rate: 20,
         full,
         live: steps.map((step) => ({ carried: [1, 1], kept: step === 8, ...label(step) })),
@@ -341,9 +341,9 @@ describe("FramePlayerView", () => {
     both(2, 5, 8);
     const first = await until(() => drawn.includes(5));
     expect([drawn, steps()]).toEqual([[3, 5], [5]]);
-    expect(text()).toContain("step 8 of 100");
     const second = await until(() => drawn.includes(8));
     expect([drawn, steps(), asks()]).toEqual([[3, 5, 8], [8], 1]);
+    expect(text()).toContain("step 8 of 100");
     expect(Math.abs(second - first - 480)).toBeLessThan(20); // half the time until the next ones
     const again = await until(() => asks() === 2);
     expect(Math.abs(again - asked - 960)).toBeLessThan(20);
@@ -356,8 +356,17 @@ describe("FramePlayerView", () => {
     const all = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
     several(1, all);
     const times = [];
+    const titles = [];
     for (const step of all) {
       times.push(await until(() => drawn.includes(step)));
+      expect(steps()).toEqual([step]);
+      titles.push(Number(host.querySelector(".cvz-player-title")?.textContent?.match(/\d+/)?.[0]));
+    }
+    // What is to be read changes less often, and is right in the end.
+    expect(new Set(titles)).toEqual(new Set([1, titles[5], 10]));
+    for (const [index, title] of titles.entries()) {
+      expect(index + 1 - title).toBeLessThanOrEqual(4);
+      expect(title).toBeLessThanOrEqual(index + 1);
     }
     for (const [index, time] of times.entries()) {
       expect(Math.abs(time - (times[0] ?? 0) - 96 * index)).toBeLessThan(20);

@@ -56,6 +56,7 @@ export class Picture {
     const measured = element("div", { class: "cvz-player-measured" }, this.#when, this.#values);
     const caption = element("figcaption", {}, this.#title, this.#about, measured);
     this.root = element("figure", { class: "cvz-player-picture" }, this.#frame, caption);
+    this.#note(-1);
   }
 
   /** Draw a frame in so much room; without one, say why. */
@@ -80,11 +81,21 @@ export class Picture {
     setHidden(this.#empty, this.#source !== undefined);
   }
 
+  /** Draw the next frame alone, all words as they are; returns whether that can be done: it looks like the last one. */
+  next(frame: KeptFrame | undefined, bitmaps: Bitmaps): boolean {
+    const same = frame?.size.every((side, index) => side === this.#size?.[index]) === true;
+    if (this.#source === undefined || !same || bitmaps.isBroken(frame.bytes)) {
+      return false;
+    }
+    this.#draw(frame, bitmaps);
+    return true;
+  }
+
   #clear(): void {
     this.canvas.width = 1;
     this.canvas.height = 1;
     this.#source = undefined; // the size stays: the next picture is likely to have it, too
-    this.drawn = -1;
+    this.#note(-1);
   }
 
   #draw(frame: KeptFrame, bitmaps: Bitmaps): void {
@@ -111,7 +122,12 @@ export class Picture {
     }
     this.#source = bytes;
     this.#size = frame.size;
-    this.drawn = frame.step;
+    this.#note(frame.step);
+  }
+
+  #note(step: number): void {
+    this.drawn = step;
+    setAttribute(this.root, "data-step", String(step));
   }
 
   #unpack(bytes: Uint8Array, carried: Size): ImageData {

@@ -68,7 +68,8 @@ export interface Onlooker {
   readonly seen: boolean;
   /** Whether anything is seen of the widget that it is part of: it may be larger than the page. */
   readonly near: boolean;
-  refresh(): void;
+  /** Draw anew what has changed: the pictures, and now or some time soon the rest; the `whole` of it now. */
+  refresh(whole: boolean): void;
 }
 
 /** A greeting that is not answered is repeated after so long, in milliseconds, then twice as long, and so on. */
@@ -300,7 +301,8 @@ export class Store {
           download(message.name, asUint8(buffers[0]), message.mime);
         }
     }
-    this.#refresh();
+    // What stands beside the last frame is up to date, whatever comes next, and when.
+    this.#refresh(this.#queue.length === 0);
   }
 
   #keep({ run, ...label }: Labeled, buffer: DataView | undefined): void {
@@ -333,7 +335,7 @@ export class Store {
     if (this.#queue.length > 0) {
       this.#later = setTimeout(() => {
         this.#showNext(pace);
-        this.#refresh();
+        this.#refresh(this.#queue.length === 0);
       }, pace);
     } else {
       this.#tellPainted();
@@ -404,9 +406,9 @@ export class Store {
     return !document.hidden && [...this.#onlookers].some((each) => each[how]);
   }
 
-  #refresh(): void {
+  #refresh(whole = true): void {
     for (const view of this.#onlookers) {
-      view.refresh();
+      view.refresh(whole);
     }
   }
 }

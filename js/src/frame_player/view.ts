@@ -17,13 +17,15 @@ import { themedRoot, watchTheme } from "../lib/theme";
 import { JobButtons, RunButtons } from "./buttons";
 import styles from "./frame_player.css";
 import { Picture } from "./picture";
-import { frameAt, type Run } from "./runs";
+import { frameAt, type KeptFrame, type Run } from "./runs";
 import type { Onlooker, Store, Traits } from "./store";
 import { Tabs } from "./tabs";
 import { originText, progressText, spokenText } from "./texts";
 import { Track } from "./track";
 
 const GAP = 16;
+/** While pictures come, what stands beside them changes so often, in milliseconds: nobody reads ten numbers a second. */
+const WORDS = 400;
 
 export class FramePlayerView implements Onlooker {
   seen = true;
@@ -46,6 +48,9 @@ export class FramePlayerView implements Onlooker {
   #ended = element("div", { class: "cvz-player-ended" });
   #spoken = liveRegion();
   #room = 0;
+  /** Whether more than the pictures is to be drawn anew, and when it was last. */
+  #whole = true;
+  #drawnAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly model: AnyModel<Traits>,
@@ -78,13 +83,18 @@ export class FramePlayerView implements Onlooker {
     this.#root.remove();
   }
 
-  refresh(): void {
+  refresh(whole: boolean): void {
+    this.#whole ||= whole;
     this.#next.request();
+  }
+
+  #change(): void {
+    this.refresh(true);
   }
 
   #listen(): void {
     const traits: (keyof Traits & string)[] = ["state", "run", "step", "other"];
-    onChange(this.model, traits, this.#cleanup, () => this.#next.request());
+    onChange(this.model, traits, this.#cleanup, () => this.#change());
     this.#cleanup.listen(this.#stage, "keydown", (event: KeyboardEvent) => {
       if (event.key === " " && !event.ctrlKey && !event.metaKey && !event.altKey) {
         event.preventDefault(); // the page would scroll
@@ -123,13 +133,13 @@ export class FramePlayerView implements Onlooker {
     const room = this.#stage.clientWidth;
     if (room !== this.#room) {
       this.#room = room;
-      this.#next.request();
+      this.#change();
     }
   }
 
   #choose(chosen: Partial<Traits>): void {
     this.store.choose(chosen);
-    this.#next.request();
+    this.#change();
   }
 
   #draw(): void {
@@ -137,12 +147,21 @@ export class FramePlayerView implements Onlooker {
     const run = runs.get(this.model.get("run"));
     const beside = this.model.get("other");
     const other = beside === run?.number ? undefined : runs.get(beside);
-    const room = (this.#room || 448) / (other === undefined ? 1 : 2) - (other ? GAP / 2 : 0);
     const step = this.model.get("step");
-    const at = this.#show(this.#picture, run, step, room);
+    const frame = run && frameAt(run, this.store.live, step);
+    const at = frame?.step ?? -1;
+    const frameBeside = other && frameAt(other, this.store.live, at);
+    const now = performance.now();
+    if (!this.#whole && now - this.#drawnAt < WORDS && this.#drawNext(frame, frameBeside, other)) {
+      return;
+    }
+    this.#whole = false;
+    this.#drawnAt = now;
+    const room = (this.#room || 448) / (other === undefined ? 1 : 2) - (other ? GAP / 2 : 0);
+    this.#show(this.#picture, run, frame, room);
     setHidden(this.#beside.root, other === undefined);
     if (other !== undefined) {
-      this.#show(this.#beside, other, at, room);
+      this.#show(this.#beside, other, frameBeside, room);
     }
     this.#tabs.show(runs.all, run?.number ?? 0, other?.number ?? -1);
     this.#track.show(run, step, at);
@@ -150,9 +169,19 @@ export class FramePlayerView implements Onlooker {
     this.#mark(run, other, at);
   }
 
-  /** Show the frame of a run that is nearest to a step; returns its own step, -1 where there is none. */
-  #show(picture: Picture, run: Run | undefined, step: number, room: number): number {
-    const frame = run && frameAt(run, this.store.live, step);
+  /** Draw the next pictures alone; returns whether that can be done. */
+  #drawNext(
+    frame: KeptFrame | undefined,
+    beside: KeptFrame | undefined,
+    other: Run | undefined,
+  ): boolean {
+    const { bitmaps } = this.store;
+    const drawn = this.#picture.next(frame, bitmaps);
+    return drawn && (other === undefined || this.#beside.next(beside, bitmaps));
+  }
+
+  /** Show a frame of a run, if there is one, and what it is. */
+  #show(picture: Picture, run: Run | undefined, frame: KeptFrame | undefined, room: number): void {
     const name = run === undefined ? "" : `run ${run.number}`;
     picture.show(frame, this.store.bitmaps, room, {
       title: [frame && `step ${frame.step}`, name].filter(Boolean).join(" \u00b7 "),
@@ -160,8 +189,6 @@ export class FramePlayerView implements Onlooker {
       empty: run === undefined ? "Press Start" : "The first picture is being computed",
       label: `Picture of ${name || "no run"}; Space starts, pauses and resumes`,
     });
-    setAttribute(picture.root, "data-step", String(picture.drawn));
-    return frame?.step ?? -1;
   }
 
   #showJob(run: Run | undefined, at: number, other: number): void {
