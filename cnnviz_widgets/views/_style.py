@@ -31,6 +31,8 @@ _STYLES = """
 .cvz-stage-legend > b:empty { display: none; }
 .cvz-stage-ramp { width: 140px; height: 10px; border: 1px solid var(--cvz-border); border-radius: 3px; }
 .cvz-chart.cvz-chart {
+  /* As wide as what holds it, which else could be scrolled by the four pixels of ipywidgets' margins. */
+  margin: 0;
   --bq-content-font-color: var(--cvz-text);
   --bq-axislabel-fill: var(--cvz-muted);
   --bq-axislabel-font: 12px var(--jp-ui-font-family, system-ui, sans-serif);

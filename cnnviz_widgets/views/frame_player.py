@@ -36,9 +36,9 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     notebook. What the other buttons ask for, `on_act` hands over.
 
     Live frames, some ten a second and at most twelve at once, are sent only when the page has painted the last ones,
-    some once a second, and while somebody sees it: the picture seen is up to a second old. Every k-th frame is kept, about 64 a run and within a budget of bytes: exact here, encoded
-    for the page at a pause or the end, or when a page comes. Where both are due within a few steps, one picture serves
-    as both.
+    some once a second, and while somebody sees it: the picture seen is up to a second old. Every k-th frame is kept,
+    about 64 a run and within a budget of bytes: exact here, encoded for the page at a pause or the end, or when a page
+    comes. Where both are due within a few steps, one picture serves as both.
 
     Steps count what is done: the picture after the first step is that of step 1, the last one that of ``total``; a
     picture from before the first step may be shown as step ``first``.

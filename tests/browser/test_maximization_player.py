@@ -21,6 +21,12 @@ PIXELS = """canvas => {
     return [canvas.height, canvas.width, ...data];
 }"""
 
+# What could be scrolled sideways, with a bar where the browser draws them: nothing should.
+SCROLLABLE = """output => [...output.querySelectorAll("*")].filter(
+    each => each.scrollWidth > each.clientWidth && /auto|scroll/.test(getComputedStyle(each).overflowX)
+        && each.clientWidth > 0
+).map(each => each.className)"""
+
 
 class Shown:
     """The player in the output of the first cell."""
@@ -75,6 +81,7 @@ def test_a_person_watches_a_channel_s_picture_grow_and_goes_other_ways(open_note
     nb.settle()
     paused = kernel.value("player.view.frame(1, -1).step")
     widget.check_picture(paused, 1)
+    assert widget.output.evaluate(SCROLLABLE) == []
     rate = widget.output.get_by_label("Rate")
     rate.fill("0.2")
     rate.press("Enter")
