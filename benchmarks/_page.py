@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Playwright, sync_playwright
+from playwright.sync_api import BrowserContext, sync_playwright
 
 from tests.browser._jupyter import (
     CHROMIUM_OPTIONS,
@@ -60,29 +60,19 @@ def run_unattended(cell: str, begin: Callable[[NotebookPage], None], result: str
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         JupyterServer(Path(folder)) as server,
+        _chromium_alone(Path(folder) / "profile") as address,
     ):
         with sync_playwright() as playwright:
-            chromium, address = _start_chromium(playwright, Path(folder) / "profile")
-            try:
-                browser = playwright.chromium.connect_over_cdp(address)
-                page = NotebookPage(
-                    _StayingProfile(server, browser), "benchmark", [cell], front_end="lab", own_page=True
-                )
-                page.run_all()
-                begin(page)
-            except BaseException:
-                chromium.kill()
-                raise
-        try:
-            found, until = server.root / result, time.monotonic() + timeout
-            while not found.exists():
-                if time.monotonic() > until:
-                    raise RuntimeError(f"{result} is not there after {timeout:g} s")
-                time.sleep(1.0)
-            return found.read_text("utf-8")
-        finally:
-            chromium.kill()
-            chromium.wait()
+            profile = _StayingProfile(server, playwright.chromium.connect_over_cdp(address))
+            page = NotebookPage(profile, "benchmark", [cell], front_end="lab", own_page=True)
+            page.run_all()
+            begin(page)
+        found, until = server.root / result, time.monotonic() + timeout
+        while not found.exists():
+            if time.monotonic() > until:
+                raise RuntimeError(f"{result} is not there after {timeout:g} s")
+            time.sleep(1.0)
+        return found.read_text("utf-8")
 
 
 class _StayingProfile(Profile):
@@ -92,18 +82,23 @@ class _StayingProfile(Profile):
         return self._browser.contexts[0]
 
 
-def _start_chromium(playwright: Playwright, profile: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start headless Chromium by itself; return it and the address to drive it by."""
+@contextmanager
+def _chromium_alone(profile: Path) -> Iterator[str]:
+    """Run headless Chromium, which nobody drives; yields the address to drive it by."""
+    with sync_playwright() as playwright:
+        path = find_chromium(playwright)
     command = [
-        *(find_chromium(playwright), "--headless=new", "--remote-debugging-port=0"),
-        *(f"--user-data-dir={profile}", f"--window-size={VIEWPORT['width']},{VIEWPORT['height']}"),
-        *(*CHROMIUM_OPTIONS, "about:blank"),
+        *(path, "--headless=new", "--remote-debugging-port=0", f"--user-data-dir={profile}"),
+        *(f"--window-size={VIEWPORT['width']},{VIEWPORT['height']}", *CHROMIUM_OPTIONS, "about:blank"),
     ]
     chromium = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    port, until = profile / "DevToolsActivePort", time.monotonic() + START_TIMEOUT
-    while not (port.exists() and port.read_text("utf-8").count("\n")):
-        if chromium.poll() is not None or time.monotonic() > until:
-            chromium.kill()
-            raise RuntimeError("Chromium does not start")
-        time.sleep(0.1)
-    return chromium, f"http://127.0.0.1:{port.read_text('utf-8').splitlines()[0]}"
+    try:
+        port, until = profile / "DevToolsActivePort", time.monotonic() + START_TIMEOUT
+        while not (port.exists() and port.read_text("utf-8").count("\n")):
+            if chromium.poll() is not None or time.monotonic() > until:
+                raise RuntimeError("Chromium does not start")
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port.read_text('utf-8').splitlines()[0]}"
+    finally:
+        chromium.kill()
+        chromium.wait()

@@ -32,8 +32,6 @@ export function shownSize(
 export class Picture {
   readonly root: HTMLElement;
   readonly canvas = element("canvas", { width: 1, height: 1 });
-  /** The step whose picture is drawn. */
-  drawn = -1;
   #empty = element("div", { class: "cvz-player-empty" });
   #frame = element(
     "div",
@@ -125,8 +123,8 @@ export class Picture {
     this.#note(frame.step);
   }
 
+  /** Say of which step the picture is that is drawn. */
   #note(step: number): void {
-    this.drawn = step;
     setAttribute(this.root, "data-step", String(step));
   }
 

@@ -88,13 +88,9 @@ export class FramePlayerView implements Onlooker {
     this.#next.request();
   }
 
-  #change(): void {
-    this.refresh(true);
-  }
-
   #listen(): void {
     const traits: (keyof Traits & string)[] = ["state", "run", "step", "other"];
-    onChange(this.model, traits, this.#cleanup, () => this.#change());
+    onChange(this.model, traits, this.#cleanup, () => this.refresh(true));
     this.#cleanup.listen(this.#stage, "keydown", (event: KeyboardEvent) => {
       if (event.key === " " && !event.ctrlKey && !event.metaKey && !event.altKey) {
         event.preventDefault(); // the page would scroll
@@ -133,13 +129,13 @@ export class FramePlayerView implements Onlooker {
     const room = this.#stage.clientWidth;
     if (room !== this.#room) {
       this.#room = room;
-      this.#change();
+      this.refresh(true);
     }
   }
 
   #choose(chosen: Partial<Traits>): void {
     this.store.choose(chosen);
-    this.#change();
+    this.refresh(true);
   }
 
   #draw(): void {
