@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any, Generic, Literal, TypeVar
 
+from cnnviz_widgets.engine.idle_threads import release_threads
 from cnnviz_widgets.engine.stream import Step
 
 R = TypeVar("R")
@@ -31,8 +32,9 @@ class Job(Generic[R]):
 
     Notes
     -----
-    Stop and pause are honored before the next step begins. Nothing is printed: an error, of the generator or
-    of ``on_step``, is kept in ``error`` and the state becomes ``"failed"``.
+    Stop and pause are honored before the next step begins. Nothing is printed: an error, of the generator or of
+    ``on_step``, is kept in ``error`` and the state becomes ``"failed"``. Of the thread that starts or resumes a job,
+    and of the worker of a paused one, torch's idle threads are let go of, which would slow the other down.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Job(Generic[R]):
                 raise RuntimeError(f"this job is {self._state}; a job runs once, so make a new one")
             self._state = "running"
             _running.add(self)
+        release_threads()
         self._thread.start()
 
     def pause(self) -> None:
@@ -74,6 +77,7 @@ class Job(Generic[R]):
 
     def resume(self) -> None:
         """Go on after `pause`."""
+        release_threads()
         self._change("paused", "running")
 
     def stop(self) -> None:
@@ -98,8 +102,10 @@ class Job(Generic[R]):
             self._condition.notify_all()
 
     def _may_go_on(self) -> bool:
-        if self._on_pause is not None and self._state == "paused":
-            self._on_pause()
+        if self._state == "paused":
+            if self._on_pause is not None:
+                self._on_pause()
+            release_threads()
         with self._condition:
             while self._state == "paused":
                 self._condition.wait()
