@@ -123,6 +123,17 @@ def _size(image: NDArray[np.uint8]) -> list[int]:
     return [image.shape[1], image.shape[0]]
 
 
+def weight(frame: Frame) -> int:
+    """Return how many bytes a live frame takes in a message."""
+    factor = _reduction(frame.image)
+    width, height = _size(frame.image)
+    return 3 * math.ceil(width / factor) * math.ceil(height / factor)
+
+
 def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    factor = math.ceil(max(image.shape[:2]) / LIVE_SIDE)
+    factor = _reduction(image)
     return image if factor == 1 else np.asarray(Image.fromarray(image).reduce(factor))
+
+
+def _reduction(image: NDArray[np.uint8]) -> int:
+    return math.ceil(max(_size(image)) / LIVE_SIDE)

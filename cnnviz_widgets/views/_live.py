@@ -11,10 +11,13 @@ SLOWEST = 1 / 10
 """A live frame waits for the step of a kept one, which serves as both, if it is no rarer for that."""
 
 CARRIED = 12
-"""So many live frames go with one message at most: what else a message costs, it costs but once."""
+"""So many live frames go with one message at most: what else a message costs, it costs but once.
+
+They take longer to make than a page waits between two askings (`ASKING` of the page's store); `STALE` is longer, too.
+"""
 
 HEAVY = 4_000_000
-"""Frames of so many bytes wait for the page, and no more: it asks for the next at once where so much has come."""
+"""A message takes as many frames as fit into so many bytes, one at least: where they are few, a page asks sooner."""
 
 STALE = 1.3
 """A frame that the page was not ready for after so many seconds is not sent any more: a newer one is."""

@@ -87,7 +87,7 @@ class PageLink:
         self.speed.note(now, run.latest)
         if not self.gate.is_due(now, early=kept):
             return False
-        if self._is_full and not self.gate.is_open(now):
+        if len(self._outbox) >= self._room and not self.gate.is_open(now):
             return False
         return kept or not self.gate.may_wait(now, self.speed.seconds(run.steps_to_kept(run.latest)))
 
@@ -112,8 +112,6 @@ class PageLink:
         ``None`` where the page shows others: it is told only how far the run is.
         """
         self.gate.make(now)
-        if self._is_full:
-            self._give_up()
         self._outbox.append(_Made(run, frame, now))
         self._send_live(now)
 
@@ -129,15 +127,15 @@ class PageLink:
             self._live.append((run.number, frames))
         kept = [(of, frame) for of, frame in self._unsent if of.has_kept(frame)]
         content, buffers = messages.live(run, frames, kept, self._untold)
-        content |= {"rate": self.speed.rate, "full": self._is_full}
+        content |= {"rate": self.speed.rate, "room": self._room}
         self.drop_put_off()
         self._tell(content | {"serial": self.gate.send(now)}, buffers)
 
     @property
-    def _is_full(self) -> bool:
-        """Whether as many frames wait for the page as may go with one message."""
-        waiting = sum(made.frame.image.nbytes for made in self._outbox if made.frame is not None)
-        return len(self._outbox) >= CARRIED or waiting >= HEAVY
+    def _room(self) -> int:
+        """How many frames such as the latest one may go with one message."""
+        latest = self._outbox[-1].frame if self._outbox else None
+        return CARRIED if latest is None else max(1, min(CARRIED, HEAVY // messages.weight(latest)))
 
     def _give_up(self) -> None:
         """Send the frame that waits longest as a kept one, if it is one, or not at all."""

@@ -35,8 +35,9 @@ class FramePlayer(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     over the kept frames, which can be played. These work in the page alone: with the kernel busy, and in a saved
     notebook. What the other buttons ask for, `on_act` hands over.
 
-    Live frames, some ten a second and at most twelve at once, are sent only when the page has painted the last ones,
-    some once a second, and while somebody sees it: the picture seen is up to a second old. Every k-th frame is kept,
+    Live frames, some ten a second, are sent only when the page has painted the last ones and asks for others, about
+    once a second (sooner at first, and where fewer than twelve fit into a message), and while somebody sees it: the
+    picture seen is about a second old. Every k-th frame is kept,
     about 64 a run and within a budget of bytes: exact here, encoded for the page at a pause or the end, or when a page
     comes. Where both are due within a few steps, one picture serves as both.
 

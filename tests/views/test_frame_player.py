@@ -294,26 +294,28 @@ def test_a_slow_page_is_sent_one_message_and_no_more_before_it_has_painted_it(cl
     np.testing.assert_array_equal(np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(2601))
 
 
-def test_large_pictures_that_wait_for_a_page_are_few_and_say_so(clock: Clock) -> None:
+@pytest.mark.parametrize(("side", "room"), [(6, 12), (500, 5), (640, 3), (641, 12), (1280, 3)])
+def test_large_pictures_that_wait_for_a_page_are_few_and_say_so(clock: Clock, side: int, room: int) -> None:
     player = FramePlayer()
     player.begin(total=100_000)
     page = FakePage(player)
     looked = []
-    for step in range(1, 50):
+    for step in range(1, 60):
         clock.now += 0.02
-        player.show(step, {}, lambda step=step: (looked.append(step), noise(step, 640))[1])
-    assert len(looked) == 1 + 4  # of 1.2 MB each
+        player.show(step, {}, lambda step=step: (looked.append(step), noise(step, side))[1])
+    assert len(looked) == 1 + room
     page.paint()
     (first, _), (second, buffers) = page.messages("live")
-    assert (first["full"], second["full"]) == (False, True)
+    assert (first["room"], second["room"]) == (room, room)
     assert [live["step"] for live in second["live"]] == looked[1:]
-    assert 4_000_000 <= sum(map(len, buffers)) < 5_300_000
+    assert sum(map(len, buffers)) <= 4_000_000
+    assert room == 12 or sum(map(len, buffers)) + len(buffers[0]) > 4_000_000
     # What went with the last two messages is exact still, and nothing before.
     assert set(player._link.live_frames(1)) == set(looked)
     for _ in range(2):
         page.paint()
         clock.now += 0.2
-        player.show(step := step + 1, {}, lambda step=step: noise(step, 640))
+        player.show(step := step + 1, {}, lambda step=step: noise(step, side))
     assert set(player._link.live_frames(1)) == {step - 1, step}
 
 
@@ -353,6 +355,35 @@ def test_a_page_that_takes_its_time_is_sent_some_frames_at_once_the_moment_it_as
             np.testing.assert_array_equal(
                 np.frombuffer(raw, np.uint8).reshape(6, 6, 3), picture(live["step"])
             )
+
+
+def test_a_frame_larger_than_a_message_ought_to_be_goes_alone(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnviz_widgets.views._page_link.HEAVY", 100)
+    player = FramePlayer()
+    player.begin(total=100_000)
+    page = FakePage(player)
+    run_steps(player, range(1, 50), clock, 0.02)
+    page.paint()
+    assert list(map(len, page.live_steps())) == [1, 1]
+    assert page.messages("live")[1][0]["room"] == 1
+
+
+def test_what_was_live_stays_exact_while_the_page_shows_others(clock: Clock) -> None:
+    player = FramePlayer()
+    player.begin(total=100_000)
+    page = FakePage(player)
+    run_steps(player, range(1, 30), clock, 0.02)
+    page.paint()
+    exact = set(player._link.live_frames(1))
+    assert len(exact) > 1
+    player.step = 1
+    for first in (30, 60, 90):
+        run_steps(player, range(first, first + 30), clock, 0.02)
+        page.paint()
+    assert page.live_steps()[-2:] == [[], []]
+    assert set(player._link.live_frames(1)) >= {max(exact)}
 
 
 def test_what_waits_for_a_page_is_not_sent_once_the_run_is_over(clock: Clock) -> None:

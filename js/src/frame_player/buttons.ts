@@ -70,7 +70,8 @@ export class RunButtons {
   #download = element("details", { class: "cvz-player-download" }, this.#summary, this.#menu);
   #remove = element("button", { type: "button" }, "Remove run");
   #run = 0;
-  #step = -1;
+  /** Of the frame on show, -1 where there is none. */
+  step = -1;
   #choices = "";
 
   /** `compare` is called with the number of the run to show beside, -1 for none. */
@@ -83,7 +84,7 @@ export class RunButtons {
       this.#remove,
       this.#compareLabel,
     );
-    const here = () => ({ run: this.#run, step: this.#step });
+    const here = () => ({ run: this.#run, step: this.step });
     onPress(cleanup, this.#branch, () => act("branch", here()));
     onPress(cleanup, this.#remove, () => act("remove", { run: this.#run }));
     cleanup.listen(this.#compare, "change", () => compare(Number(this.#compare.value)));
@@ -121,7 +122,7 @@ export class RunButtons {
     job: { state: string; number: number; connected: boolean },
   ): void {
     this.#run = run?.number ?? 0;
-    this.#step = step;
+    this.step = step;
     const going = job.state === "running" || job.state === "paused";
     const branch = "Begin another run from this frame";
     disable(this.#branch, step < 0 || job.state === "running", job.connected, branch);

@@ -79,7 +79,11 @@ export class Picture {
     setHidden(this.#empty, this.#source !== undefined);
   }
 
-  /** Draw the next frame alone, all words as they are; returns whether that can be done: it looks like the last one. */
+  /**
+   * Draw the next frame alone, all words as they are, as soon as it is decoded.
+   *
+   * Returns whether that will do: it looks like the last one.
+   */
   next(frame: KeptFrame | undefined, bitmaps: Bitmaps): boolean {
     const same = frame?.size.every((side, index) => side === this.#size?.[index]) === true;
     if (this.#source === undefined || !same || bitmaps.isBroken(frame.bytes)) {

@@ -32,11 +32,11 @@ interface LiveMessage {
   serial: number;
   run: RunInfo;
   rate: number | null;
-  /** Whether others could not come with these. */
-  full: boolean;
+  /** How many such frames come with one message at most. */
+  room: number;
   /** In the order of their steps; their pixels come last. None where others are on show. */
   live: Live[];
-  /** Frames kept before; their files come first. */
+  /** Frames kept since the last message, of steps before, between and after; their files come first. */
   frames: Labeled[];
   /** Which are kept, of each run of which others are now. */
   steps: Record<string, number[]>;
@@ -79,8 +79,10 @@ const GREETINGS = 5;
 const UNHEARD = 10_000;
 /** Live frames are asked for so often, in milliseconds: what asking costs it costs once for all that come then. */
 const ASKING = 960;
-/** They are shown one after another until the next ones come, each of them so long at least. */
-const PACE = 90;
+/** Sooner at first, when what is seen is new: so long after the first time, then so much longer each time, a frame's. */
+const ASKING_FIRST = 96;
+/** Frames are shown one after another until the next ones come, each of them so long at least. */
+const PACE = 80;
 
 export class Store {
   readonly runs = new Runs();
@@ -103,9 +105,14 @@ export class Store {
   #serial = 0;
   /** Live frames to be shown yet. */
   #queue: (LiveFrame & Live)[] = [];
+  /** Kept ones that came with them, of steps not shown yet: the latest kept frame would be shown in their place. */
+  #early: LiveFrame[] = [];
   #later: ReturnType<typeof setTimeout> | undefined;
   /** When some were asked for last; long ago where the next ones need not wait. */
   #askedAt = Number.NEGATIVE_INFINITY;
+  /** How long after asking others are asked for: with these frames, and where many come with one message. */
+  #wait = 0;
+  #period = 0;
   /** They are asked for at this frame of the page, and after this time. */
   #painting = 0;
   #asking: ReturnType<typeof setTimeout> | undefined;
@@ -262,9 +269,11 @@ export class Store {
 
   #take(message: Message, buffers: DataView[]): void {
     this.connected = true;
-    this.#hurry();
-    if (message.kind !== "live") {
-      this.#askNow();
+    if (message.kind !== "heard" && message.kind !== "offer") {
+      this.#hurry();
+      if (message.kind !== "live") {
+        this.#askNow();
+      }
     }
     switch (message.kind) {
       case "runs":
@@ -311,22 +320,18 @@ export class Store {
 
   /** Take live frames, and show them one after another. */
   #takeLive(message: LiveMessage, buffers: DataView[]): void {
-    const { serial, rate, full, run, live, frames, steps } = message;
+    const { serial, rate, room, run, live, frames, steps } = message;
     this.#serial = serial;
     this.#stopAsking();
-    if (full) {
-      this.#askedAt = Number.NEGATIVE_INFINITY;
-    }
+    this.#wait = Math.min(this.#period, room * PACE);
     this.rate = rate;
     this.runs.note(run);
-    frames.forEach((frame, index) => {
-      this.#keep(frame, buffers[index]);
-    });
     this.runs.thin(steps);
+    this.#early = frames.map((frame, index) => ({ ...frame, bytes: asUint8(buffers[index]) }));
     this.#queue = live.map((frame, index) => {
       return { ...frame, run: run.number, bytes: asUint8(buffers[frames.length + index]) };
     });
-    this.#showNext(full ? PACE : Math.max(PACE, ASKING / live.length));
+    this.#showNext(Math.max(PACE, this.#wait / live.length));
   }
 
   /** Show the next live frame, for so long; once the last one is painted, Python may send others. */
@@ -354,6 +359,12 @@ export class Store {
   }
 
   #showLive(next: (LiveFrame & Live) | undefined): void {
+    const isEarly = ({ run, step }: LiveFrame) =>
+      this.#queue.length > 0 && run === next?.run && step > next.step;
+    for (const { run, ...frame } of this.#early.filter((each) => !isEarly(each))) {
+      this.runs.add(run, frame);
+    }
+    this.#early = this.#early.filter(isEarly);
     if (next !== undefined) {
       const { kept, ...frame } = next;
       this.live = frame;
@@ -368,11 +379,12 @@ export class Store {
     this.#stopAsking();
     // The views draw in the next frame, before this.
     this.#painting = requestAnimationFrame(() => {
-      const wait = Math.max(0, this.#askedAt + ASKING - performance.now());
+      const wait = Math.max(0, this.#askedAt + this.#wait - performance.now());
       this.#asking = setTimeout(() => {
         this.#asking = undefined;
         if (this.#visible === true) {
           this.#askedAt = performance.now();
+          this.#period = Math.min(this.#period + ASKING_FIRST, ASKING);
           this.#report(this.#serial);
         }
       }, wait);
@@ -388,6 +400,7 @@ export class Store {
   /** Let the next live frames not wait: something has happened, such as the beginning of a run. */
   #askNow(): void {
     this.#askedAt = Number.NEGATIVE_INFINITY;
+    this.#period = 0;
     if (this.#asking !== undefined) {
       this.#tellPainted();
     }

@@ -149,6 +149,7 @@ export class FramePlayerView implements Onlooker {
     const frameBeside = other && frameAt(other, this.store.live, at);
     const now = performance.now();
     if (!this.#whole && now - this.#drawnAt < WORDS && this.#drawNext(frame, frameBeside, other)) {
+      this.#more.step = at; // what is saved is what is seen
       return;
     }
     this.#whole = false;
@@ -201,7 +202,6 @@ export class FramePlayerView implements Onlooker {
     this.#ended.classList.toggle("cvz-player-failed", run?.state === "failed");
     setText(this.#spoken, spokenText(newest, state));
     setAttribute(this.#root, "data-state", state);
-    setAttribute(this.#root, "data-step", String(at));
   }
 
   /** Move the marker of a chart; nobody but other widgets of the page needs to know. */
