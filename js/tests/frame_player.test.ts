@@ -519,14 +519,16 @@ describe("FramePlayerView", () => {
         live: [
           { carried: [1, 1], kept: false, ...label(7) },
           { carried: [1, 1], kept: false, ...label(8), size: [8, 4] },
+          { carried: [1, 1], kept: false, ...label(9), size: [8, 4] },
         ],
         frames: [],
         steps: {},
       },
-      [7, 8].map((step) => new DataView(new Uint8Array([step, 0, 0]).buffer)),
+      [7, 8, 9].map((step) => new DataView(new Uint8Array([step, 0, 0]).buffer)),
     );
     await until(() => drawn.includes(8));
     await vi.advanceTimersByTimeAsync(17);
+    expect(drawn).not.toContain(9);
     expect(Number.parseInt(width(), 10)).toBe(2 * Number.parseInt(height(), 10));
   });
 
@@ -752,6 +754,41 @@ describe("FramePlayerView", () => {
     expect(text()).not.toContain("damaged");
     expect(steps()).toEqual([1]);
     expect(createImageBitmap).toHaveBeenCalledTimes(3); // not tried again with each drawing
+  });
+
+  it("says beside which live frame a picture is damaged, for as long as that one is shown", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    vi.stubGlobal("createImageBitmap", async (blob: FakeBlob) => {
+      if (blob.parts[0]?.[0] === 4) {
+        throw new DOMException("no picture");
+      }
+      return new FakeBitmap(blob.parts);
+    });
+    const done = info(2, { state: "done", latest: 30 });
+    const traits = { state: "running", run: 1, other: 2 };
+    await show(
+      traitsOf(
+        [
+          [info(1), []],
+          [done, [2, 4, 6]],
+        ],
+        traits,
+      ),
+    );
+    await settleIn();
+    const damaged = () => text().includes("This picture is damaged");
+    several(1, [2, 4, 6, 7]);
+    await until(() => steps()[1] === -1);
+    several(2, [2, 4, 6, 7]); // now it is known
+    for (const [step, is] of [
+      [2, false],
+      [4, true],
+      [6, false],
+    ] as [number, boolean][]) {
+      await until(() => steps()[0] === step);
+      await vi.advanceTimersByTimeAsync(34);
+      expect([damaged(), steps()]).toEqual([is, [step, is ? -1 : step]]);
+    }
   });
 
   it("writes nothing on the page that is not new", async () => {
