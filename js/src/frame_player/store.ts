@@ -331,17 +331,18 @@ export class Store {
     this.#queue = live.map((frame, index) => {
       return { ...frame, run: run.number, bytes: asUint8(buffers[frames.length + index]) };
     });
-    this.#showNext(Math.max(PACE, this.#wait / live.length));
+    this.#showNext(Math.max(PACE, this.#wait / live.length), performance.now());
   }
 
-  /** Show the next live frame, for so long; once the last one is painted, Python may send others. */
-  #showNext(pace: number): void {
+  /** Show the live frame that is due, for so long; once the last one is painted, Python may send others. */
+  #showNext(pace: number, due: number): void {
     this.#showLive(this.#queue.shift());
     if (this.#queue.length > 0) {
+      const next = due + pace; // timers are late: were it counted from now, those of all frames would add up
       this.#later = setTimeout(() => {
-        this.#showNext(pace);
+        this.#showNext(pace, next);
         this.#refresh(this.#queue.length === 0);
-      }, pace);
+      }, next - performance.now());
     } else {
       this.#tellPainted();
     }
